@@ -1,0 +1,1 @@
+"""echod: a classic forking TCP echo daemon (RFC 862) for Linux."""
