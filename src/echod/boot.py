@@ -1,0 +1,9 @@
+"""The first file of the server's image, run with `python -I -S`: puts the package on the path, which site would do."""
+
+import sys
+
+sys.path.append(__file__.rpartition("/echod/")[0])
+
+from echod.image import main
+
+sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,124 @@
+"""echod's command line: words, help, exit codes. One line on stderr for every error, never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from typing import NoReturn
+
+from lockfile import Error as LockError
+
+from echod import __version__, commands
+from echod.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe
+from echod.values import LONGEST
+
+STDERR = 2
+COMMANDS = {
+    "start": "become a daemon and serve; returns when clients can connect",
+    "stop": "stop accepting, let every client's echo get through, exit; returns when the process is gone",
+    "restart": "stop, then start; a config that does not parse stops nothing",
+    "reload": "read the config again; prints what changed, or why the old settings are still in force",
+    "status": "print what the daemon is doing",
+    "check": "parse the config and print the settings that would be in force",
+    "reopen": "open the log file again, after rotation",
+    "run": "serve in the foreground, logging to stderr: for systemd, containers, debugging",
+    "inetd": "serve the one connected socket on descriptor 0, for inetd, xinetd, tcpserver",
+}
+EPILOG = """\
+exit codes: 0 done, 1 failed, 2 usage, 4 not permitted, 6 bad or missing config, 7 not running;
+status: 0 running, 1 dead but pid file left, 3 not running, 4 cannot tell
+
+try it:  echod start  &&  printf 'hello\\n' | nc -N 127.0.0.1 27978  &&  echod stop
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and exit."""
+        print(f"echod: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(USAGE)
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds, as `--timeout` takes it."""
+    value = float(text)
+    if not 0 <= value < LONGEST:
+        raise ValueError
+    return value
+
+
+def parser() -> Parser:
+    """Return the command line's grammar."""
+    top = Parser(
+        prog="echod",
+        description="A forking TCP echo daemon (RFC 862): one child per client, port 27978.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument(
+        "-c", dest="config", metavar="FILE", help="the config file (default: /etc/echod.conf, if it exists)"
+    )
+    top.add_argument(
+        "-o",
+        dest="options",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting, which wins over the file; may be given several times",
+    )
+    top.add_argument("-V", "--version", action="version", version=f"echod {__version__}")
+    subs = top.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+    for name, text in COMMANDS.items():
+        sub = subs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        sub.set_defaults(function=getattr(commands, name))
+        if name in ("stop", "restart"):
+            sub.add_argument(
+                "--timeout", type=seconds, metavar="S", help="seconds to wait (default: drain_timeout + 5)"
+            )
+            sub.add_argument("--force", action="store_true", help="end what is still there then, children too")
+        if name == "status":
+            sub.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    return top
+
+
+def open_standard_descriptors() -> None:
+    """See that 0 to 2 are open: the first socket would otherwise become stdin, and be written to as stderr."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass
+    os.close(fd)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115 - it stays open
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    open_standard_descriptors()
+    try:
+        parsed = parser().parse_args(words)
+        code: int = parsed.function(parsed)
+        sys.stdout.flush()
+    except EchodError as error:
+        return complain(str(error), error.code)
+    except LockError as error:
+        return complain(str(error), NOT_PERMITTED if isinstance(error.__cause__, PermissionError) else FAILED)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):  # `| head`: nothing to say, and nobody to say it to
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FAILED
+    except OSError as error:
+        return complain(describe(error), NOT_PERMITTED if isinstance(error, PermissionError) else FAILED)
+    except KeyboardInterrupt:
+        return complain("interrupted", 130)
+    return code
+
+
+def complain(message: str, code: int) -> int:
+    """Print one line on stderr and return `code`."""
+    with contextlib.suppress(OSError):
+        print(f"echod: {' '.join(message.splitlines())}", file=sys.stderr)
+    return code

@@ -1,0 +1,161 @@
+"""The settings: each declared once, in SETTINGS; `load` reads them from a file and from `-o KEY=VALUE`.
+
+What the sample config, `check`, the error messages and a reload know of a setting comes from its row.
+"""
+
+from __future__ import annotations
+
+from echod import values
+from echod.configfile import absolute, nearest, read, read_overrides
+from echod.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+RELOAD, NEW_CLIENTS, RESTART = "at once", "new clients", "restart"
+LEVELS = ("error", "warning", "info", "debug")
+FACILITIES = (  # RFC 5424, table 1; 12 to 15 have no name
+    *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
+    *("", "", "", ""),
+    *(f"local{number}" for number in range(8)),
+)
+
+
+class Setting:
+    """One setting: `default` as it would stand in the file, `effect` when a reload puts a change in force."""
+
+    __slots__ = ("default", "effect", "help", "kind", "name")
+
+    def __init__(self, name: str, kind: values.Kind, default: str, effect: str, text: str) -> None:
+        self.name = name
+        self.kind = kind
+        self.default = default
+        self.effect = effect
+        self.help = text
+
+
+_NETWORKS = values.many(
+    values.parse_network, values.write_network, "a list of networks, such as 10.0.0.0/8 2001:db8::1"
+)
+_LISTEN = values.many(values.parse_address, values.write_address, "a list of *:PORT, HOST:PORT or [V6]:PORT", least=1)
+_YES_NO = values.Kind("yes or no", values.parse_bool, lambda value: "yes" if value else "no")
+_UMASK = values.Kind("an octal mask of permission bits, such as 022", values.parse_umask, "{:03o}".format)
+_NAME = values.Kind("a name or a number", values.parse_name)
+_TEXT = values.Kind("a path", str)
+
+SETTINGS = {
+    row.name: row
+    for row in (
+        Setting(
+            "listen", _LISTEN, "*:27978", RELOAD, "where to listen; *:PORT is IPv6 and IPv4; port 0 takes a free one"
+        ),
+        Setting("backlog", values.integer(1, 65535), "4096", RELOAD, "for listen(2); the kernel caps it at somaxconn"),
+        Setting("max_children", values.integer(1, 65536), "256", RELOAD, "how many clients at once"),
+        Setting(
+            "over_limit",
+            values.choice("queue", "refuse"),
+            "queue",
+            RELOAD,
+            "at the cap: queue leaves new clients in the kernel's backlog, refuse accepts them and closes at once",
+        ),
+        Setting(
+            "max_children_per_source",
+            values.integer(0, 65536),
+            "0",
+            RELOAD,
+            "how many clients at once from one IPv4 address or IPv6 /64; 0 is no limit",
+        ),
+        Setting("allow", _NETWORKS, "", RELOAD, "networks that may connect; if set, all others are refused"),
+        Setting("deny", _NETWORKS, "", RELOAD, "networks that may not; of allow and deny the most specific decides"),
+        Setting("idle_timeout", values.duration(0.001), "10min", NEW_CLIENTS, "no byte moved for so long: closed"),
+        Setting("max_lifetime", values.duration(0.001), "never", NEW_CLIENTS, "closed after so long, however busy"),
+        Setting("drain_timeout", values.duration(0), "10s", RELOAD, "how long a stop waits for clients to be drained"),
+        Setting(
+            "keepalive",
+            values.duration(1),
+            "60s",
+            NEW_CLIENTS,
+            "a peer that has vanished is noticed within three of these (TCP keep-alive and TCP_USER_TIMEOUT)",
+        ),
+        Setting("user", _NAME, "nobody", RESTART, "what root becomes once it has bound its sockets"),
+        Setting("group", _NAME, "", RESTART, "its group; empty: the group of that user"),
+        Setting(
+            "pid_file",
+            _TEXT,
+            "",
+            RESTART,
+            "empty: /run/echod/echod.pid; not root: $XDG_RUNTIME_DIR/echod/echod.pid or a directory of its own in /tmp",
+        ),
+        Setting("directory", _TEXT, "/", RESTART, "the working directory"),
+        Setting("umask", _UMASK, "022", RESTART, "the permission bits that new files do not get"),
+        Setting("log", _TEXT, "", RELOAD, "syslog, stderr, or a file's path; empty: syslog, for run stderr"),
+        Setting("log_level", values.choice(*LEVELS), "info", RELOAD, "debug narrates every step"),
+        Setting("syslog_facility", values.choice(*filter(None, FACILITIES)), "daemon", RELOAD, "for log = syslog"),
+        Setting("log_clients", _YES_NO, "yes", RELOAD, "one line a client, when it is gone"),
+    )
+}
+
+
+class Config:
+    """All settings, read and checked; durations in seconds, None is `never`. Never changed, only replaced whole."""
+
+    listen: tuple[values.Address, ...]
+    backlog: int
+    max_children: int
+    over_limit: str
+    max_children_per_source: int
+    allow: tuple[values.Network, ...]
+    deny: tuple[values.Network, ...]
+    idle_timeout: float | None
+    max_lifetime: float | None
+    drain_timeout: float | None
+    keepalive: float | None
+    user: str
+    group: str
+    pid_file: str
+    directory: str
+    umask: int
+    log: str
+    log_level: str
+    syslog_facility: str
+    log_clients: bool
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.__dict__.update(settings)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Config is replaced, not changed: {name}")
+
+    def text(self, name: str) -> str:
+        """Return a setting as it would stand in the file."""
+        return SETTINGS[name].kind.write(getattr(self, name))
+
+
+def load(path: str, overrides: Sequence[str], base: str, *, log: str = "syslog") -> Config:
+    """Read the settings in force: the defaults, then the file, then `overrides` (KEY=VALUE each).
+
+    An empty `path` is the default place, where no file means all defaults. Relative paths in values are taken from
+    `base`; `log` is the default of the setting of that name. Raises ConfigError.
+    """
+    found = {name: row.kind.parse(row.default) for name, row in SETTINGS.items() if row.default}
+    found |= {"allow": (), "deny": (), "group": "", "pid_file": "", "log": log}
+    for entries in (read(path), read_overrides(overrides)):
+        seen: dict[str, str] = {}
+        for where, name, text in entries:
+            row = SETTINGS.get(name)
+            if row is None:
+                raise ConfigError(f"{where}: {name}: unknown setting; the nearest is {nearest(name, SETTINGS)}")
+            if name in seen:
+                raise ConfigError(f"{where}: {name}: given twice, first at {seen[name]}")
+            seen[name] = where
+            if text == row.default == "":
+                continue
+            try:
+                found[name] = row.kind.parse(text)
+            except ValueError as error:
+                raise ConfigError(f"{where}: {name}: '{text}' {error}; allowed: {row.kind.allowed}") from None
+            if row.kind is _TEXT and not (name == "log" and text in ("syslog", "stderr")):
+                found[name] = absolute(text, base, f"{where}: {name}")
+    return Config(found)

@@ -1,0 +1,31 @@
+"""The errors people see, each with its exit code (LSB, "Init Script Actions")."""
+
+DONE, FAILED, USAGE, NOT_PERMITTED, BAD_CONFIG, NOT_RUNNING = 0, 1, 2, 4, 6, 7
+
+
+class EchodError(Exception):
+    """Something that one line can tell: what, why, and the way out. `code` is the exit code."""
+
+    code = FAILED
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+
+class ConfigError(EchodError):
+    """The config is bad or missing; the message names file, line, key, value and what is allowed."""
+
+    code = BAD_CONFIG
+
+
+def describe(error: OSError) -> str:
+    """Return a system error as `path: why`."""
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def from_os_error(what: str, error: OSError) -> EchodError:
+    """Turn a system error into one with an exit code: lacking permission has its own."""
+    return EchodError(f"{what}: {describe(error)}", NOT_PERMITTED if isinstance(error, PermissionError) else FAILED)

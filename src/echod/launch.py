@@ -1,0 +1,176 @@
+"""From a command to a server: bind, detach, lock, and execute the server's image in this process, pid kept.
+
+`start` is a small service manager: it forks, the child becomes the daemon, and it waits on a notification pipe until
+the server is ready or has failed. `run` executes the image in its own place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import os
+import pwd
+import resource
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from daemon import DaemonContext
+from daemon.daemon import DaemonError
+from lockfile import Error as LockError
+
+from echod.errors import FAILED, NOT_PERMITTED, ConfigError, EchodError
+from echod.listener import SD_LISTEN_FDS_START, Listener, bind_all
+from echod.pidfile import PidFile
+from echod.signals import HANDLED
+
+if TYPE_CHECKING:
+    from echod.config import Config
+    from echod.handover import Handover
+
+BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
+INTERPRETER = [sys.executable, "-I", "-S"]
+KEPT = ("PATH", "LANG", "TZ")  # of the environment
+KEPT_BY_RUN = (*KEPT, "NOTIFY_SOCKET", "JOURNAL_STREAM")
+
+
+def start(config: Config, handover: Handover, pid_file: PidFile) -> int:
+    """Start a daemon; returns its pid when clients can connect. Raises EchodError.
+
+    The caller holds `pid_file.start()` and has seen that no daemon runs.
+    """
+    identify(config, handover)
+    listeners = bind_all(list(config.listen), config)
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(ours)
+        become_daemon(config, handover, listeners, theirs)
+    os.close(theirs)
+    for listener in listeners:
+        listener.close()
+    told = b""
+    while not told.endswith(b"\n") and (more := os.read(ours, 4096)):
+        told += more
+    os.close(ours)
+    os.waitpid(pid, 0)
+    if told.endswith(b"\n"):
+        return pid_file.holder()
+    code, _, reason = told.decode(errors="replace").partition(" ")
+    raise EchodError(reason or "the server ended before it was ready", int(code) if code.isdigit() else FAILED)
+
+
+def become_daemon(config: Config, handover: Handover, listeners: list[Listener], pipe: int) -> NoReturn:
+    """Be the daemon: detach, lock, execute. Never returns; what fails goes down the pipe."""
+    # another PidFile than the launcher's: record locks are not inherited, and this one is opened after the last fork
+    pid_file = PidFile(handover.pid_file, lowest_fd=SD_LISTEN_FDS_START + len(listeners))
+    try:
+        reset_signals()
+        DaemonContext(
+            detach_process=True,
+            working_directory=config.directory,
+            umask=config.umask,
+            files_preserve=[pipe, *(listener.fd for listener in listeners)],
+            pidfile=pid_file,
+            signal_map={},
+            initgroups=False,
+        ).open()
+        handover.ready_fd, handover.pid_fd = pipe, pid_file.fd
+        execute(handover, listeners, KEPT)
+    except (DaemonError, LockError, EchodError, OSError) as error:
+        os.write(pipe, f"{getattr(error, 'code', FAILED)} {error}".replace("\n", " ").encode())
+    finally:
+        os._exit(FAILED)
+
+
+def run(config: Config, handover: Handover, pid_file: PidFile, passed: int) -> NoReturn:
+    """Become the server in the foreground, on the sockets that were passed or on new ones. Raises EchodError, OSError.
+
+    The caller holds `pid_file.start()` and has seen that no daemon runs.
+    """
+    identify(config, handover)
+    listeners = [] if passed else bind_all(list(config.listen), config)
+    reset_signals()
+    os.chdir(config.directory)
+    os.umask(config.umask)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    pid_file.acquire()
+    handover.pid_fd = pid_file.fd
+    handover.addresses = [None] * passed
+    execute(handover, listeners, KEPT_BY_RUN)
+
+
+def execute(handover: Handover, listeners: list[Listener], kept: tuple[str, ...]) -> NoReturn:
+    """Lay out the descriptors, from 3 on the listening sockets, and execute the server's image. Raises OSError."""
+    if listeners:
+        handover.addresses = [listener.address for listener in listeners]
+    free = SD_LISTEN_FDS_START + len(handover.addresses)
+    if handover.pid_fd < free:  # it cannot be moved: closing the old descriptor would drop the lock
+        raise EchodError(f"listen: too many addresses, {len(handover.addresses)}", FAILED)
+    handover.board_fd = above(make_scoreboard(handover.board_file), free)
+    if handover.ready_fd >= 0:
+        handover.ready_fd = above(handover.ready_fd, free)
+    # first all out of the way, then each to its place: no dup2 hits one that is still to be moved
+    for place, fd in enumerate([above(listener.fd, free) for listener in listeners], SD_LISTEN_FDS_START):
+        os.dup2(fd, place)
+    # 0 to 2 are close-on-exec when python-daemon opened them: the first client would become stdin
+    for fd in (0, 1, 2, *range(SD_LISTEN_FDS_START, free), handover.pid_fd, handover.board_fd, handover.ready_fd):
+        if fd >= 0:
+            os.set_inheritable(fd, True)
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(handover.addresses))}
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # until the server has its handlers: none gets lost
+    os.execve(INTERPRETER[0], [*INTERPRETER, BOOT, *handover.to_words()], environment)  # noqa: S606 - no shell is the point
+
+
+def passed_sockets() -> int:
+    """Return how many sockets were passed to this process, from descriptor 3 on (sd_listen_fds(3))."""
+    count = os.environ.get("LISTEN_FDS", "")
+    return int(count) if os.environ.get("LISTEN_PID") == str(os.getpid()) and count.isdigit() else 0
+
+
+def above(fd: int, lowest: int) -> int:
+    """Return `fd`, or a duplicate that is not below `lowest`."""
+    return fd if fd >= lowest else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+
+
+def make_scoreboard(path: str) -> int:
+    """Make a new file: children of a daemon that was killed may still be writing to the old one. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+
+
+def reset_signals() -> None:
+    """Undo what the caller of the command may have ignored or blocked: both would survive the execve."""
+    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        try:
+            signal.signal(signum, signal.SIG_DFL)
+        except OSError:
+            continue  # the C library keeps a few for itself
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def identify(config: Config, handover: Handover) -> None:
+    """Look up whom root becomes; the server gets numbers. Raises ConfigError, or EchodError when not permitted."""
+    try:
+        user = pwd.getpwuid(int(config.user)) if config.user.isdigit() else pwd.getpwnam(config.user)
+        group = user.pw_gid
+        if config.group:
+            group = int(config.group) if config.group.isdigit() else grp.getgrnam(config.group).gr_gid
+    except KeyError as error:
+        raise ConfigError(f"user, group: {error.args[0]}; name one that exists") from None
+    if os.geteuid() == 0:
+        if user.pw_uid != 0:
+            handover.uid, handover.gid = user.pw_uid, group
+    elif config.user not in ("nobody", user_name()) and user.pw_uid != os.geteuid():
+        raise EchodError(f"user: only root can become {config.user}; leave user out", NOT_PERMITTED)
+
+
+def user_name() -> str:
+    """Return the name of the user we are, or the number where it has none."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

@@ -1,0 +1,187 @@
+"""Listening sockets: bind them or adopt those that were passed, accept from them. Here accept's errors are sorted.
+
+What accepted sockets inherit on Linux is set once, on the listener: TCP_NODELAY, keep-alive and the time limits cost a
+client no system call.
+"""
+
+from __future__ import annotations
+
+import errno
+from _struct import pack
+
+from echod.errors import FAILED, NOT_PERMITTED, EchodError
+from echod.lean import os, socket
+from echod.values import write_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from echod.config import Config
+    from echod.values import Address
+
+SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
+NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
+# accept(2): Linux passes network errors already pending on the new socket; they are the client's, not ours
+CLIENT_GONE = {
+    errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN,
+    errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ECONNRESET,
+}  # fmt: skip
+
+
+class BindError(EchodError):
+    """An address cannot be listened on."""
+
+    def __init__(self, text: str, error: OSError) -> None:
+        hints = {
+            errno.EADDRINUSE: "; another process listens there, `ss -ltnp` tells which",
+            errno.EACCES: "; ports below 1024 are for root",
+            errno.EADDRNOTAVAIL: "; no interface has this address",
+        }
+        why = f"{error.strerror}{hints.get(error.errno or 0, '')}"
+        super().__init__(f"cannot listen on {text}: {why}", NOT_PERMITTED if error.errno == errno.EACCES else FAILED)
+
+
+class Listener:
+    """One listening socket. `address` is the setting it stands for, None when the socket was passed."""
+
+    __slots__ = ("_accept", "address", "fd", "name", "sock")
+
+    def __init__(self, sock: socket.socket, address: Address | None) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self._accept: Callable[[], tuple[int, tuple[str, int]]] = getattr(sock, "_accept")  # noqa: B009 - unknown to type checkers
+        self.fd = sock.fileno()
+        self.name = write_address(sock.getsockname())
+        self.address = address
+
+    def accept(self) -> tuple[int, tuple[str, int]] | None:
+        """Return a connected descriptor and its peer, or None when the client is gone.
+
+        Raises OSError when the system is out of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+        """
+        try:
+            fd, peer = self._accept()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in CLIENT_GONE:
+                return None
+            raise
+        return fd, peer
+
+    def tune(self, config: Config) -> None:
+        """Set what accepted sockets are to inherit, and the backlog."""
+        set_options(self.sock, config)
+        self.sock.listen(config.backlog)  # again, to change it: allowed on a listening socket
+
+    def share(self, on: bool) -> None:
+        """Let a socket of the same user be bound to an address that overlaps this one's (SO_REUSEPORT)."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(on))
+
+    def close(self) -> None:
+        """Stop listening. Clients still in the backlog are reset by the kernel."""
+        self.sock.close()
+
+
+def set_options(sock: socket.socket, config: Config) -> None:
+    """Set the options of tcp(7) and socket(7) that the settings stand for."""
+    option = sock.setsockopt
+    option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(config.keepalive is not None))
+    seconds = config.keepalive or 0
+    if seconds:
+        whole = min(NEVER_FOR_TCP, max(1, round(seconds)))
+        option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, whole)
+        option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, whole // 2))
+    option(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, min(0x7FFFFFFF, round(seconds * 2000)))
+    idle = config.idle_timeout or 0
+    limit = pack("ll", int(idle), int(idle % 1 * 1e6))
+    option(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    option(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
+def bind(address: Address, config: Config, *, share: bool = False) -> list[Listener]:
+    """Bind and listen on an address: one socket for each family and each address of the host. Raises BindError."""
+    host, port = address
+    if host == "*":
+        return bind_any(address, config, share=share)
+    text = write_address(address)
+    try:  # bytes, because text would import a codec for international names into the forking process
+        found = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise BindError(text, OSError(errno.EADDRNOTAVAIL, str(error.args[-1]))) from None
+    listeners: list[Listener] = []
+    try:
+        for family, where in dict.fromkeys((entry[0], entry[4]) for entry in found):
+            listeners.append(open_listener(int(family), where, address, config, share=share))
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        raise BindError(text, error) from None
+    return listeners
+
+
+def bind_any(address: Address, config: Config, *, share: bool) -> list[Listener]:
+    """Bind IPv4 and IPv6 to the same port; IPv4 alone where there is no IPv6. Raises BindError."""
+    try:
+        first = open_listener(socket.AF_INET, ("0.0.0.0", address[1]), address, config, share=share)  # noqa: S104
+    except OSError as error:
+        raise BindError(write_address(address), error) from None
+    port = first.sock.getsockname()[1]
+    try:
+        return [first, open_listener(socket.AF_INET6, ("::", port), address, config, share=share)]
+    except OSError as error:
+        if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            return [first]
+        first.close()
+        raise BindError(f"[::]:{port}", error) from None
+
+
+def open_listener(family: int, where: Any, address: Address, config: Config, *, share: bool) -> Listener:
+    """Open one listening socket. Raises OSError."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(where)
+        listener = Listener(sock, address)
+        listener.tune(config)
+    except BaseException:
+        sock.close()
+        raise
+    return listener
+
+
+def bind_all(addresses: list[Address], config: Config, *, share: bool = False) -> list[Listener]:
+    """Bind all the addresses, or none. Raises BindError."""
+    bound: list[Listener] = []
+    try:
+        for address in addresses:
+            bound += bind(address, config, share=share)
+    except BindError:
+        for listener in bound:
+            listener.close()
+        raise
+    return bound
+
+
+def adopt(addresses: list[Address | None]) -> list[Listener]:
+    """Take over the sockets passed by whoever started us, one for each of `addresses` (sd_listen_fds(3)).
+
+    Raises OSError when one of them is no listening TCP socket.
+    """
+    listeners = []
+    for fd, address in enumerate(addresses, SD_LISTEN_FDS_START):
+        os.set_inheritable(fd, False)
+        sock = socket.socket(fileno=fd)
+        if sock.family not in (socket.AF_INET, socket.AF_INET6) or not sock.getsockopt(
+            socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+        ):
+            raise OSError(errno.EINVAL, f"descriptor {fd} is no listening TCP socket")
+        listeners.append(Listener(sock, address))
+    return listeners

@@ -1,0 +1,54 @@
+"""What whoever started the server is told: ready, reloading, stopping, or why it failed.
+
+Two ways, as service managers use them: datagrams to NOTIFY_SOCKET (systemd's sd_notify(3)), and a notification
+descriptor (s6): a newline is "ready"; end of file without one is failure, after `CODE reason`.
+"""
+
+from __future__ import annotations
+
+import time
+
+from echod.lean import environ, os, socket
+
+
+class Notify:
+    """The channel to the service manager, or to none."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        path = environ.get(b"NOTIFY_SOCKET", b"")
+        self._path = b"\0" + path[1:] if path.startswith(b"@") else path
+
+    def ready(self, text: str) -> None:
+        """Say that clients can connect. Raises BrokenPipeError when `start` was interrupted meanwhile."""
+        self._send(f"READY=1\nSTATUS={text}")
+        if self._fd >= 0:
+            os.write(self._fd, b"\n")
+            os.close(self._fd)
+            self._fd = -1
+
+    def failed(self, code: int, reason: str) -> None:
+        """Say why the server will not run, before it was ready."""
+        self._send(f"STATUS={reason}")
+        if self._fd >= 0:
+            os.write(self._fd, f"{code} {reason}".replace("\n", " ").encode())
+
+    def reloading(self) -> None:
+        """Say that a reload has begun; `ready` ends it."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """Say that a drain has begun."""
+        self._send("STOPPING=1\nSTATUS=draining")
+
+    def _send(self, message: str) -> None:
+        if not self._path:
+            return
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.sendto(message.encode(), self._path)
+        except OSError:
+            return  # a service manager that is gone is no reason to stop serving
+        finally:
+            sock.close()

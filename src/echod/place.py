@@ -1,0 +1,69 @@
+"""Where things are: the config, the pid file, and what the server is told of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from echod import config as configuration
+from echod.configfile import absolute, read, read_overrides
+from echod.control import board_path
+from echod.errors import ConfigError
+from echod.handover import Handover
+from echod.pidfile import PidFile, default_path
+
+if TYPE_CHECKING:
+    from echod.config import Config
+
+
+class Place:
+    """What the words `-c FILE` and `-o KEY=VALUE` lead to. Raises ConfigError.
+
+    Of the settings only `pid_file` has to be right here: a config that is broken must not keep anyone from stopping
+    the daemon. `load` reads the rest.
+    """
+
+    def __init__(self, config_file: str | None, overrides: list[str]) -> None:
+        try:
+            self.base = os.getcwd()
+        except FileNotFoundError:
+            self.base = ""  # a deleted directory: only absolute paths will do
+        self.config_file = "" if config_file is None else absolute(config_file, self.base, "-c")
+        self.overrides = overrides
+        self.pid_file = self._pid_file() or default_path()
+        self.board_file = board_path(self.pid_file)
+
+    def _pid_file(self) -> str:
+        found = ""
+        with contextlib.suppress(ConfigError):
+            for where, key, value in (*self._entries(), *read_overrides(self.overrides)):
+                if key == "pid_file":
+                    found = absolute(value, self.base, where) if value else ""
+        return found
+
+    def _entries(self) -> list[tuple[str, str, str]]:
+        entries = []
+        with contextlib.suppress(ConfigError):  # what stands before the broken line counts
+            for entry in read(self.config_file):
+                entries.append(entry)  # noqa: PERF402 - list(), extend() would lose those read before the error
+        return entries
+
+    def load(self, *, log: str = "syslog") -> Config:
+        """Read the settings; `log` is the default of the setting of that name. Raises ConfigError."""
+        return configuration.load(self.config_file, self.overrides, self.base, log=log)
+
+    def handover(self, *, log: str = "syslog") -> Handover:
+        """Fill in what the server is told."""
+        handover = Handover()
+        handover.config_file, handover.base, handover.overrides = self.config_file, self.base, self.overrides
+        handover.pid_file, handover.board_file, handover.log = self.pid_file, self.board_file, log
+        return handover
+
+    def tidy(self) -> None:
+        """Remove what a daemon that is gone has left, as far as we may and nobody is starting another."""
+        pid_file = PidFile(self.pid_file)
+        with contextlib.suppress(OSError):
+            pid_file.break_lock()
+            if not os.path.exists(self.pid_file):
+                os.unlink(self.board_file)

@@ -1,0 +1,132 @@
+"""The scoreboard: counters and one slot a client in a shared file, written by server and children, read by `status`.
+
+    page 0         the counters, one 64-bit word each          the server writes
+    pages 1 to 4   texts, a line each: key=value               the server writes, under a sequence number
+    from page 5    slots of 128 bytes, one a client            server: pid, peer, start; child: bytes, last move
+
+A word is written with one aligned store, so a reader never sees half of one. The file has room for every
+`max_children` there can be; pages that no slot has used take no memory. A shared mapping costs a fork nothing: the
+kernel does not copy its page table.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+
+from echod.lean import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+(
+    MAGIC, PID, STARTED, STATE, CLIENTS, PEAK, ACCEPTED, CLOSED, OVER_LIMIT, PER_SOURCE, ACCESS, FORK_FAILED,
+    BYTES_IN, BYTES_OUT, GENERATION, MAX_CHILDREN, TOP, SEQUENCE,
+    RELOADS_BEGUN, RELOADS_DONE, RELOAD_CODE, REOPENS_BEGUN, REOPENS_DONE, REOPEN_CODE, DRAIN_MS,
+) = range(25)  # fmt: skip
+COUNTERS = 25
+
+REFUSALS = {"over_limit": OVER_LIMIT, "per_source": PER_SOURCE, "access": ACCESS, "fork_failed": FORK_FAILED}
+
+STARTING, RUNNING, DRAINING = range(3)
+VERSION = 0x6563686F64_000001  # "echod", layout 1
+NEVER = (1 << 64) - 1
+
+# a slot's words; the first three are the session's tally
+SENT, RECEIVED, LAST, SLOT_PID, BEGUN = range(5)
+SLOT, SLOTS_AT, PEER_AT, PEER_ROOM = 128, 20 << 10, 64, 64
+SLOTS = 65536
+SIZE = SLOTS_AT + SLOTS * SLOT
+TEXT_AT, TEXT_ROOM = 4 << 10, 16 << 10
+
+
+class Scoreboard:
+    """The shared file on the descriptor `fd`, mapped. `words` are its 64-bit words."""
+
+    def __init__(self, fd: int, *, writable: bool = True) -> None:
+        if writable:
+            os.ftruncate(fd, SIZE)
+        self.map = mmap.mmap(fd, SIZE, mmap.MAP_SHARED, mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
+        self.words = memoryview(self.map).cast("B").cast("Q")
+        self._free: list[int] = []
+        if writable:
+            self.words[MAGIC] = VERSION
+            self.words[PID] = os.getpid()
+            self.words[STARTED] = time.monotonic_ns()
+            self.words[GENERATION] = 1
+
+    # the server's side
+
+    def claim(self, peer: str) -> int:
+        """Take a free slot for a client and return its number; lately freed ones first, their pages are warm."""
+        words = self.words
+        if self._free:
+            slot = self._free.pop()
+        else:
+            slot = words[TOP]
+            words[TOP] = slot + 1
+        at = SLOTS_AT + slot * SLOT
+        self.map[at + PEER_AT : at + SLOT] = peer.encode().ljust(PEER_ROOM, b"\0")[:PEER_ROOM]
+        first = at >> 3
+        words[first + SENT] = words[first + RECEIVED] = 0
+        words[first + LAST] = words[first + BEGUN] = time.monotonic_ns()
+        return slot
+
+    def tally(self, slot: int) -> memoryview:
+        """Return a slot's words: the first three are for its child to write."""
+        first = SLOTS_AT + slot * SLOT >> 3
+        return self.words[first : first + 5]
+
+    def enter(self, slot: int, pid: int) -> None:
+        """Name the child that owns the slot: from now on readers show it."""
+        words = self.words
+        words[(SLOTS_AT + slot * SLOT >> 3) + SLOT_PID] = pid
+        words[ACCEPTED] += 1
+        words[CLIENTS] += 1
+        words[PEAK] = max(words[PEAK], words[CLIENTS])
+
+    def abandon(self, slot: int) -> None:
+        """Give back a slot that no child came to own."""
+        self._free.append(slot)
+
+    def release(self, slot: int) -> tuple[int, int, int]:
+        """Free the slot of a child that is gone; returns its bytes in, bytes out and nanoseconds."""
+        words, first = self.words, SLOTS_AT + slot * SLOT >> 3
+        words[first + SLOT_PID] = 0
+        received, sent = words[first + RECEIVED], words[first + SENT]
+        words[BYTES_IN] += received
+        words[BYTES_OUT] += sent
+        words[CLOSED] += 1
+        words[CLIENTS] -= 1
+        self._free.append(slot)
+        return received, sent, time.monotonic_ns() - words[first + BEGUN]
+
+    def set_texts(self, **texts: str) -> None:
+        """Replace the texts. An odd sequence number tells readers that they are being written."""
+        lines = "\n".join(f"{key}={value.translate({10: ' '})}" for key, value in texts.items())
+        self.words[SEQUENCE] += 1
+        self.map[TEXT_AT : TEXT_AT + TEXT_ROOM] = lines.encode()[: TEXT_ROOM - 1].ljust(TEXT_ROOM, b"\0")
+        self.words[SEQUENCE] += 1
+
+    # a reader's side
+
+    def texts(self) -> dict[str, str]:
+        """Return the texts, whole: tried again while they are being written."""
+        for _ in range(1000):
+            before = self.words[SEQUENCE]
+            raw = self.map[TEXT_AT : TEXT_AT + TEXT_ROOM]
+            if before % 2 == 0 and self.words[SEQUENCE] == before:
+                break
+            time.sleep(0.001)
+        lines = raw.partition(b"\0")[0].decode(errors="replace").split("\n")
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def clients(self) -> Iterator[tuple[int, str, int, int, int, int]]:
+        """Yield `(pid, peer, begun, last, bytes in, bytes out)` of each client; moments are monotonic nanoseconds."""
+        for slot in range(min(self.words[TOP], SLOTS)):
+            at = SLOTS_AT + slot * SLOT
+            sent, received, last, pid, begun = self.words[at >> 3 : (at >> 3) + 5]
+            if pid:
+                peer = self.map[at + PEER_AT : at + SLOT].partition(b"\0")[0].decode(errors="replace")
+                yield pid, peer, begun, last, received, sent

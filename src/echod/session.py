@@ -1,0 +1,165 @@
+"""The echo protocol (RFC 862) on one connected socket. This room knows the socket, its limits and a tally, no more.
+
+    reading ──data──▶ writing ──all of it written──▶ reading
+       │                 │
+       ├─ FIN: all is echoed; the caller's exit closes ─────────────▶ EOF
+       └─ a limit or a signal ends it ──▶ hang up: FIN, read and drop ──▶ IDLE, LIFETIME, DRAIN
+
+1. What was read is written, whole, before the next read: memory does not grow with what a client sends, and one that
+   does not read is not read from.
+2. The socket blocks. SO_RCVTIMEO and SO_SNDTIMEO, inherited from the listener, are the idle limit: EAGAIN is its end.
+3. A signal that ends the session makes the socket non-blocking. A read that sleeps is then retried by the interpreter
+   (PEP 475), returns what is queued, and EAGAIN when that has been echoed. (`shutdown(SHUT_RD)` would do for this, but
+   then no read can tell any more whether the peer's FIN has come, which the hang-up waits for.)
+4. A handler runs between bytecodes: a signal that lands after the last of them and before the system call is noticed
+   only when the call ends. Whoever sends it repeats it; the interval timer of the lifetime does so, too.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from fcntl import ioctl
+from sys import byteorder
+
+from echod.lean import os, signal, socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Tally = memoryview[int] | list[int]
+
+# How a session ends: the exit status of its process. ERRNO + n is the error n.
+EOF, CRASHED, RESET, IDLE, LIFETIME, DRAIN = range(6)
+ERRNO = 64
+
+SENT, RECEIVED, LAST = 0, 1, 2  # the tally: bytes out, bytes in, CLOCK_MONOTONIC nanoseconds of the last move
+FIRST_READ, LARGE_READ = 16 << 10, 1 << 20  # a large buffer only once a client has filled the small one
+FOREVER = float("inf")
+LINGER = 1.0  # seconds to read and drop after our FIN, so that data under way is not answered with RST
+QUIET = 0.1  # seconds without data that end a drain while the peer is catching up: longer than most round trips
+TIOCOUTQ = 0x5411  # tcp(7): unacknowledged bytes in the send queue
+
+
+class Limits:
+    """What bounds a session, in seconds: None is `never`.
+
+    `grace` is how long a session that is told to end may take to echo what has reached it.
+    """
+
+    __slots__ = ("grace", "lifetime", "linger")
+
+    def __init__(self, lifetime: float | None, drain: float | None) -> None:
+        self.lifetime = lifetime
+        self.grace = FOREVER if drain is None else drain * 0.75
+        self.linger = min(LINGER, self.grace / 4)
+
+
+class Session:
+    """One client on the connected, blocking socket `fd`; counts into `tally`; ends when `end` is called."""
+
+    __slots__ = ("_behind", "_deadline", "_unsent", "ended", "fd", "limits", "tally")
+
+    def __init__(self, fd: int, limits: Limits, tally: Tally) -> None:
+        self.fd = fd
+        self.limits = limits
+        self.tally = tally
+        self.ended = 0  # the reason, once somebody has ended it
+        self._deadline = FOREVER
+        self._behind = False  # the peer has not taken all that was echoed
+        self._unsent = 0
+
+    def run(self) -> int:
+        """Echo until the end and return its reason. The socket is left for the caller to close."""
+        try:
+            if self.limits.lifetime:
+                signal.setitimer(signal.ITIMER_REAL, self.limits.lifetime, 0.5)
+            reason = self._echo()
+            if reason != EOF:
+                self._hang_up()
+        except ConnectionError:
+            return RESET
+        except OSError as error:
+            return ERRNO + (error.errno or 0)
+        return reason
+
+    def end(self, signum: int, _frame: object) -> None:
+        """End the session (a signal handler): SIGALRM when the lifetime is over, any other to drain."""
+        if not self.ended:
+            self.ended = LIFETIME if signum == signal.SIGALRM else DRAIN
+            self._deadline = time.monotonic() + self.limits.grace
+            os.set_blocking(self.fd, False)
+
+    def _echo(self) -> int:
+        fd, tally, size = self.fd, self.tally, FIRST_READ
+        read, write, clock = os.read, os.write, time.monotonic_ns
+        while True:
+            try:
+                data = read(fd, size)
+            except BlockingIOError:
+                if self._more_to_come():
+                    continue
+                return self.ended or IDLE
+            if not data:
+                return EOF
+            length = len(data)
+            tally[RECEIVED] += length
+            try:
+                written = write(fd, data)
+            except BlockingIOError:
+                written = 0
+            tally[SENT] += written
+            tally[LAST] = clock()
+            if written < length and not self._finish(memoryview(data)[written:]):
+                return self.ended or IDLE
+            if self.ended == LIFETIME or (self.ended and time.monotonic() > self._deadline):
+                return self.ended
+            if length == size:
+                size = LARGE_READ
+
+    def _finish(self, rest: memoryview) -> bool:
+        """Write the rest of a partial write; False when a limit comes first."""
+        while rest:
+            try:
+                written = os.write(self.fd, rest)
+            except BlockingIOError:
+                self._behind = True
+                if not (self._ready(select.POLLOUT, self._deadline) if self.ended else self._moves()):
+                    return False
+                continue
+            rest = rest[written:]
+            self.tally[SENT] += written
+            self.tally[LAST] = time.monotonic_ns()
+        return True
+
+    def _more_to_come(self) -> bool:
+        """Tell, when there is nothing to read, whether to read again: the peer may still be at work."""
+        if not self.ended:
+            return self._moves()
+        # A peer that was behind has had its window closed: what it has sent comes as soon as it opens.
+        until = min(self._deadline, time.monotonic() + QUIET)
+        return self.ended == DRAIN and self._behind and self._ready(select.POLLIN, until)
+
+    def _moves(self) -> bool:
+        """Tell, when a time-out ran out, whether the peer has taken bytes meanwhile, though it sent none."""
+        before = self._unsent
+        self._unsent = int.from_bytes(ioctl(self.fd, TIOCOUTQ, bytes(4)), byteorder)
+        return self._unsent != before
+
+    def _ready(self, event: int, until: float) -> bool:
+        """Wait until the socket is ready, at most to the moment `until`."""
+        poller = select.poll()
+        poller.register(self.fd, event)
+        left = until - time.monotonic()
+        return left > 0 and bool(poller.poll(None if left == FOREVER else left * 1000))
+
+    def _hang_up(self) -> None:
+        """Send our FIN, then read and drop what is still under way: closing on unread data would send RST."""
+        os.set_blocking(self.fd, False)
+        conn = socket.socket(fileno=self.fd)
+        try:
+            conn.shutdown(socket.SHUT_WR)
+            until = time.monotonic() + self.limits.linger
+            while self._ready(select.POLLIN, until) and os.read(self.fd, LARGE_READ):
+                pass
+        finally:
+            conn.detach()

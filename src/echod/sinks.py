@@ -1,0 +1,172 @@
+"""Where log lines go: syslog, a file, stderr. `write` never blocks or raises; it tells whether the line got out."""
+
+from __future__ import annotations
+
+import errno
+import select
+import time
+
+from echod.config import FACILITIES
+from echod.lean import environ, os, socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Sink(Protocol):
+        """What a log writes to."""
+
+        def write(self, level: int, text: str) -> bool:
+            """Write one line; False when it was lost."""
+
+        def reopen(self) -> None:
+            """Open it again. Raises OSError."""
+
+        def close(self) -> None:
+            """Close it."""
+
+
+SEVERITIES = (3, 4, 6, 7)  # RFC 5424, table 2: error, warning, informational, debug
+DEV_LOG = "/dev/log"
+RETRY = 1.0  # seconds between tries to reach a syslog that is gone
+
+
+def open_sink(target: str, facility: str) -> Sink:
+    """Open what the setting `log` names. Raises OSError."""
+    if target == "syslog":
+        return Syslog(facility)
+    return Stderr() if target == "stderr" else File(target)
+
+
+class Clock:
+    """Local time in ISO 8601 with milliseconds; the part that changes once a second is made once a second."""
+
+    __slots__ = ("_second", "_text", "_zone")
+
+    def __init__(self) -> None:
+        self._second = -1
+
+    def now(self) -> str:
+        """Return the time."""
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            moment = time.localtime(second)
+            self._second = second
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", moment)
+            self._zone = time.strftime("%z", moment)
+        return f"{self._text}.{int((now - second) * 1000):03d}{self._zone}"
+
+
+class Syslog:
+    """syslog(3) on a socket of our own: libc's blocks the daemon while a stuck syslogd does not read (RFC 3164)."""
+
+    def __init__(self, facility: str) -> None:
+        self._facility = FACILITIES.index(facility) << 3
+        self._sock: socket.socket | None = None
+        self._retry = 0.0
+        self._connect()
+
+    def _connect(self) -> bool:
+        if time.monotonic() < self._retry:
+            return False
+        self.close()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        try:
+            sock.connect(DEV_LOG)
+        except OSError:
+            sock.close()
+            self._retry = time.monotonic() + RETRY
+            return False
+        self._sock = sock
+        return True
+
+    def write(self, level: int, text: str) -> bool:
+        """Send one datagram; connect again when the syslogd behind the socket is another than before."""
+        stamp = time.strftime("%b %e %H:%M:%S")
+        line = f"<{self._facility | SEVERITIES[level]}>{stamp} echod[{os.getpid()}]: {text}".encode()
+        for _ in range(2):
+            try:
+                if self._sock or self._connect():
+                    assert self._sock  # noqa: S101 - for the type checker
+                    self._sock.send(line)
+                    return True
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                if error.errno == errno.ENOBUFS or not self._connect():
+                    return False
+        return False
+
+    def reopen(self) -> None:
+        """Connect again."""
+        self._retry = 0.0
+        self._connect()
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._sock:
+            self._sock.close()
+            self._sock = None
+
+
+class File:
+    """A file, appended to: one write(2) a line, so that lines stay whole whoever else writes."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._clock = Clock()
+        self.fd = self._open()
+
+    def _open(self) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        return os.open(self._path, flags, 0o640)
+
+    def write(self, _level: int, text: str) -> bool:
+        """Append one line."""
+        try:
+            os.write(self.fd, f"{self._clock.now()} echod[{os.getpid()}]: {text}\n".encode())
+        except OSError:
+            return False
+        return True
+
+    def reopen(self) -> None:
+        """Open the path again; the old file is closed when the new one is open."""
+        old, self.fd = self.fd, self._open()
+        os.close(old)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.fd)
+
+
+class Stderr:
+    """Descriptor 2: with the `<N>` that journald understands when it is a journal (sd-daemon(3)), else the time."""
+
+    def __init__(self) -> None:
+        try:
+            status = os.fstat(2)
+            self._journal = environ.get(b"JOURNAL_STREAM") == b"%d:%d" % (status.st_dev, status.st_ino)
+        except OSError:
+            self._journal = False
+        self._clock = Clock()
+
+    def write(self, level: int, text: str) -> bool:
+        """Write one line, unless that would block: it is shared, so it cannot be made non-blocking."""
+        prefix = f"<{SEVERITIES[level]}>" if self._journal else f"{self._clock.now()} echod[{os.getpid()}]: "
+        poller = select.poll()
+        poller.register(2, select.POLLOUT)
+        try:
+            if not poller.poll(0):
+                return False
+            os.write(2, f"{prefix}{text}\n".encode())
+        except OSError:
+            return False
+        return True
+
+    def reopen(self) -> None:
+        """Leave it as it is: it was opened by someone else."""
+
+    def close(self) -> None:
+        """Leave it open: it is not ours."""

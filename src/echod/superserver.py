@@ -1,0 +1,60 @@
+"""`echod inetd`: serve the one connected socket on descriptor 0, for inetd, xinetd, tcpserver, systemd Accept=yes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from echod.children import reason_of
+from echod.errors import DONE, EchodError, from_os_error
+from echod.listener import set_options
+from echod.log import Log
+from echod.session import RECEIVED, SENT, Limits, Session
+from echod.sinks import open_sink
+from echod.values import write_address
+
+if TYPE_CHECKING:
+    from echod.config import Config
+
+
+def serve(config: Config) -> int:
+    """Echo on descriptor 0 until the client is done. Raises EchodError when it is no connected TCP socket."""
+    try:
+        conn = socket.socket(fileno=os.dup(0))
+        peer = write_address(conn.getpeername())
+    except (OSError, IndexError):
+        raise EchodError("inetd: standard input is no connected TCP socket; a super-server passes one") from None
+    keep_quiet(conn)
+    conn.setblocking(True)
+    set_options(conn, config)
+    try:
+        log = Log(config, open_sink(config.log, config.syslog_facility))
+    except OSError as error:
+        raise from_os_error("cannot open the log", error) from None
+    tally = [0, 0, 0]
+    client = Session(0, Limits(config.max_lifetime, config.drain_timeout), tally)
+    for signum in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(signum, client.end)
+    conn.close()
+    begun = time.monotonic()
+    reason = reason_of(client.run() << 8)
+    os.close(0)
+    if log.clients:
+        log.info(
+            f"close peer={peer} child={os.getpid()} reason={reason} "
+            f"in={tally[RECEIVED]} out={tally[SENT]} secs={time.monotonic() - begun:.3f}"
+        )
+    return DONE
+
+
+def keep_quiet(conn: socket.socket) -> None:
+    """Turn away what would be written to the client: a super-server may have put its socket on 1 and 2, too."""
+    client = os.fstat(conn.fileno())
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (1, 2):
+        if os.path.samestat(os.fstat(fd), client):
+            os.dup2(null, fd)
+    os.close(null)
