@@ -46,7 +46,7 @@ class Admission:
     def source(host: str) -> Source:
         """Return the key that a host is counted under."""
         bits, number = pack_host(host)
-        return (bits, number >> 64) if bits > 64 else (bits, number)
+        return (bits, number) if bits == 32 else (bits, number >> 64)  # noqa: PLR2004 - the bits of IPv4
 
     def enter(self, host: str) -> None:
         """Count a client in. Always, whether or not there is a limit now: a reload may set one."""

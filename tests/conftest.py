@@ -1,0 +1,193 @@
+"""What the tests share: the command `echod`, a daemon of one's own, waiting with a deadline, real tools."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ECHOD = os.path.join(os.path.dirname(sys.executable), "echod")
+DEADLINE = 20.0
+
+
+def wait_for(condition, what="the event", deadline=DEADLINE):
+    """Poll `condition` until it is true and return its value; fail the test when that takes too long."""
+    end = time.monotonic() + deadline
+    while not (value := condition()):
+        if time.monotonic() > end:
+            pytest.fail(f"waited {deadline} s in vain for {what}")
+        time.sleep(0.01)
+    return value
+
+
+def need(tool):
+    """Return the path of a program; without it the test is skipped, or fails where tools are required."""
+    path = shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    if path is None:
+        message = f"{tool} is not installed; .ci/packages.txt lists what the tests need"
+        if os.environ.get("ECHOD_REQUIRE_TOOLS"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+def need_root():
+    """Skip a test that only root can run; where tools are required, being root is, too."""
+    if os.geteuid() != 0:
+        if os.environ.get("ECHOD_REQUIRE_TOOLS"):
+            pytest.fail("needs root")
+        pytest.skip("needs root")
+
+
+class Echod:
+    """A daemon of the test's own, on a free port of 127.0.0.1, with all its files below `home`."""
+
+    def __init__(self, home: Path, **settings):
+        self.home = home
+        self.config = home / "echod.conf"
+        self.pid_file = home / "echod.pid"
+        self.log = home / "echod.log"
+        self.settings = {
+            "listen": "127.0.0.1:0",
+            "pid_file": str(self.pid_file),
+            "log": str(self.log),
+            "drain_timeout": "5s",
+        }
+        if os.geteuid() == 0:
+            self.settings["user"] = "root"  # pytest's directories are closed to nobody
+        self.write(**settings)
+        self.started: list[subprocess.Popen] = []
+
+    def write(self, **settings):
+        """Write the config file with these settings changed; None leaves one out."""
+        self.settings |= settings
+        lines = [f"{key} = {value}" for key, value in self.settings.items() if value is not None]
+        self.config.write_text("\n".join(["[echod]", *lines, ""]))
+
+    def run(self, *words, check=None, **kwargs):
+        """Run `echod -c CONFIG WORDS…`; `check` is the exit code that is expected."""
+        kwargs.setdefault("timeout", 60)
+        command = [ECHOD, "-c", str(self.config), *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, **kwargs)
+        assert "Traceback" not in done.stderr, done.stderr
+        if check is not None:
+            assert done.returncode == check, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def start(self, **settings):
+        """Write the settings, start, and return self."""
+        if settings:
+            self.write(**settings)
+        self.run("start", check=0)
+        return self
+
+    def foreground(self, *words, **kwargs):
+        """Start `echod run` and return the process once it serves."""
+        command = [ECHOD, "-c", str(self.config), *map(str, words), "run"]
+        process = subprocess.Popen(command, **kwargs)
+        self.started.append(process)
+        wait_for(lambda: self.status_or_none() or process.poll() is not None, "echod run")
+        return process
+
+    @property
+    def pid(self):
+        return int(self.pid_file.read_text())
+
+    def status(self):
+        return json.loads(self.run("status", "--json", check=0).stdout)
+
+    def status_or_none(self):
+        done = self.run("status", "--json")
+        state = json.loads(done.stdout) if done.returncode == 0 else None
+        return state if state and state["state"] != "starting" else None
+
+    @property
+    def address(self):
+        host, _, port = self.status()["listen"][0].rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def port(self):
+        return self.address[1]
+
+    def connect(self, **kwargs):
+        return socket.create_connection(self.address, timeout=DEADLINE, **kwargs)
+
+    def process(self):
+        return psutil.Process(self.pid)
+
+    def children(self):
+        return self.process().children()
+
+    def events(self, verb=None):
+        """Return the log's lines without time and ident; only those that begin with `verb`."""
+        if not self.log.exists():
+            return []
+        texts = [line.split("]: ", 1)[1] for line in self.log.read_text().splitlines() if "]: " in line]
+        return [text for text in texts if verb is None or text.split()[0] == verb]
+
+    def wait_idle(self):
+        """Wait until no client is left and every child has been reaped."""
+        return wait_for(lambda: not self.status()["clients"] and not self.children() and self.status(), "all clients gone")
+
+    def cleanup(self):
+        """End what the test has started, and see that nothing is left."""
+        family = []
+        with contextlib.suppress(Exception):
+            process = self.process()
+            if any("echod" in word for word in process.cmdline()):
+                family = [process, *process.children(recursive=True)]
+        self.run("stop", "--timeout", "10", "--force")
+        for process in self.started:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+            process.wait(DEADLINE)
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream:
+                    stream.close()
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        gone, alive = psutil.wait_procs(family, timeout=DEADLINE)
+        assert not alive, alive
+        assert not (self.home / "echod.scoreboard").exists() or self.pid_file.exists()
+
+
+@pytest.fixture
+def echod(tmp_path):
+    """Return a daemon that is not started yet."""
+    daemon = Echod(tmp_path)
+    yield daemon
+    daemon.cleanup()
+
+
+@pytest.fixture
+def running(echod):
+    """Return a daemon that serves."""
+    return echod.start()
+
+
+def receive_all(conn):
+    """Read until the peer closes, and return the bytes."""
+    parts = []
+    while part := conn.recv(1 << 16):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def exchange(address, data, timeout=DEADLINE):
+    """Send `data`, half-close, and return what comes back until the server closes."""
+    with socket.create_connection(address, timeout=timeout) as conn:
+        conn.sendall(data)
+        conn.shutdown(socket.SHUT_WR)
+        return receive_all(conn)
