@@ -9,6 +9,8 @@ from echod.values import pack_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from echod.config import Config
 
 ACCESS, PER_SOURCE = "access", "per_source"
@@ -16,16 +18,21 @@ Source = tuple[int, int]
 
 
 class Admission:
-    """The rules in force. With none set a client costs nothing here."""
+    """The rules in force. It is `open` when there are none; `counts` are kept only where there is a limit."""
 
-    __slots__ = ("_allow", "_limit", "_rules", "counts")
+    __slots__ = ("_allow", "_rules", "counts", "limit", "open")
 
-    def __init__(self, config: Config, counts: dict[Source, int] | None = None) -> None:
+    def __init__(self, config: Config, hosts: Iterable[str] = ()) -> None:
+        """Take the rules of `config`; `hosts` are those of the clients there are."""
         rules = [(network, False) for network in config.deny] + [(network, True) for network in config.allow]
         self._rules = sorted(rules, key=lambda rule: -rule[0][2])  # the most specific first; of two alike, deny
         self._allow = not config.allow
-        self._limit = config.max_children_per_source
-        self.counts = {} if counts is None else counts
+        self.limit = config.max_children_per_source
+        self.open = not rules and not self.limit
+        self.counts: dict[Source, int] = {}
+        if self.limit:
+            for host in hosts:
+                self.enter(host)
 
     def refusal(self, host: str) -> str:
         """Return why a client from `host` may not come in, or an empty string."""
@@ -38,7 +45,7 @@ class Admission:
                     break
             if not allowed:
                 return ACCESS
-        if self._limit and self.counts.get(self.source(host), 0) >= self._limit:
+        if self.limit and self.counts.get(self.source(host), 0) >= self.limit:
             return PER_SOURCE
         return ""
 
@@ -49,7 +56,7 @@ class Admission:
         return (bits, number) if bits == 32 else (bits, number >> 64)  # noqa: PLR2004 - the bits of IPv4
 
     def enter(self, host: str) -> None:
-        """Count a client in. Always, whether or not there is a limit now: a reload may set one."""
+        """Count a client in."""
         source = self.source(host)
         self.counts[source] = self.counts.get(source, 0) + 1
 

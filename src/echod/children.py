@@ -1,7 +1,8 @@
 """The children, one a client: spawn, reap, signal. The only place that forks.
 
 A child is entered in the table before anyone can reap it, never returns from `spawn`, and keeps no descriptor but its
-connection and 0 to 2.
+connection and 0 to 2. What a client costs is above all the pages that it or its parent writes to while both share them:
+each is copied. So a child is given nothing that was not there before, and its code has been rehearsed by the parent.
 """
 
 from __future__ import annotations
@@ -9,93 +10,113 @@ from __future__ import annotations
 import errno
 
 from echod import session
-from echod.lean import os, signal
+from echod.lean import os, signal, socket
+from echod.log import INFO
 from echod.session import Limits, Session
-from echod.signals import Blocked, name, restore_in_child
+from echod.signals import SignalPipe, name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from echod.log import Log
     from echod.scoreboard import Scoreboard
 
 REASONS = ("eof", "error=CRASHED", "reset", "idle", "lifetime", "drain")
 HIGHEST_FD = 0x7FFFFFFF
-
-
-class Child:
-    """What the parent knows of a client: its address, as a host and as text, and its slot on the scoreboard."""
-
-    __slots__ = ("host", "peer", "slot")
-
-    def __init__(self, host: str, peer: str, slot: int) -> None:
-        self.host = host
-        self.peer = peer
-        self.slot = slot
+REHEARSALS = 100
 
 
 class Children:
-    """The table of children by pid. `limits` are those of the next child."""
+    """The table: the slot of each child, by pid. Its clients' limits and its log are replaced by a reload."""
 
-    def __init__(self, board: Scoreboard, limits: Limits) -> None:
+    __slots__ = ("_session", "board", "log", "signals", "table")
+
+    def __init__(self, board: Scoreboard, signals: SignalPipe, log: Log) -> None:
         self.board = board
-        self.limits = limits
-        self.table: dict[int, Child] = {}
+        self.signals = signals
+        self.log = log
+        self.table: dict[int, int] = {}
+        self._session: Session
 
-    def spawn(self, fd: int, host: str, peer: str, log: Log) -> None:
+    def spawn(self, fd: int, peer: str) -> None:
         """Fork a child that serves the connection `fd`, which is closed here. Raises OSError when fork does."""
         slot = self.board.claim(peer)
+        signal.set_wakeup_fd(-1)  # for the moment of the fork: see `signals`
         try:
-            with Blocked():  # or the child's first signal is written into our pipe
-                pid = os.fork()
-                if pid == 0:
-                    reason = session.CRASHED
-                    try:
-                        reason = self._serve(fd, slot, log)
-                    finally:
-                        os._exit(reason)  # noqa: SLF001 - a child never returns: no atexit, nothing buffered written twice
-                self.table[pid] = Child(host, peer, slot)
-                self.board.enter(slot, pid)
+            pid = os.fork()
+            if pid == 0:
+                reason = session.CRASHED
+                try:
+                    reason = self._serve(fd, slot, 3, HIGHEST_FD)
+                finally:
+                    os._exit(reason)  # noqa: SLF001 - a child never returns: no atexit, nothing buffered written twice
+            self.table[pid] = slot
+            self.board.words[slot] = pid
         except OSError:
             self.board.abandon(slot)
             raise
         finally:
+            self.signals.arm()
             os.close(fd)
-        if log.debugging:
-            log.debug(f"fork child={pid} peer={peer} slot={slot} clients={len(self.table)}; the parent closed fd={fd}")
+        if self.log.debugging:
+            self.log.debug(f"fork child={pid} peer={peer} clients={len(self.table)}; the parent has closed fd={fd}")
 
-    def _serve(self, fd: int, slot: int, log: Log) -> int:
-        """Be the child: signals of its own, no descriptor but its own, then the session."""
-        client = Session(fd, self.limits, self.board.tally(slot))
-        restore_in_child(client.end)
-        if log.debugging:
-            log.debug(f"child keeps fd={fd} and closes all others above 2: listeners, signal pipe, pid file, log")
-        os.closerange(3, fd)
-        os.closerange(fd + 1, HIGHEST_FD)
-        return client.run()
+    def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
+        """Be the child: signals are the session's, no descriptor but its own; then echo."""
+        self.signals.session = self._session
+        if self.log.debugging:
+            self.log.debug(f"child keeps fd={fd} and closes all others above 2: listeners, signal pipe, pid file, log")
+        os.closerange(lowest, fd)
+        os.closerange(fd + 1, highest)
+        return self._session.run(fd, self.board.words, slot)
 
-    def reap(self) -> Iterator[tuple[int, Child, str]]:
-        """Collect all who are dead, and yield `(pid, child, reason)`: SIGCHLDs coalesce, one may stand for many."""
+    def set_limits(self, limits: Limits) -> None:
+        """Set the limits of the children to come, and serve a few bytes to ourselves, before there is a client.
+
+        The interpreter specialises code as it runs (PEP 659). In a child that would begin anew for each client, and it
+        writes to many pages that are still shared with the parent.
+        """
+        self._session = Session(limits)
+        slot = self.board.spare()
+        for _ in range(REHEARSALS):
+            ours, theirs = socket.socketpair()
+            theirs.send(b"echo")
+            theirs.shutdown(socket.SHUT_WR)
+            fd = ours.fileno()
+            self._serve(fd, slot, fd, fd + 1)  # closes nothing: both ranges are empty
+            theirs.close()
+            ours.close()
+        self.signals.session = None
+
+    def reap(self) -> list[int]:
+        """Collect all who are dead, log them, and return their slots: SIGCHLDs coalesce, one may stand for many."""
+        slots = []
         while self.table:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                break
             if pid == 0:
-                return
-            child = self.table.pop(pid, None)
-            if child is not None:  # or it was a child before the server was executed in its place
-                yield pid, child, reason_of(status)
+                break
+            slot = self.table.pop(pid, 0)
+            if slot:  # or it was a child before the server was executed in its place
+                slots.append(slot)
+                received, sent, milliseconds = self.board.release(slot)
+                if self.log.clients:
+                    self.log.write(
+                        INFO,
+                        f"close peer={self.board.peer(slot)} child={pid} reason={'eof' if status == 0 else reason_of(status)} "
+                        f"in={received} out={sent} secs={milliseconds // 1000}.{milliseconds % 1000:03d}",
+                    )
+        return slots
 
-    def signal(self, signum: int) -> None:
+    def send(self, signum: int) -> None:
         """Signal every child. None of these pids can be a stranger's: they have not been waited for."""
         for pid in self.table:
             os.kill(pid, signum)
 
     def kill(self) -> None:
         """End every child at once."""
-        self.signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
 
 
 def reason_of(status: int) -> str:

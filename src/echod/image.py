@@ -41,15 +41,21 @@ def prepare(handover: Handover, notify: Notify) -> Server:
         listener.tune(settings)
     log = Log(settings, open_log(settings))
     server = Server(handover, settings, listeners, Scoreboard(handover.board_fd), log, notify)
+    set_name()
     if handover.uid >= 0:
         give_up_root(handover.uid, handover.gid, listeners, log)
-    try:
-        with open("/proc/self/comm", "w") as comm:  # so that ps, top and pgrep say echod
-            comm.write("echod")
-    except OSError:
-        pass  # no /proc: the name is a courtesy
     gc.disable()  # the server makes no cycles, and a collection in a child would copy every page it marks
     return server
+
+
+def set_name() -> None:
+    """Have ps, top and pgrep say echod. Before root is given up: the file is root's after that (proc(5))."""
+    try:
+        fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return  # no /proc: the name is a courtesy
+    os.write(fd, b"echod")
+    os.close(fd)
 
 
 def take_sockets(handover: Handover) -> list[Listener]:

@@ -1,4 +1,4 @@
-"""Listening sockets: bind them or adopt those that were passed, accept from them. Here accept's errors are sorted.
+"""Listening sockets: bind them or adopt those that were passed, accept from them. Here accept's errors are classified.
 
 What accepted sockets inherit on Linux is set once, on the listener: TCP_NODELAY, keep-alive and the time limits cost a
 client no system call.
@@ -25,7 +25,7 @@ SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
 # accept(2): Linux passes network errors already pending on the new socket; they are the client's, not ours
 CLIENT_GONE = {
-    errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN,
+    errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN,
     errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ECONNRESET,
 }  # fmt: skip
 
@@ -46,30 +46,16 @@ class BindError(EchodError):
 class Listener:
     """One listening socket. `address` is the setting it stands for, None when the socket was passed."""
 
-    __slots__ = ("_accept", "address", "fd", "name", "sock")
+    __slots__ = ("accept", "address", "fd", "name", "sock")
 
     def __init__(self, sock: socket.socket, address: Address | None) -> None:
         sock.setblocking(False)
         self.sock = sock
-        self._accept: Callable[[], tuple[int, tuple[str, int]]] = getattr(sock, "_accept")  # noqa: B009 - unknown to type checkers
         self.fd = sock.fileno()
         self.name = write_address(sock.getsockname())
         self.address = address
-
-    def accept(self) -> tuple[int, tuple[str, int]] | None:
-        """Return a connected descriptor and its peer, or None when the client is gone.
-
-        Raises OSError when the system is out of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM).
-        """
-        try:
-            fd, peer = self._accept()
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            if error.errno in CLIENT_GONE:
-                return None
-            raise
-        return fd, peer
+        # accept() gives a connected descriptor and its peer. Raises OSError: see `client_gone`
+        self.accept: Callable[[], tuple[int, tuple[Any, ...]]] = getattr(sock, "_accept")  # noqa: B009
 
     def tune(self, config: Config) -> None:
         """Set what accepted sockets are to inherit, and the backlog."""
@@ -83,6 +69,14 @@ class Listener:
     def close(self) -> None:
         """Stop listening. Clients still in the backlog are reset by the kernel."""
         self.sock.close()
+
+
+def client_gone(error: OSError) -> bool:
+    """Tell the errors of accept that are a client's, the next one please, from those of the system.
+
+    Those are EMFILE, ENFILE, ENOBUFS and ENOMEM: out of descriptors or memory.
+    """
+    return error.errno in CLIENT_GONE
 
 
 def set_options(sock: socket.socket, config: Config) -> None:

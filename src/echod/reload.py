@@ -14,6 +14,7 @@ from echod.errors import DONE, FAILED, EchodError, from_os_error
 from echod.listener import Listener, bind_all
 from echod.log import Log
 from echod.session import Limits
+from echod.values import host_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,8 +122,10 @@ def apply(server: Server, change: Change) -> None:
     if old_log.sink is not change.log.sink:
         old_log.sink.close()
     config = server.config = change.config
-    server.admission = Admission(config, server.admission.counts)
-    server.children.limits = Limits(config.max_lifetime, config.drain_timeout)
+    board = server.board
+    server.admission = Admission(config, [host_of(board.peer(slot)) for slot in server.children.table.values()])
+    server.children.log = change.log
+    server.children.set_limits(Limits(config.max_lifetime, config.drain_timeout))
     if server.polling:
         for fd in server.listeners:
             server.poller.unregister(fd)

@@ -4,7 +4,8 @@
     pages 1 to 4   texts, a line each: key=value               the server writes, under a sequence number
     from page 5    slots of 128 bytes, one a client            server: pid, peer, start; child: bytes, last move
 
-A word is written with one aligned store, so a reader never sees half of one. The file has room for every
+Moments are nanoseconds of CLOCK_MONOTONIC. A word is written with one aligned store, so a reader never sees half of
+one. The file has room for every
 `max_children` there can be; pages that no slot has used take no memory. A shared mapping costs a fork nothing: the
 kernel does not copy its page table.
 """
@@ -33,10 +34,10 @@ STARTING, RUNNING, DRAINING = range(3)
 VERSION = 0x6563686F64_000001  # "echod", layout 1
 NEVER = (1 << 64) - 1
 
-# a slot's words; the first three are the session's tally
-SENT, RECEIVED, LAST, SLOT_PID, BEGUN = range(5)
+# a slot's words: the pid, the session's tally, and when it began
+SENT, RECEIVED, LAST, BEGUN = range(1, 5)
 SLOT, SLOTS_AT, PEER_AT, PEER_ROOM = 128, 20 << 10, 64, 64
-SLOTS = 65536
+SLOTS = 65536 + 1024  # one for each of max_children, and those of rehearsals
 SIZE = SLOTS_AT + SLOTS * SLOT
 TEXT_AT, TEXT_ROOM = 4 << 10, 16 << 10
 
@@ -56,51 +57,51 @@ class Scoreboard:
             self.words[STARTED] = time.monotonic_ns()
             self.words[GENERATION] = 1
 
-    # the server's side
+    # the server's side; a slot is known by the number of its first word
 
     def claim(self, peer: str) -> int:
-        """Take a free slot for a client and return its number; lately freed ones first, their pages are warm."""
+        """Take a slot for a client and count it; lately freed ones first, their pages are warm."""
         words = self.words
-        if self._free:
-            slot = self._free.pop()
-        else:
-            slot = words[TOP]
-            words[TOP] = slot + 1
-        at = SLOTS_AT + slot * SLOT
-        self.map[at + PEER_AT : at + SLOT] = peer.encode().ljust(PEER_ROOM, b"\0")[:PEER_ROOM]
-        first = at >> 3
-        words[first + SENT] = words[first + RECEIVED] = 0
-        words[first + LAST] = words[first + BEGUN] = time.monotonic_ns()
+        slot = self._free.pop() if self._free else self.spare()
+        text = peer.encode() + b"\0"
+        at = slot * 8 + PEER_AT
+        self.map[at : at + len(text)] = text
+        words[slot + SENT] = words[slot + RECEIVED] = 0
+        words[slot + LAST] = words[slot + BEGUN] = time.monotonic_ns()
+        words[ACCEPTED] += 1
+        words[CLIENTS] = clients = words[CLIENTS] + 1
+        if clients > words[PEAK]:
+            words[PEAK] = clients
         return slot
 
-    def tally(self, slot: int) -> memoryview:
-        """Return a slot's words: the first three are for its child to write."""
-        first = SLOTS_AT + slot * SLOT >> 3
-        return self.words[first : first + 5]
-
-    def enter(self, slot: int, pid: int) -> None:
-        """Name the child that owns the slot: from now on readers show it."""
-        words = self.words
-        words[(SLOTS_AT + slot * SLOT >> 3) + SLOT_PID] = pid
-        words[ACCEPTED] += 1
-        words[CLIENTS] += 1
-        words[PEAK] = max(words[PEAK], words[CLIENTS])
+    def spare(self) -> int:
+        """Take a slot that has never been used."""
+        number = self.words[TOP]
+        self.words[TOP] = number + 1
+        return (SLOTS_AT + number * SLOT) // 8
 
     def abandon(self, slot: int) -> None:
         """Give back a slot that no child came to own."""
+        self.words[ACCEPTED] -= 1
+        self.words[CLIENTS] -= 1
         self._free.append(slot)
 
     def release(self, slot: int) -> tuple[int, int, int]:
-        """Free the slot of a child that is gone; returns its bytes in, bytes out and nanoseconds."""
-        words, first = self.words, SLOTS_AT + slot * SLOT >> 3
-        words[first + SLOT_PID] = 0
-        received, sent = words[first + RECEIVED], words[first + SENT]
+        """Free the slot of a child that is gone; returns its bytes in, bytes out and milliseconds."""
+        words = self.words
+        words[slot] = 0
+        received, sent = words[slot + RECEIVED], words[slot + SENT]
         words[BYTES_IN] += received
         words[BYTES_OUT] += sent
         words[CLOSED] += 1
         words[CLIENTS] -= 1
         self._free.append(slot)
-        return received, sent, time.monotonic_ns() - words[first + BEGUN]
+        return received, sent, (time.monotonic_ns() - words[slot + BEGUN]) // 1_000_000
+
+    def peer(self, slot: int) -> str:
+        """Return the peer that a slot was claimed for."""
+        at = slot * 8 + PEER_AT
+        return self.map[at : at + PEER_ROOM].partition(b"\0")[0].decode(errors="replace")
 
     def set_texts(self, **texts: str) -> None:
         """Replace the texts. An odd sequence number tells readers that they are being written."""
@@ -123,10 +124,9 @@ class Scoreboard:
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
     def clients(self) -> Iterator[tuple[int, str, int, int, int, int]]:
-        """Yield `(pid, peer, begun, last, bytes in, bytes out)` of each client; moments are monotonic nanoseconds."""
-        for slot in range(min(self.words[TOP], SLOTS)):
-            at = SLOTS_AT + slot * SLOT
-            sent, received, last, pid, begun = self.words[at >> 3 : (at >> 3) + 5]
+        """Yield `(pid, peer, begun, last, bytes in, bytes out)` of each client; moments are in nanoseconds."""
+        for number in range(min(self.words[TOP], SLOTS)):
+            slot = (SLOTS_AT + number * SLOT) // 8
+            pid, sent, received, last, begun = self.words[slot : slot + 5]
             if pid:
-                peer = self.map[at + PEER_AT : at + SLOT].partition(b"\0")[0].decode(errors="replace")
-                yield pid, peer, begun, last, received, sent
+                yield pid, self.peer(slot), begun, last, received, sent

@@ -14,20 +14,21 @@ from echod import reload, scoreboard
 from echod.admission import Admission
 from echod.children import Children
 from echod.lean import os, signal
+from echod.listener import Listener, client_gone
 from echod.session import Limits
 from echod.signals import SignalPipe
-from echod.values import write_address
+from echod.values import host_of, write_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from echod.config import Config
     from echod.handover import Handover
-    from echod.listener import Listener
     from echod.log import Log
     from echod.notify import Notify
     from echod.scoreboard import Scoreboard
 
 FOREVER = float("inf")
+IPV4 = 2  # parts of an IPv4 socket address: host and port
 PAUSE = 0.1  # seconds without accepting when the system is out of something
 REPEAT = 0.25  # seconds between the SIGTERMs of a drain: one may land before the system call it is to interrupt
 OVER_LIMIT, FORK_FAILED = "over_limit", "fork_failed"
@@ -47,9 +48,10 @@ class Server:
     ) -> None:
         self.handover, self.config, self.board, self.log, self.notify = handover, config, board, log, notify
         self.listeners = {listener.fd: listener for listener in listeners}
-        self.children = Children(board, Limits(config.max_lifetime, config.drain_timeout))
-        self.admission = Admission(config)
         self.signals = SignalPipe()
+        self.children = Children(board, self.signals, log)
+        self.children.set_limits(Limits(config.max_lifetime, config.drain_timeout))
+        self.admission = Admission(config)
         self.poller = select.poll()
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
         self.polling = self.draining = False
@@ -90,7 +92,7 @@ class Server:
             self.children.kill()
             self.kill_at = self.repeat_at = FOREVER
         elif now >= self.repeat_at:
-            self.children.signal(signal.SIGTERM)
+            self.children.send(signal.SIGTERM)
             self.repeat_at = now + REPEAT
 
     # clients
@@ -115,31 +117,31 @@ class Server:
     def admit(self, listener: Listener) -> bool:
         """Accept one client, and refuse it or give it a child; False when there was none."""
         try:
-            accepted = listener.accept()
+            fd, address = listener.accept()
         except OSError as error:
-            self.pause(f"accept error={error.strerror!r}")
+            if not client_gone(error):
+                self.pause(f"accept error={error.strerror!r}")
             return False
-        if accepted is None:
-            return False
-        fd, address = accepted
-        host, peer = address[0], write_address(address)
+        peer = f"{address[0]}:{address[1]}" if len(address) == IPV4 else write_address(address)
         if self.log.debugging:
             self.log.debug(f"accept peer={peer} fd={fd} listener={listener.name}")
-        reason = self.admission.refusal(host)
-        if not reason and len(self.children.table) >= self.config.max_children:
-            reason = OVER_LIMIT
+        reason = OVER_LIMIT if len(self.children.table) >= self.config.max_children else ""
+        if not self.admission.open:
+            reason = self.admission.refusal(address[0]) or reason
         if reason:
             os.close(fd)
             self.refuse(peer, reason)
             return True
         try:
-            self.children.spawn(fd, host, peer, self.log)
+            self.children.spawn(fd, peer)
         except OSError as error:
             self.refuse(peer, FORK_FAILED)
             self.pause(f"fork error={error.strerror!r}")
             return False
-        self.admission.enter(host)
-        self.settle()
+        if self.admission.limit:
+            self.admission.enter(address[0])
+        if len(self.children.table) >= self.config.max_children:
+            self.settle()
         return True
 
     def refuse(self, peer: str, reason: str) -> None:
@@ -155,15 +157,12 @@ class Server:
 
     def reap(self) -> None:
         """Collect the dead; their slots are free and their lines written."""
-        for pid, child, reason in self.children.reap():
-            received, sent, nanoseconds = self.board.release(child.slot)
-            self.admission.leave(child.host)
-            if self.log.clients:
-                self.log.info(
-                    f"close peer={child.peer} child={pid} reason={reason} "
-                    f"in={received} out={sent} secs={nanoseconds / 1e9:.3f}"
-                )
-        self.settle()
+        slots = self.children.reap()
+        if self.admission.limit:
+            for slot in slots:
+                self.admission.leave(host_of(self.board.peer(slot)))
+        if slots and not self.polling:
+            self.settle()
 
     # signals
 
@@ -198,5 +197,5 @@ class Server:
         if timeout == 0:
             self.children.kill()
         else:
-            self.children.signal(signal.SIGTERM)
+            self.children.send(signal.SIGTERM)
             self.repeat_at = now + REPEAT

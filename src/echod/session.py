@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 EOF, CRASHED, RESET, IDLE, LIFETIME, DRAIN = range(6)
 ERRNO = 64
 
-SENT, RECEIVED, LAST = 0, 1, 2  # the tally: bytes out, bytes in, CLOCK_MONOTONIC nanoseconds of the last move
+SENT, RECEIVED, LAST = 1, 2, 3  # the tally's words: bytes out, bytes in, CLOCK_MONOTONIC nanoseconds of the last move
 FIRST_READ, LARGE_READ = 16 << 10, 1 << 20  # a large buffer only once a client has filled the small one
 FOREVER = float("inf")
 LINGER = 1.0  # seconds to read and drop after our FIN, so that data under way is not answered with RST
@@ -55,25 +55,30 @@ class Limits:
 
 
 class Session:
-    """One client on the connected, blocking socket `fd`; counts into `tally`; ends when `end` is called."""
+    """One client: `run` echoes until the end, `end` brings it about."""
 
-    __slots__ = ("_behind", "_deadline", "_unsent", "ended", "fd", "limits", "tally")
+    __slots__ = ("_behind", "_buffer", "_deadline", "_unsent", "_vector", "ended", "fd", "limits")
 
-    def __init__(self, fd: int, limits: Limits, tally: Tally) -> None:
-        self.fd = fd
+    def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.tally = tally
+        self.fd = -1
         self.ended = 0  # the reason, once somebody has ended it
         self._deadline = FOREVER
         self._behind = False  # the peer has not taken all that was echoed
-        self._unsent = 0
+        self._unsent = 0  # what the peer had not taken when last asked
+        self._buffer = memoryview(bytearray(FIRST_READ))  # made before the fork: a child's malloc touches more pages
+        self._vector = (self._buffer,)
 
-    def run(self) -> int:
-        """Echo until the end and return its reason. The socket is left for the caller to close."""
+    def run(self, fd: int, tally: Tally, at: int) -> int:
+        """Echo on the connected, blocking socket `fd` until the end and return its reason; the caller closes it.
+
+        The bytes are counted in the words of `tally` after `at`: SENT, RECEIVED, LAST.
+        """
+        self.fd = fd
         try:
             if self.limits.lifetime:
                 signal.setitimer(signal.ITIMER_REAL, self.limits.lifetime, 0.5)
-            reason = self._echo()
+            reason = self._echo(fd, tally, at)
             if reason != EOF:
                 self._hang_up()
         except ConnectionError:
@@ -82,53 +87,58 @@ class Session:
             return ERRNO + (error.errno or 0)
         return reason
 
-    def end(self, signum: int, _frame: object) -> None:
-        """End the session (a signal handler): SIGALRM when the lifetime is over, any other to drain."""
-        if not self.ended:
+    def end(self, signum: int) -> None:
+        """End the session, in a signal handler: SIGALRM when the lifetime is over, SIGTERM and SIGQUIT to drain.
+
+        SIGINT ends the process at once. SIGHUP and SIGUSR1 are the daemon's: sent to the whole group or by name they
+        must not cost a client.
+        """
+        if signum == signal.SIGINT:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        if not self.ended and signum in (signal.SIGTERM, signal.SIGQUIT, signal.SIGALRM):
             self.ended = LIFETIME if signum == signal.SIGALRM else DRAIN
             self._deadline = time.monotonic() + self.limits.grace
             os.set_blocking(self.fd, False)
 
-    def _echo(self) -> int:
-        fd, tally, size = self.fd, self.tally, FIRST_READ
-        read, write, clock = os.read, os.write, time.monotonic_ns
+    def _echo(self, fd: int, tally: Tally, at: int) -> int:
+        buffer, vector, received = self._buffer, self._vector, 0
         while True:
             try:
-                data = read(fd, size)
+                length = os.readv(fd, vector)
             except BlockingIOError:
                 if self._more_to_come():
                     continue
                 return self.ended or IDLE
-            if not data:
+            if not length:
                 return EOF
-            length = len(data)
-            tally[RECEIVED] += length
+            received += length
+            tally[at + RECEIVED] = received
             try:
-                written = write(fd, data)
+                written = os.write(fd, buffer[:length])
             except BlockingIOError:
                 written = 0
-            tally[SENT] += written
-            tally[LAST] = clock()
-            if written < length and not self._finish(memoryview(data)[written:]):
+            if written < length and not self._finish(buffer[written:length], tally, at):
                 return self.ended or IDLE
+            tally[at + SENT] = received
+            tally[at + LAST] = time.monotonic_ns()
             if self.ended == LIFETIME or (self.ended and time.monotonic() > self._deadline):
                 return self.ended
-            if length == size:
-                size = LARGE_READ
+            if length == FIRST_READ:  # it fills the small buffer: it will fill a large one
+                buffer = memoryview(bytearray(LARGE_READ))
+                vector = (buffer,)
 
-    def _finish(self, rest: memoryview) -> bool:
+    def _finish(self, rest: memoryview, tally: Tally, at: int) -> bool:
         """Write the rest of a partial write; False when a limit comes first."""
         while rest:
+            tally[at + SENT] = tally[at + RECEIVED] - len(rest)
+            tally[at + LAST] = time.monotonic_ns()
             try:
-                written = os.write(self.fd, rest)
+                rest = rest[os.write(self.fd, rest) :]
             except BlockingIOError:
                 self._behind = True
                 if not (self._ready(select.POLLOUT, self._deadline) if self.ended else self._moves()):
                     return False
-                continue
-            rest = rest[written:]
-            self.tally[SENT] += written
-            self.tally[LAST] = time.monotonic_ns()
         return True
 
     def _more_to_come(self) -> bool:

@@ -34,13 +34,13 @@ def serve(config: Config) -> int:
         log = Log(config, open_sink(config.log, config.syslog_facility))
     except OSError as error:
         raise from_os_error("cannot open the log", error) from None
-    tally = [0, 0, 0]
-    client = Session(0, Limits(config.max_lifetime, config.drain_timeout), tally)
+    tally = [0, 0, 0, 0]
+    client = Session(Limits(config.max_lifetime, config.drain_timeout))
     for signum in (signal.SIGTERM, signal.SIGALRM):
-        signal.signal(signum, client.end)
+        signal.signal(signum, lambda number, _frame: client.end(number))
     conn.close()
     begun = time.monotonic()
-    reason = reason_of(client.run() << 8)
+    reason = reason_of(client.run(0, tally, 0) << 8)
     os.close(0)
     if log.clients:
         log.info(

@@ -139,6 +139,11 @@ def write_address(address: tuple[Any, ...]) -> str:
     return f"{host[7:]}:{port}" if host.startswith("::ffff:") and "." in host else f"[{host}]:{port}"
 
 
+def host_of(text: str) -> str:
+    """Return the host of an address that `write_address` wrote."""
+    return text.rpartition(":")[0].strip("[]")
+
+
 def pack_host(host: str) -> tuple[int, int]:
     """Turn a numeric address into `(bits, number)`; an IPv4-mapped one is the IPv4 address it carries."""
     if ":" not in host:

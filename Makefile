@@ -1,0 +1,46 @@
+# make start   install into .venv, start echod on port 27978, echo a line through it
+# make test    the whole suite
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ECHOD := $(BIN)/echod
+
+.PHONY: start stop test lint coverage bench clean
+
+start: $(BIN)/echod
+	@$(ECHOD) start
+	@echo "sent:     hello"
+	@printf 'hello\n' | $(BIN)/python -c 'import socket, sys; \
+	c = socket.create_connection(("localhost", 27978), 5); \
+	c.sendall(sys.stdin.buffer.read()); c.shutdown(socket.SHUT_WR); \
+	print("received:", "".join(iter(lambda: c.recv(4096).decode(), "")), end="")'
+	@echo "echod serves on port 27978. Talk to it: nc localhost 27978; look at it: $(ECHOD) status; stop it: $(ECHOD) stop"
+
+stop:
+	@$(ECHOD) stop
+
+# Not everybody has a Python that can make environments: Debian keeps that in a package of its own.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "echod needs Python 3.11 or later; try make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/echod: $(BIN)/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m compileall -q src
+	@touch $@
+
+$(BIN)/pytest: $(BIN)/echod
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	@touch $@
+
+test: $(BIN)/pytest
+	$(BIN)/pytest
+
+lint: $(BIN)/pytest
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
