@@ -119,6 +119,8 @@ def execute(handover: Handover, listeners: list[Listener], kept: tuple[str, ...]
         if fd >= 0:
             os.set_inheritable(fd, True)
     environment = {name: os.environ[name] for name in kept if name in os.environ}
+    # resolve symbols now, once: lazily, every child does it again, at ten page faults a client (ld.so(8))
+    environment |= {"LD_BIND_NOW": "1", "LC_ALL": "C"}
     environment |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(handover.addresses))}
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # until the server has its handlers: none gets lost
     os.execve(INTERPRETER[0], [*INTERPRETER, BOOT, *handover.to_words()], environment)  # noqa: S606 - no shell is the point

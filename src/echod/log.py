@@ -1,7 +1,6 @@
 """The log: one event a line, a verb and then key=value; to syslog, a file or stderr, and never in the way.
 
-A log that is full, gone or stuck must not stop the daemon: nothing here blocks or raises once the log is open. Lines
-that could not be written are counted, and the count is logged as soon as a line goes through.
+A log that is full, gone or stuck must not stop the daemon: nothing here blocks or raises once the log is open.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ class Log:
 
     def __init__(self, config: Config, sink: Sink) -> None:
         self.sink = sink
+        self.line = sink.write  # for an event whose level and text are known to be good
         self.level = LEVELS.index(config.log_level)
         self.clients = config.log_clients and self.level >= INFO
         self.debugging = self.level >= DEBUG
-        self._lost = 0
         self._windows: dict[str, tuple[float, int, int, str]] = {}  # key: end, left out, level, last text
         self.due = float("inf")  # when `flush` has something to do
 
@@ -37,10 +36,7 @@ class Log:
             return
         if not text.isprintable():
             text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-        if not self.sink.write(level, text):
-            self._lost += 1
-        elif self._lost and self.sink.write(WARNING, f"log lost={self._lost}"):
-            self._lost = 0
+        self.line(level, text)
 
     def error(self, text: str) -> None:
         """Log what stops the daemon or keeps it from doing what it was told."""

@@ -91,7 +91,9 @@ def rebind(listeners: list[Listener], new: Config) -> list[Listener]:
 
 
 def reload(server: Server) -> None:
-    """Act on SIGHUP: all of the new settings take effect, or none."""
+    """Act on SIGHUP: all of the new settings take effect, or none. During a drain nothing does."""
+    if server.draining:
+        return
     words = server.board.words
     words[scoreboard.RELOADS_BEGUN] += 1
     server.notify.reloading()
@@ -122,8 +124,7 @@ def apply(server: Server, change: Change) -> None:
     if old_log.sink is not change.log.sink:
         old_log.sink.close()
     config = server.config = change.config
-    board = server.board
-    server.admission = Admission(config, [host_of(board.peer(slot)) for slot in server.children.table.values()])
+    server.admission = Admission(config, [host_of(peer) for _, peer in server.children.table.values()])
     server.children.log = change.log
     server.children.set_limits(Limits(config.max_lifetime, config.drain_timeout))
     if server.polling:

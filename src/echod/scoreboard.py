@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 (
-    MAGIC, PID, STARTED, STATE, CLIENTS, PEAK, ACCEPTED, CLOSED, OVER_LIMIT, PER_SOURCE, ACCESS, FORK_FAILED,
+    MAGIC, PID, STARTED, STATE, PEAK, ACCEPTED, CLOSED, OVER_LIMIT, PER_SOURCE, ACCESS, FORK_FAILED,
     BYTES_IN, BYTES_OUT, GENERATION, MAX_CHILDREN, TOP, SEQUENCE,
     RELOADS_BEGUN, RELOADS_DONE, RELOAD_CODE, REOPENS_BEGUN, REOPENS_DONE, REOPEN_CODE, DRAIN_MS,
-) = range(25)  # fmt: skip
-COUNTERS = 25
+) = range(24)  # fmt: skip
 
 REFUSALS = {"over_limit": OVER_LIMIT, "per_source": PER_SOURCE, "access": ACCESS, "fork_failed": FORK_FAILED}
 
@@ -68,10 +67,9 @@ class Scoreboard:
         self.map[at : at + len(text)] = text
         words[slot + SENT] = words[slot + RECEIVED] = 0
         words[slot + LAST] = words[slot + BEGUN] = time.monotonic_ns()
-        words[ACCEPTED] += 1
-        words[CLIENTS] = clients = words[CLIENTS] + 1
-        if clients > words[PEAK]:
-            words[PEAK] = clients
+        words[ACCEPTED] = accepted = words[ACCEPTED] + 1
+        clients = accepted - words[CLOSED]
+        words[PEAK] = max(words[PEAK], clients)
         return slot
 
     def spare(self) -> int:
@@ -83,7 +81,6 @@ class Scoreboard:
     def abandon(self, slot: int) -> None:
         """Give back a slot that no child came to own."""
         self.words[ACCEPTED] -= 1
-        self.words[CLIENTS] -= 1
         self._free.append(slot)
 
     def release(self, slot: int) -> tuple[int, int, int]:
@@ -94,14 +91,8 @@ class Scoreboard:
         words[BYTES_IN] += received
         words[BYTES_OUT] += sent
         words[CLOSED] += 1
-        words[CLIENTS] -= 1
         self._free.append(slot)
         return received, sent, (time.monotonic_ns() - words[slot + BEGUN]) // 1_000_000
-
-    def peer(self, slot: int) -> str:
-        """Return the peer that a slot was claimed for."""
-        at = slot * 8 + PEER_AT
-        return self.map[at : at + PEER_ROOM].partition(b"\0")[0].decode(errors="replace")
 
     def set_texts(self, **texts: str) -> None:
         """Replace the texts. An odd sequence number tells readers that they are being written."""
@@ -129,4 +120,6 @@ class Scoreboard:
             slot = (SLOTS_AT + number * SLOT) // 8
             pid, sent, received, last, begun = self.words[slot : slot + 5]
             if pid:
-                yield pid, self.peer(slot), begun, last, received, sent
+                at = slot * 8 + PEER_AT
+                peer = self.map[at : at + PEER_ROOM].partition(b"\0")[0].decode(errors="replace")
+                yield pid, peer, begun, last, received, sent

@@ -16,8 +16,11 @@ from echod.children import Children
 from echod.lean import os, signal
 from echod.listener import Listener, client_gone
 from echod.session import Limits
-from echod.signals import SignalPipe
+from echod.signals import SignalPipe, name
 from echod.values import host_of, write_address
+
+SIGTERM, SIGQUIT, SIGINT = signal.SIGTERM, signal.SIGQUIT, signal.SIGINT
+SIGCHLD, SIGHUP, SIGUSR1 = signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 FOREVER = float("inf")
 IPV4 = 2  # parts of an IPv4 socket address: host and port
 PAUSE = 0.1  # seconds without accepting when the system is out of something
+BATCH = 16  # rounds of the loop that the dead may wait while clients come: to reap many at once is cheaper
 REPEAT = 0.25  # seconds between the SIGTERMs of a drain: one may land before the system call it is to interrupt
 OVER_LIMIT, FORK_FAILED = "over_limit", "fork_failed"
 
@@ -56,7 +60,7 @@ class Server:
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
         self.polling = self.draining = False
         self.outcome: tuple[str, ...] = ("ok",)  # of the last reload
-        self.resume_at = self.repeat_at = self.kill_at = FOREVER
+        self.resume_at = self.repeat_at = self.kill_at = self.due = FOREVER
         reload.publish(self, "ok")
         self.settle()
 
@@ -64,21 +68,31 @@ class Server:
         """Serve until a drain has ended: the only loop."""
         self.board.words[scoreboard.STATE] = scoreboard.RUNNING
         self.log.info(f"ready listen={reload.names(self)} max_children={self.config.max_children}")
+        poll, noted, rounds = self.poller.poll, self.signals.noted, 0
         while not (self.draining and not self.children.table):
-            due = min(self.resume_at, self.repeat_at, self.kill_at, self.log.due)
-            for fd, _event in self.poller.poll(self.until(due)):
+            busy = False
+            for fd, _event in poll(None if self.due == FOREVER and not noted[SIGCHLD] else self.timeout()):
                 if fd == self.signals.fd:
-                    self.dispatch(self.signals.drain())
-                    break  # poll again: the listeners may have changed
-                if self.polling:  # or the one before has taken the last place
+                    self.on_signals()
+                elif self.polling and fd in self.listeners:  # not so any more, after a signal or the client before
                     self.admit(self.listeners[fd])
-            if due != FOREVER:
+                    busy = True
+            rounds += 1
+            if noted[SIGCHLD] and (rounds >= BATCH or not busy):
+                noted[SIGCHLD] = rounds = 0
+                peers = self.children.reap()
+                if self.admission.limit or not self.polling:
+                    self.make_room(peers)
+            if self.due < FOREVER:
                 self.tick(time.monotonic())
 
-    @staticmethod
-    def until(due: float) -> float | None:
-        """Return the milliseconds left to a moment, for poll(2)."""
-        return None if due == FOREVER else max(0.0, (due - time.monotonic()) * 1000)
+    def timeout(self) -> float:
+        """Return how long to sleep in poll(2), in milliseconds: not at all while the dead wait for their turn."""
+        return 0.0 if self.signals.noted[SIGCHLD] else max(0.0, (self.due - time.monotonic()) * 1000)
+
+    def schedule(self) -> None:
+        """Find out when something is due next. After whatever sets a deadline."""
+        self.due = min(self.resume_at, self.repeat_at, self.kill_at, self.log.due)
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -92,8 +106,9 @@ class Server:
             self.children.kill()
             self.kill_at = self.repeat_at = FOREVER
         elif now >= self.repeat_at:
-            self.children.send(signal.SIGTERM)
+            self.children.send(SIGTERM)
             self.repeat_at = now + REPEAT
+        self.schedule()
 
     # clients
 
@@ -122,7 +137,7 @@ class Server:
             if not client_gone(error):
                 self.pause(f"accept error={error.strerror!r}")
             return False
-        peer = f"{address[0]}:{address[1]}" if len(address) == IPV4 else write_address(address)
+        peer = "%s:%d" % address if len(address) == IPV4 else write_address(address)
         if self.log.debugging:
             self.log.debug(f"accept peer={peer} fd={fd} listener={listener.name}")
         reason = OVER_LIMIT if len(self.children.table) >= self.config.max_children else ""
@@ -148,37 +163,39 @@ class Server:
         """Count and log a client that was closed unserved."""
         self.board.words[scoreboard.REFUSALS[reason]] += 1
         self.log.limited(levels.INFO, reason, f"refuse peer={peer} reason={reason}")
+        self.schedule()
 
     def pause(self, text: str) -> None:
         """Stop accepting for a moment: what is missing now, a descriptor or memory, may be there then."""
         self.log.limited(levels.WARNING, text, text)
         self.resume_at = time.monotonic() + PAUSE
+        self.schedule()
         self.settle()
 
-    def reap(self) -> None:
-        """Collect the dead; their slots are free and their lines written."""
-        slots = self.children.reap()
+    def make_room(self, peers: list[str]) -> None:
+        """Let others in, in the place of those that are gone."""
         if self.admission.limit:
-            for slot in slots:
-                self.admission.leave(host_of(self.board.peer(slot)))
-        if slots and not self.polling:
-            self.settle()
+            for peer in peers:
+                self.admission.leave(host_of(peer))
+        self.settle()
 
     # signals
 
-    def dispatch(self, signums: set[int]) -> None:
-        """Act on the signals that have come: a stop first, then the dead, then the rest."""
+    def on_signals(self) -> None:
+        """Act on the signals that have come: a stop first. The dead are left to the loop."""
+        os.read(self.signals.fd, 4096)
+        noted = self.signals.noted
         if self.log.debugging:
-            self.log.debug(f"signals numbers={sorted(signums)}")
-        if signal.SIGINT in signums or (self.draining and signums & {signal.SIGTERM, signal.SIGQUIT}):
-            self.stop(0.0)
-        elif signums & {signal.SIGTERM, signal.SIGQUIT}:
-            self.stop(self.config.drain_timeout)
-        if signal.SIGCHLD in signums:
-            self.reap()
-        if signal.SIGHUP in signums and not self.draining:
+            self.log.debug(f"signals noted={[name(signum) for signum, flag in enumerate(noted) if flag]}")
+        if noted[SIGTERM] or noted[SIGQUIT] or noted[SIGINT]:
+            at_once = self.draining or noted[SIGINT]
+            noted[SIGTERM] = noted[SIGQUIT] = noted[SIGINT] = 0
+            self.stop(0.0 if at_once else self.config.drain_timeout)
+        if noted[SIGHUP]:
+            noted[SIGHUP] = 0
             reload.reload(self)
-        if signal.SIGUSR1 in signums:
+        if noted[SIGUSR1]:
+            noted[SIGUSR1] = 0
             reload.reopen(self)
 
     def stop(self, timeout: float | None) -> None:
@@ -197,5 +214,6 @@ class Server:
         if timeout == 0:
             self.children.kill()
         else:
-            self.children.send(signal.SIGTERM)
+            self.children.send(SIGTERM)
             self.repeat_at = now + REPEAT
+        self.schedule()

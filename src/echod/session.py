@@ -24,6 +24,8 @@ from sys import byteorder
 
 from echod.lean import os, signal, socket
 
+readv, write, monotonic_ns = os.readv, os.write, time.monotonic_ns  # what a child touches for each client
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     Tally = memoryview[int] | list[int]
@@ -57,10 +59,21 @@ class Limits:
 class Session:
     """One client: `run` echoes until the end, `end` brings it about."""
 
-    __slots__ = ("_behind", "_buffer", "_deadline", "_unsent", "_vector", "ended", "fd", "limits")
+    __slots__ = (
+        "_behind",
+        "_buffer",
+        "_deadline",
+        "_grace",
+        "_lifetime",
+        "_linger",
+        "_unsent",
+        "_vector",
+        "ended",
+        "fd",
+    )
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+        self._grace, self._linger, self._lifetime = limits.grace, limits.linger, limits.lifetime
         self.fd = -1
         self.ended = 0  # the reason, once somebody has ended it
         self._deadline = FOREVER
@@ -76,10 +89,10 @@ class Session:
         """
         self.fd = fd
         try:
-            if self.limits.lifetime:
-                signal.setitimer(signal.ITIMER_REAL, self.limits.lifetime, 0.5)
+            if self._lifetime:
+                signal.setitimer(signal.ITIMER_REAL, self._lifetime, 0.5)
             reason = self._echo(fd, tally, at)
-            if reason != EOF:
+            if reason:
                 self._hang_up()
         except ConnectionError:
             return RESET
@@ -98,31 +111,30 @@ class Session:
             os.kill(os.getpid(), signum)
         if not self.ended and signum in (signal.SIGTERM, signal.SIGQUIT, signal.SIGALRM):
             self.ended = LIFETIME if signum == signal.SIGALRM else DRAIN
-            self._deadline = time.monotonic() + self.limits.grace
+            self._deadline = time.monotonic() + self._grace
             os.set_blocking(self.fd, False)
 
     def _echo(self, fd: int, tally: Tally, at: int) -> int:
         buffer, vector, received = self._buffer, self._vector, 0
         while True:
             try:
-                length = os.readv(fd, vector)
+                length = readv(fd, vector)
+                if not length:
+                    return EOF
+                received += length
+                tally[at + RECEIVED] = received
+                written = write(fd, buffer[:length])
             except BlockingIOError:
-                if self._more_to_come():
-                    continue
-                return self.ended or IDLE
-            if not length:
-                return EOF
-            received += length
-            tally[at + RECEIVED] = received
-            try:
-                written = os.write(fd, buffer[:length])
-            except BlockingIOError:
+                if tally[at + RECEIVED] == tally[at + SENT]:  # nothing to read, or nothing written?
+                    if self._more_to_come():
+                        continue
+                    return self.ended or IDLE
                 written = 0
             if written < length and not self._finish(buffer[written:length], tally, at):
                 return self.ended or IDLE
             tally[at + SENT] = received
-            tally[at + LAST] = time.monotonic_ns()
-            if self.ended == LIFETIME or (self.ended and time.monotonic() > self._deadline):
+            tally[at + LAST] = monotonic_ns()
+            if self.ended and (self.ended == LIFETIME or time.monotonic() > self._deadline):
                 return self.ended
             if length == FIRST_READ:  # it fills the small buffer: it will fill a large one
                 buffer = memoryview(bytearray(LARGE_READ))
@@ -168,7 +180,7 @@ class Session:
         conn = socket.socket(fileno=self.fd)
         try:
             conn.shutdown(socket.SHUT_WR)
-            until = time.monotonic() + self.limits.linger
+            until = time.monotonic() + self._linger
             while self._ready(select.POLLIN, until) and os.read(self.fd, LARGE_READ):
                 pass
         finally:

@@ -27,15 +27,19 @@ def name(signum: int) -> str:
 
 
 class SignalPipe:
-    """The read end, `fd`, is readable when a signal has come; made after the last fork of the launcher."""
+    """The read end, `fd`, is readable when a signal has come; `noted[SIGTERM]` is then 1, until someone clears it.
 
-    __slots__ = ("_noted", "_write_end", "fd", "session")
+    A handler runs before the next bytecode, and its byte was written before that: when the bytes have been read, what
+    wrote them has been noted. Clear a flag before acting on it, and a signal that comes meanwhile is acted on again.
+    """
+
+    __slots__ = ("fd", "noted", "session", "write_end")
 
     def __init__(self) -> None:
-        self.fd, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._noted: set[int] = set()
+        self.fd, self.write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.noted = bytearray(signal.NSIG)
         self.session: Session | None = None  # in a child, its client's
-        self.arm()
+        signal.set_wakeup_fd(self.write_end)
         for signum in (*HANDLED, signal.SIGALRM):
             signal.signal(signum, self._note)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -43,22 +47,6 @@ class SignalPipe:
 
     def _note(self, signum: int, _frame: object) -> None:
         if self.session is None:
-            self._noted.add(signum)
+            self.noted[signum] = 1
         else:
             self.session.end(signum)
-
-    def arm(self) -> None:
-        """Take the pipe, again after a fork; a signal that came meanwhile has been noted, but woke nobody."""
-        signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        if self._noted:
-            os.write(self._write_end, b"\0")
-
-    def drain(self) -> set[int]:
-        """Return the signals that have come since the last call.
-
-        A handler runs before the next bytecode, and its byte is written before that: what wrote the bytes read here
-        has been noted when read returns.
-        """
-        os.read(self.fd, 4096)
-        noted, self._noted = self._noted, set()
-        return noted

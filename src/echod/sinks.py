@@ -1,4 +1,7 @@
-"""Where log lines go: syslog, a file, stderr. `write` never blocks or raises; it tells whether the line got out."""
+"""Where log lines go: syslog, a file, stderr. `write` never blocks and never raises.
+
+Lines that could not be written are counted, and the count is logged as soon as a line goes through.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,30 @@ import time
 from echod.config import FACILITIES
 from echod.lean import environ, os, socket
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Sink(Protocol):
-        """What a log writes to."""
-
-        def write(self, level: int, text: str) -> bool:
-            """Write one line; False when it was lost."""
-
-        def reopen(self) -> None:
-            """Open it again. Raises OSError."""
-
-        def close(self) -> None:
-            """Close it."""
-
-
 SEVERITIES = (3, 4, 6, 7)  # RFC 5424, table 2: error, warning, informational, debug
 DEV_LOG = "/dev/log"
 RETRY = 1.0  # seconds between tries to reach a syslog that is gone
+
+
+class Sink:
+    """What a log writes to; `write` is given a level of `log` and a line."""
+
+    lost = 0
+
+    def write(self, level: int, text: str) -> None:
+        """Write one line, or count it as lost."""
+        raise NotImplementedError
+
+    def reopen(self) -> None:
+        """Open it again. Raises OSError."""
+
+    def close(self) -> None:
+        """Close it."""
+
+    def found(self) -> None:
+        """Tell, now that a line has gone through, how many have not."""
+        lost, self.lost = self.lost, 0
+        self.write(1, f"log lost={lost}")
 
 
 def open_sink(target: str, facility: str) -> Sink:
@@ -48,17 +55,16 @@ class Clock:
 
     def now(self) -> str:
         """Return the time."""
-        now = time.time()
-        second = int(now)
-        if second != self._second:
-            moment = time.localtime(second)
-            self._second = second
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", moment)
+        now = time.time_ns() // 1_000_000
+        if now // 1000 != self._second:
+            self._second = now // 1000
+            moment = time.localtime(self._second)
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S.", moment)
             self._zone = time.strftime("%z", moment)
-        return f"{self._text}.{int((now - second) * 1000):03d}{self._zone}"
+        return "%s%03d%s" % (self._text, now % 1000, self._zone)
 
 
-class Syslog:
+class Syslog(Sink):
     """syslog(3) on a socket of our own: libc's blocks the daemon while a stuck syslogd does not read (RFC 3164)."""
 
     def __init__(self, facility: str) -> None:
@@ -82,8 +88,15 @@ class Syslog:
         self._sock = sock
         return True
 
-    def write(self, level: int, text: str) -> bool:
-        """Send one datagram; connect again when the syslogd behind the socket is another than before."""
+    def write(self, level: int, text: str) -> None:
+        """Send one datagram."""
+        if not self._send(level, text):
+            self.lost += 1
+        elif self.lost:
+            self.found()
+
+    def _send(self, level: int, text: str) -> bool:
+        """Send it; connect again when the syslogd behind the socket is another than before."""
         stamp = time.strftime("%b %e %H:%M:%S")
         line = f"<{self._facility | SEVERITIES[level]}>{stamp} echod[{os.getpid()}]: {text}".encode()
         for _ in range(2):
@@ -111,7 +124,7 @@ class Syslog:
             self._sock = None
 
 
-class File:
+class File(Sink):
     """A file, appended to: one write(2) a line, so that lines stay whole whoever else writes."""
 
     def __init__(self, path: str) -> None:
@@ -123,13 +136,15 @@ class File:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         return os.open(self._path, flags, 0o640)
 
-    def write(self, _level: int, text: str) -> bool:
+    def write(self, level: int, text: str) -> None:  # noqa: ARG002 - a file has no levels
         """Append one line."""
         try:
-            os.write(self.fd, f"{self._clock.now()} echod[{os.getpid()}]: {text}\n".encode())
+            os.write(self.fd, ("%s echod[%d]: %s\n" % (self._clock.now(), os.getpid(), text)).encode())
         except OSError:
-            return False
-        return True
+            self.lost += 1
+            return
+        if self.lost:
+            self.found()
 
     def reopen(self) -> None:
         """Open the path again; the old file is closed when the new one is open."""
@@ -141,7 +156,7 @@ class File:
         os.close(self.fd)
 
 
-class Stderr:
+class Stderr(Sink):
     """Descriptor 2: with the `<N>` that journald understands when it is a journal (sd-daemon(3)), else the time."""
 
     def __init__(self) -> None:
@@ -152,21 +167,18 @@ class Stderr:
             self._journal = False
         self._clock = Clock()
 
-    def write(self, level: int, text: str) -> bool:
+    def write(self, level: int, text: str) -> None:
         """Write one line, unless that would block: it is shared, so it cannot be made non-blocking."""
         prefix = f"<{SEVERITIES[level]}>" if self._journal else f"{self._clock.now()} echod[{os.getpid()}]: "
         poller = select.poll()
         poller.register(2, select.POLLOUT)
         try:
             if not poller.poll(0):
-                return False
+                self.lost += 1
+                return
             os.write(2, f"{prefix}{text}\n".encode())
         except OSError:
-            return False
-        return True
-
-    def reopen(self) -> None:
-        """Leave it as it is: it was opened by someone else."""
-
-    def close(self) -> None:
-        """Leave it open: it is not ours."""
+            self.lost += 1
+            return
+        if self.lost:
+            self.found()

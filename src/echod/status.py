@@ -34,7 +34,7 @@ def snapshot(board: Scoreboard) -> dict[str, Any]:
         "pid": words[scoreboard.PID],
         "uptime": seconds(now - words[scoreboard.STARTED]),
         "listen": [name for name in texts.get("listen", "").split(",") if name],
-        "clients": words[scoreboard.CLIENTS],
+        "clients": words[scoreboard.ACCEPTED] - words[scoreboard.CLOSED],
         "max_children": words[scoreboard.MAX_CHILDREN],
         "peak_clients": words[scoreboard.PEAK],
         "accepted": words[scoreboard.ACCEPTED],
