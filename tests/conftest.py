@@ -11,10 +11,13 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ECHOD = os.path.join(os.path.dirname(sys.executable), "echod")
 DEADLINE = 20.0
@@ -138,7 +141,12 @@ class Echod:
 
     def wait_idle(self):
         """Wait until no client is left and every child has been reaped."""
-        return wait_for(lambda: not self.status()["clients"] and not self.children() and self.status(), "all clients gone")
+
+        def idle():
+            state = self.status()
+            return state if not state["clients"] and not self.children() else None
+
+        return wait_for(idle, "all clients gone")
 
     def cleanup(self):
         """End what the test has started, and see that nothing is left."""
@@ -158,7 +166,7 @@ class Echod:
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        gone, alive = psutil.wait_procs(family, timeout=DEADLINE)
+        _, alive = psutil.wait_procs(family, timeout=DEADLINE)
         assert not alive, alive
         assert not (self.home / "echod.scoreboard").exists() or self.pid_file.exists()
 
