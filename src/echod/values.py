@@ -79,7 +79,7 @@ def duration(least: float, *, never: bool = True) -> Kind:
         unit = dict(UNITS).get(text[len(number) :].strip())
         if unit is None or not number.strip().replace(".", "", 1).isdigit() or not number.isascii():
             raise ValueError("is not a duration")
-        seconds = float(number) * unit
+        seconds = round(float(number) * unit, 3)  # whole milliseconds, as they are written
         if not least <= seconds <= LONGEST:
             raise ValueError("is too long" if seconds > LONGEST else "is too short")
         return seconds
@@ -118,12 +118,16 @@ def parse_address(text: str) -> Address:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         raise ValueError("has no port from 0 to 65535")
+    if not (host.isascii() and host.isprintable()):
+        raise ValueError("is not a host")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         try:
-            socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-        except OSError:
-            raise ValueError("is not an IPv6 address") from None
+            bits, _ = pack_host(host)
+        except (OSError, ValueError):
+            bits = 0
+        if bits != 128:  # IPv4-mapped ones are bound as the IPv4 addresses they are
+            raise ValueError("is not an IPv6 address")
     elif ":" in host:
         raise ValueError("is an IPv6 address without its brackets")
     elif host != "*" and host.strip("*[]%/\\'\"") != host:
