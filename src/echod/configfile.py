@@ -5,6 +5,8 @@ A few lines of our own: `configparser` costs the forking process half a MiB and 
 
 from __future__ import annotations
 
+from _stat import S_ISFIFO
+
 from echod.errors import ConfigError
 from echod.lean import os
 
@@ -67,6 +69,8 @@ def read_text(path: str) -> str:
     except ValueError:
         raise ConfigError(f"{name!r}: is not a path") from None
     try:
+        if S_ISFIFO(os.fstat(fd).st_mode):
+            raise ConfigError(f"{name}: is a pipe; a config is read again by the server and at every reload")
         content = b""
         while len(content) <= LARGEST_FILE and (more := os.read(fd, LARGEST_FILE)):
             content += more
