@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import re
+from typing import get_type_hints
+
+import pytest
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as tuned
+from hypothesis import strategies as st
+
+from echod import config, values
+from echod.config import SETTINGS, Config
+from echod.errors import BAD_CONFIG, ConfigError
+from pieces import SOURCE, settings
+
+SAMPLE = SOURCE.parents[1] / "etc" / "echod.conf"
+
+GOOD = {
+    "listen": ("*:0, 127.0.0.1:7 [::1]:7", (("*", 0), ("127.0.0.1", 7), ("::1", 7))),
+    "backlog": ("1", 1),
+    "max_children": ("65536", 65536),
+    "over_limit": ("refuse", "refuse"),
+    "max_children_per_source": ("65536", 65536),
+    "allow": ("10.0.0.0/8", ((32, 10 << 24, 8),)),
+    "deny": ("::/0", ((128, 0, 0),)),
+    "idle_timeout": ("never", None),
+    "max_lifetime": ("1ms", 0.001),
+    "drain_timeout": ("0s", 0.0),
+    "keepalive": ("1s", 1.0),
+    "user": ("www-data", "www-data"),
+    "group": ("33", "33"),
+    "pid_file": ("/run/a b.pid", "/run/a b.pid"),
+    "directory": ("/var", "/var"),
+    "umask": ("077", 0o77),
+    "log": ("/var/log/echod.log", "/var/log/echod.log"),
+    "log_level": ("debug", "debug"),
+    "syslog_facility": ("local7", "local7"),
+    "log_clients": ("no", False),
+}
+BAD = {
+    "listen": ["", "*", "*:65536", "*:7, *:7"],
+    "backlog": ["", "0", "65536", "many"],
+    "max_children": ["", "0", "65537"],
+    "over_limit": ["", "drop"],
+    "max_children_per_source": ["", "-1"],
+    "allow": ["10.0.0.1/8", "localhost"],
+    "deny": ["::1/129", "::1, ::1"],
+    "idle_timeout": ["", "0s", "10"],
+    "max_lifetime": ["", "0s", "soon"],
+    "drain_timeout": ["", "-1s"],
+    "keepalive": ["", "0s", "999ms"],
+    "user": ["", "a b"],
+    "group": ["a:b"],
+    "directory": [""],
+    "umask": ["", "9", "1000"],
+    "log_level": ["", "INFO"],
+    "syslog_facility": ["", "local8"],
+    "log_clients": ["", "maybe"],
+}
+
+
+def complaint(*overrides):
+    with pytest.raises(ConfigError) as caught:
+        settings(*overrides)
+    return str(caught.value)
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Return a function that loads a file with this text."""
+
+    def load(text, *overrides, base="/base"):
+        path = tmp_path / "echod.conf"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return config.load(str(path), overrides, base)
+
+    return load
+
+
+def test_every_setting_has_a_good_value_here_and_a_default_that_parses():
+    assert list(GOOD) == list(SETTINGS)
+    assert settings().text("listen") == "*:27978"
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_good_value_is_taken_and_written_back(name):
+    text, value = GOOD[name]
+    found = settings(f"{name}={text}")
+    assert getattr(found, name) == value
+    assert getattr(settings(f"{name}={found.text(name)}"), name) == value
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts])
+def test_a_bad_value_is_refused_with_key_value_and_what_is_allowed(name, text):
+    message = complaint(f"{name}={text}")
+    assert message.startswith(f"-o {name}={text}: {name}: ")
+    assert text in message
+    assert "allowed: " in message
+    assert "\n" not in message
+
+
+def test_the_defaults_are_those_of_the_manual():
+    defaults = {name: settings().text(name) for name in SETTINGS}
+    assert " ".join(f"{name}={text}" for name, text in defaults.items()) == (
+        "listen=*:27978 backlog=4096 max_children=256 over_limit=queue max_children_per_source=0 allow= deny= "
+        "idle_timeout=10min max_lifetime=never drain_timeout=10s keepalive=1min user=nobody group= pid_file= "
+        "directory=/ umask=022 log=stderr log_level=info syslog_facility=daemon log_clients=yes"
+    )
+
+
+def test_config_declares_the_settings_and_no_others():
+    assert list(Config.__annotations__) == list(SETTINGS)
+
+
+def test_values_have_the_type_that_config_declares():
+    found, hints = settings(), get_type_hints(Config, {"values": values})
+    for name in SETTINGS:
+        value, hint = getattr(found, name), hints[name]
+        assert isinstance(value, getattr(hint, "__origin__", None) or hint), name
+
+
+def test_a_config_is_never_changed():
+    with pytest.raises(AttributeError, match="replaced"):
+        settings().backlog = 1
+
+
+def test_a_config_error_has_its_exit_code():
+    with pytest.raises(ConfigError) as caught:
+        settings("x")
+    assert caught.value.code == BAD_CONFIG
+
+
+def test_a_bad_value_is_named_with_file_and_line(load, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load("# a comment\n[echod]\n\nbacklog = many\n")
+    assert str(caught.value) == (
+        f"{tmp_path}/echod.conf:4: backlog: 'many' is not such a number; allowed: a whole number from 1 to 65535"
+    )
+
+
+def test_an_unknown_setting_is_named_with_the_nearest_known_one(load, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load("[echod]\nmax_childs = 3\n")
+    assert str(caught.value) == f"{tmp_path}/echod.conf:2: max_childs: unknown setting; the nearest is max_children"
+    assert complaint("Listen=*:7").endswith("the nearest is listen")
+
+
+def test_a_setting_given_twice_is_named_with_both_lines(load, tmp_path):
+    with pytest.raises(ConfigError, match=rf"{tmp_path}/echod.conf:3: umask: given twice, first at .*:2$"):
+        load("[echod]\numask = 022\numask = 022\n")
+    assert "-o umask=2: umask: given twice, first at -o umask=1" in complaint("umask=1", "umask=2")
+
+
+def test_overrides_win_over_the_file(load):
+    found = load("[echod]\nbacklog = 5\numask = 077\n", "backlog = 6")
+    assert (found.backlog, found.umask) == (6, 0o77)
+
+
+def test_an_override_without_equals_or_with_a_line_break_is_refused():
+    for text in ("backlog", "", "backlog=5\numask=0"):
+        assert complaint(text).endswith("is not KEY=VALUE")
+
+
+def test_relative_paths_are_taken_from_the_base(load):
+    found = load("[echod]\npid_file = run/e.pid\nlog = e.log\n", "directory=..", base="/base/")
+    assert (found.pid_file, found.log, found.directory) == ("/base/run/e.pid", "/base/e.log", "/base/..")
+
+
+def test_relative_paths_need_a_base(load):
+    assert load("[echod]\nlog = stderr\ndirectory = /x\n", base="").log == "stderr"
+    with pytest.raises(ConfigError, match=r":2: log: 'e.log' is relative, and the current directory is gone"):
+        load("[echod]\nlog = e.log\n", base="")
+
+
+def test_the_log_has_the_default_of_who_asks(load):
+    assert load("").log == "syslog"
+    assert config.load("/dev/null", ["log="], "/", log="stderr").log == "stderr"
+    assert config.load("/dev/null", ["log=syslog"], "/", log="stderr").log == "syslog"
+
+
+KEYS = st.one_of(st.sampled_from(list(SETTINGS)), st.text(max_size=8))
+LINES = st.builds(lambda key, equals, text: key + equals + text, KEYS, st.sampled_from(["=", " = ", ""]), st.text())
+TEXTS = st.lists(LINES).map(lambda lines: "\n".join(["[echod]", *lines]).encode(errors="surrogatepass"))
+
+
+@tuned(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(st.one_of(st.binary(), TEXTS), st.lists(st.one_of(LINES, st.text(st.characters(min_codepoint=0)))))
+@example(b"\xef\xbb\xbf[echod]\n", [])
+@example(b"[echod]\r\nbacklog = 7\r\n", ["listen=[\udcff]:7"])
+def test_no_input_raises_anything_but_its_own_error(tmp_path, content, overrides):
+    path = tmp_path / "any.conf"
+    path.write_bytes(content)
+    try:
+        found = config.load(str(path), overrides, "/")
+    except ConfigError:
+        return
+    for name in SETTINGS:
+        assert isinstance(found.text(name), str)
+
+
+@tuned(max_examples=300)
+@given(
+    st.sampled_from(list(SETTINGS)),
+    st.one_of(st.text(), st.from_regex(r"[\[\]*:./0-9a-f, ]*(ms|s|min|h)?", fullmatch=True)),
+)
+def test_whatever_is_taken_is_written_as_a_text_that_means_the_same(name, text):
+    try:
+        found = settings(f"{name}={text}")
+    except ConfigError:
+        return
+    assert getattr(settings(f"{name}={found.text(name)}"), name) == getattr(found, name)
+
+
+def test_the_sample_shows_every_setting_at_its_default_in_order():
+    lines = SAMPLE.read_text().splitlines()
+    assert lines.count("[echod]") == 1
+    body = lines[lines.index("[echod]") + 1 :]
+    shown = [line for line in body if re.match(r"#\w+ =", line)]
+    assert shown == [f"#{name} = {row.default}".rstrip() for name, row in SETTINGS.items()]
+    for line in body:
+        assert not line or line in shown or line.startswith("# "), line
+        assert len(line) <= 100
+    for name in SETTINGS:
+        before = body[body.index(next(line for line in shown if line.startswith(f"#{name} ="))) - 1]
+        assert before.startswith("# "), f"{name} has no comment"
+
+
+def test_the_sample_parses_as_it_is_and_with_every_setting_taken_out_of_its_comment(load):
+    text = SAMPLE.read_text()
+    wanted = {name: load("").text(name) for name in SETTINGS}
+    for sample in (text, re.sub(r"(?m)^#(\w+ =)", r"\1", text)):
+        found = load(sample)
+        assert {name: found.text(name) for name in SETTINGS} == wanted
