@@ -199,3 +199,19 @@ def exchange(address, data, timeout=DEADLINE):
         conn.sendall(data)
         conn.shutdown(socket.SHUT_WR)
         return receive_all(conn)
+
+
+@pytest.fixture
+def serve():
+    """Return a function that makes a `Served`."""
+    from pieces import Served  # noqa: PLC0415 - it imports this file
+
+    made: list[Served] = []
+
+    def serve(*args, **kwargs):
+        made.append(Served(*args, **kwargs))
+        return made[-1]
+
+    yield serve
+    for served in made:
+        served.close()

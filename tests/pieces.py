@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import mmap
 import os
+import select
 import signal
 import socket
+import struct
 import sys
 import traceback
 from pathlib import Path
 
-from conftest import wait_for
+from conftest import DEADLINE, wait_for
 from echod import config
+from echod.session import CRASHED, Limits, Session
+from echod.signals import Blocked, restore_in_child
 
 SOURCE = Path(config.__file__).parent
 NOBODY = 65534
@@ -94,6 +98,71 @@ def tcp_pair():
     return ours, theirs
 
 
-def readable_errno(number):
-    """Return an errno's name, for a test's id."""
-    return errno.errorcode[number]
+NEVER = Limits(None, 8.0)
+PAIRS = {"tcp": tcp_pair, "unix": socket.socketpair}
+
+
+class Served:
+    """A session in a process of its own, run as `children` does; `conn` is the peer's end."""
+
+    def __init__(self, limits=NEVER, *, pair=tcp_pair, idle=0.0, buffers=0):
+        self.conn, theirs = pair()
+        for end in (self.conn, theirs) if buffers else ():
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            theirs.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(idle), int(idle % 1 * 1e6)))
+        self.conn.settimeout(DEADLINE)
+        shared = mmap.mmap(-1, mmap.PAGESIZE)
+        self.tally = memoryview(shared).cast("B").cast("Q")[:3]
+        with Blocked():
+            self.pid = os.fork()
+            if self.pid == 0:
+                reason = CRASHED
+                try:
+                    self.conn.close()
+                    client = Session(theirs.fileno(), limits, self.tally)
+                    restore_in_child(client.end)
+                    reason = client.run()
+                finally:
+                    os._exit(reason)
+        theirs.close()
+
+    def end(self):
+        """Return the reason, once the session is over."""
+        pid, self.pid = self.pid, 0
+        return reap(pid)
+
+    def pause(self):
+        """Stop the process; what arrives now is in the socket when it goes on."""
+        os.kill(self.pid, signal.SIGSTOP)
+        wait_for(lambda: state(self.pid) == "T", "the child to be stopped")
+
+    def signal(self, *signums):
+        for signum in signums:
+            os.kill(self.pid, signum)
+
+    def stuff(self, data):
+        """Send until no more is taken, without reading; return how many bytes were."""
+        self.conn.setblocking(False)
+        taken = 0
+        with contextlib.suppress(BlockingIOError):
+            while select.select([], [self.conn], [], 0.3)[1]:
+                taken += self.conn.send(data[taken % len(data) :])
+        self.conn.settimeout(DEADLINE)
+        return taken
+
+    def queued(self):
+        """Return how many bytes wait in the session's socket (proc_net_tcp: rx_queue)."""
+        ends = [f":{address[1]:04X}" for address in (self.conn.getpeername(), self.conn.getsockname())]
+        for line in Path("/proc/net/tcp").read_text().splitlines():
+            _, local, remote, _, queues = line.split()[:5]
+            if [local[-5:], remote[-5:]] == ends:
+                return int(queues.partition(":")[2], 16)
+        raise AssertionError("no such connection")
+
+    def close(self):
+        self.conn.close()
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import select
+import signal
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as tuned
+from hypothesis import strategies as st
+
+from conftest import DEADLINE, receive_all
+from echod import session
+from echod.session import EOF, RECEIVED, RESET, SENT, Session
+from pieces import NEVER, PAIRS, Served
+
+
+def play(conn, script):
+    """Be a client that sends the bytes and reads the numbers of bytes in `script`; returns what it sent and got.
+
+    A number reads what is outstanding, at most; None half-closes, what would be sent later is left out. While nothing
+    more can be sent, the client reads.
+    """
+    sent, got = bytearray(), bytearray()
+    for step in script:
+        if isinstance(step, int):
+            wanted = min(step, len(sent) - len(got))
+            while wanted > 0:
+                part = conn.recv(wanted)
+                assert part, "closed before all was echoed"
+                got += part
+                wanted -= len(part)
+        elif step is not None:
+            sent += step
+            rest = memoryview(step)
+            while rest:
+                readable, writable, _ = select.select([conn], [conn], [], DEADLINE)
+                if writable:
+                    with contextlib.suppress(BlockingIOError):
+                        rest = rest[conn.send(rest, socket.MSG_DONTWAIT) :]
+                elif readable:
+                    got += conn.recv(1 << 16)
+        else:
+            break
+    conn.shutdown(socket.SHUT_WR)
+    return bytes(sent), bytes(got) + receive_all(conn)
+
+
+CHUNK = st.one_of(
+    st.binary(min_size=1, max_size=64),
+    st.builds(lambda seed, times: seed * times, st.binary(min_size=1, max_size=64), st.integers(1, 5000)),
+)
+SCRIPT = st.lists(st.one_of(CHUNK, st.integers(0, 100_000), st.none()), max_size=12)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@tuned(max_examples=60, deadline=None)
+@given(script=SCRIPT, buffers=st.sampled_from([0, 1 << 14, 1 << 16]))
+def test_whatever_is_sent_in_whatever_order_comes_back(pair, script, buffers):
+    served = Served(pair=PAIRS[pair], buffers=buffers)
+    try:
+        sent, got = play(served.conn, script)
+        assert got == sent
+        assert served.end() == EOF
+        assert served.tally[RECEIVED] == served.tally[SENT] == len(sent)
+    finally:
+        served.close()
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_thousands_of_single_bytes_come_back_in_order(serve, pair):
+    served = serve(pair=PAIRS[pair])
+    data = os.urandom(5000)
+    sent, got = play(served.conn, [bytes([byte]) for byte in data])
+    assert sent == got == data
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_client_that_reads_late_gets_all_of_it(serve, pair):
+    served = serve(pair=PAIRS[pair], buffers=4096)
+    data = os.urandom(1 << 20)
+    taken = served.stuff(data)
+    assert 0 < taken < len(data), "the buffers were to fill"
+    got = bytearray()
+    while len(got) < taken:
+        got += served.conn.recv(1 << 16)
+    assert got == data[:taken]
+    served.conn.shutdown(socket.SHUT_WR)
+    assert served.conn.recv(1) == b""
+    assert served.end() == EOF
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_client_that_does_not_read_is_not_read_from(serve, pair):
+    def private():
+        pages = Path(f"/proc/{served.pid}/statm").read_text().split()
+        return (int(pages[1]) - int(pages[2])) * mmap.PAGESIZE
+
+    served = serve(pair=PAIRS[pair])
+    served.conn.sendall(b"x")
+    assert served.conn.recv(1) == b"x"
+    before = private()
+    taken = served.stuff(bytes(1 << 20))
+    assert taken < 64 << 20
+    assert served.tally[RECEIVED] < taken, "the kernel's buffers hold the rest"
+    assert private() - before < 4 << 20
+
+
+def test_a_peer_that_resets_is_told_from_one_that_closes(serve):
+    served = serve()
+    served.conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    served.conn.close()
+    assert served.end() == RESET
+
+
+def test_a_peer_that_closes_without_reading_is_a_reset(serve):
+    served = serve()
+    served.pause()
+    served.conn.sendall(bytes(100_000))
+    served.conn.close()
+    served.signal(signal.SIGCONT)
+    assert served.end() == RESET
+
+
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE])
+def test_signals_for_the_daemon_cost_no_client(serve, signum):
+    signal_before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    served = serve()
+    served.signal(signum)
+    assert play(served.conn, [b"still here"]) == (b"still here", b"still here")
+    assert served.end() == EOF
+    signal.signal(signal.SIGPIPE, signal_before)
+
+
+def test_an_error_of_the_socket_is_the_reason():
+    fd = os.open("/dev/null", os.O_WRONLY)
+    assert Session(fd, NEVER, [0, 0, 0]).run() == session.ERRNO + 9
+    os.close(fd)
