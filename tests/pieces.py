@@ -62,7 +62,8 @@ def reap(pid):
 
 def isolated(function, *args):
     """Run a function in a child and fail unless it went through."""
-    assert reap(fork(function, *args)) == 0
+    code = reap(fork(function, *args))
+    assert code == 0, f"the child ended with {code}"
 
 
 def state(pid):

@@ -15,13 +15,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from echod.session import Session
 
+SYNONYMS = ("SIGCLD", "SIGIOT", "SIGPOLL")  # of SIGCHLD, SIGABRT, SIGIO (signal(7))
 HANDLED = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 
 
 def name(signum: int) -> str:
     """Return a signal's name, SIGTERM for 15."""
     for word, number in vars(signal).items():
-        if number == signum and word.startswith("SIG") and not word.startswith("SIG_"):
+        if number == signum and word.startswith("SIG") and word[3] != "_" and word not in SYNONYMS:
             return word
     return str(signum)
 
