@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from echod.listener import Listener, bind
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -215,3 +217,20 @@ def serve():
     yield serve
     for served in made:
         served.close()
+
+
+@pytest.fixture
+def bound():
+    """Return a function that binds an address, with what the test needs closed at its end."""
+    from pieces import settings  # noqa: PLC0415 - it imports this file
+
+    opened: list[Listener] = []
+
+    def bound(*address, config=None, **kwargs):
+        found = bind(address, config or settings(), **kwargs)
+        opened.extend(found)
+        return found
+
+    yield bound
+    for one in opened:
+        one.close()

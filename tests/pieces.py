@@ -167,3 +167,14 @@ class Served:
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
+
+
+def port_of(one):
+    """Return the port of a listener."""
+    return one.sock.getsockname()[1]
+
+
+def accept(one):
+    """Wait for a client, and accept it."""
+    assert select.select([one.fd], [], [], DEADLINE)[0]
+    return one.accept()

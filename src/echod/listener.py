@@ -105,7 +105,7 @@ def bind(address: Address, config: Config, *, share: bool = False) -> list[Liste
     try:  # bytes, because text would import a codec for international names into the forking process
         found = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
-        raise BindError(text, OSError(errno.EADDRNOTAVAIL, str(error.args[-1]))) from None
+        raise BindError(text, OSError(0, str(error.args[-1]))) from None
     listeners: list[Listener] = []
     try:
         for family, where in dict.fromkeys((entry[0], entry[4]) for entry in found):
