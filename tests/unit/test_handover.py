@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echod.handover import Handover
+
+TEXTS = st.text(st.characters(exclude_characters="\0"))  # what execve passes
+NUMBERS = st.integers(0, 2**31 - 1)
+ADDRESSES = st.one_of(
+    st.none(),
+    st.tuples(
+        st.one_of(
+            st.just("*"),
+            st.just("localhost"),
+            st.ip_addresses(v=4).map(str),
+            st.ip_addresses(v=6, network="2001:db8::/32").map(str),
+        ),
+        st.integers(0, 65535),
+    ),
+)
+HANDOVERS = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("config_file", "base", "pid_file", "board_file"), TEXTS),
+        **dict.fromkeys(("pid_fd", "board_fd", "ready_fd", "uid", "gid"), NUMBERS),
+        "log": st.sampled_from(["syslog", "stderr"]),
+        "overrides": st.lists(TEXTS),
+        "addresses": st.lists(ADDRESSES),
+    },
+)
+
+
+@given(HANDOVERS)
+def test_what_is_handed_over_arrives(values):
+    handover = Handover()
+    vars(handover).update(values)
+    words = handover.to_words()
+    assert vars(Handover.from_words(words)) == vars(handover)
+    assert all(isinstance(word, str) and "\0" not in word for word in words)
+
+
+def test_what_is_not_given_needs_no_word():
+    assert Handover().to_words() == ["log=syslog"]
+    assert vars(Handover.from_words([])) == vars(Handover())
+
+
+def test_the_words_can_be_read_in_ps():
+    handover = Handover()
+    handover.config_file, handover.ready_fd = "/etc/echod.conf", 7
+    handover.addresses, handover.overrides = [("*", 27978), ("::1", 7), None], ["umask=077"]
+    assert handover.to_words() == [
+        "config_file=/etc/echod.conf",
+        "log=syslog",
+        "set=umask=077",
+        "listen=*:27978",
+        "listen=[::1]:7",
+        "listen=",
+        "ready_fd=7",
+    ]
