@@ -13,6 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import hypothesis
 import psutil
 import pytest
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 ECHOD = os.path.join(os.path.dirname(sys.executable), "echod")
 DEADLINE = 20.0
+hypothesis.settings.register_profile("echod", deadline=None)  # never assert a time
+hypothesis.settings.load_profile("echod")
 
 
 def wait_for(condition, what="the event", deadline=DEADLINE):

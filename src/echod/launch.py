@@ -57,7 +57,7 @@ def start(config: Config, handover: Handover, pid_file: PidFile) -> int:
     os.waitpid(pid, 0)
     if told.endswith(b"\n"):
         return pid_file.holder()
-    code, _, reason = told.decode(errors="replace").partition(" ")
+    code, _, reason = told.decode(errors="surrogateescape").partition(" ")
     raise EchodError(reason or "the server ended before it was ready", int(code) if code.isdigit() else FAILED)
 
 
@@ -79,7 +79,7 @@ def become_daemon(config: Config, handover: Handover, listeners: list[Listener],
         handover.ready_fd, handover.pid_fd = pipe, pid_file.fd
         execute(handover, listeners, KEPT)
     except (DaemonError, LockError, EchodError, OSError) as error:
-        os.write(pipe, f"{getattr(error, 'code', FAILED)} {error}".replace("\n", " ").encode())
+        os.write(pipe, f"{getattr(error, 'code', FAILED)} {error}".replace("\n", " ").encode(errors="surrogateescape"))
     finally:
         os._exit(FAILED)
 

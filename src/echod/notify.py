@@ -31,7 +31,7 @@ class Notify:
         """Say why the server will not run, before it was ready."""
         self._send(f"STATUS={reason}")
         if self._fd >= 0:
-            os.write(self._fd, f"{code} {reason}".replace("\n", " ").encode())
+            os.write(self._fd, f"{code} {reason}".replace("\n", " ").encode(errors="surrogateescape"))
 
     def reloading(self) -> None:
         """Say that a reload has begun; `ready` ends it."""
@@ -47,7 +47,7 @@ class Notify:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
-            sock.sendto(message.encode(), self._path)
+            sock.sendto(message.encode(errors="surrogateescape"), self._path)
         except OSError:
             return  # a service manager that is gone is no reason to stop serving
         finally:

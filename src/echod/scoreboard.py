@@ -97,8 +97,9 @@ class Scoreboard:
     def set_texts(self, **texts: str) -> None:
         """Replace the texts. An odd sequence number tells readers that they are being written."""
         lines = "\n".join(f"{key}={value.translate({10: ' '})}" for key, value in texts.items())
+        raw = lines.encode(errors="surrogateescape")[: TEXT_ROOM - 1]  # a path need not be UTF-8
         self.words[SEQUENCE] += 1
-        self.map[TEXT_AT : TEXT_AT + TEXT_ROOM] = lines.encode()[: TEXT_ROOM - 1].ljust(TEXT_ROOM, b"\0")
+        self.map[TEXT_AT : TEXT_AT + TEXT_ROOM] = raw.ljust(TEXT_ROOM, b"\0")
         self.words[SEQUENCE] += 1
 
     # a reader's side
@@ -111,7 +112,7 @@ class Scoreboard:
             if before % 2 == 0 and self.words[SEQUENCE] == before:
                 break
             time.sleep(0.001)
-        lines = raw.partition(b"\0")[0].decode(errors="replace").split("\n")
+        lines = raw.partition(b"\0")[0].decode(errors="surrogateescape").split("\n")
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
     def clients(self) -> Iterator[tuple[int, str, int, int, int, int]]:

@@ -59,7 +59,7 @@ SCRIPT = st.lists(st.one_of(CHUNK, st.integers(0, 100_000), st.none()), max_size
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-@tuned(max_examples=60, deadline=None)
+@tuned(max_examples=60)
 @given(script=SCRIPT, buffers=st.sampled_from([0, 1 << 14, 1 << 16]))
 def test_whatever_is_sent_in_whatever_order_comes_back(pair, script, buffers):
     served = Served(pair=PAIRS[pair], buffers=buffers)
