@@ -91,6 +91,15 @@ CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 
 
+def mount(kind, path, options):
+    """Mount a file system (mount(2)), inside `namespaces`."""
+    import ctypes  # noqa: PLC0415 - only root's tests need it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(kind, os.fsencode(path), kind, 0, options):
+        raise OSError(ctypes.get_errno(), "mount")
+
+
 def tcp_pair():
     """Return two ends of a TCP connection over loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -14,6 +14,7 @@ from echod.lean import environ, os, socket
 
 SEVERITIES = (3, 4, 6, 7)  # RFC 5424, table 2: error, warning, informational, debug
 DEV_LOG = "/dev/log"
+PIPE_BUF = 4096  # bytes that a pipe takes whole, or that poll(2) says it has room for (pipe(7))
 RETRY = 1.0  # seconds between tries to reach a syslog that is gone
 
 
@@ -22,8 +23,8 @@ class Sink:
 
     lost = 0
 
-    def write(self, level: int, text: str) -> None:
-        """Write one line, or count it as lost."""
+    def write(self, level: int, text: str) -> bool:
+        """Write one line; False when it was lost, and counted."""
         raise NotImplementedError
 
     def reopen(self) -> None:
@@ -88,12 +89,14 @@ class Syslog(Sink):
         self._sock = sock
         return True
 
-    def write(self, level: int, text: str) -> None:
+    def write(self, level: int, text: str) -> bool:
         """Send one datagram."""
         if not self._send(level, text):
             self.lost += 1
-        elif self.lost:
+            return False
+        if self.lost:
             self.found()
+        return True
 
     def _send(self, level: int, text: str) -> bool:
         """Send it; connect again when the syslogd behind the socket is another than before."""
@@ -130,21 +133,29 @@ class File(Sink):
     def __init__(self, path: str) -> None:
         self._path = path
         self._clock = Clock()
+        self._gap = ""  # between a line that a full disk has torn and the next one
         self.fd = self._open()
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         return os.open(self._path, flags, 0o640)
 
-    def write(self, level: int, text: str) -> None:  # noqa: ARG002 - a file has no levels
+    def write(self, level: int, text: str) -> bool:  # noqa: ARG002 - a file has no levels
         """Append one line."""
+        line = ("%s%s echod[%d]: %s\n" % (self._gap, self._clock.now(), os.getpid(), text)).encode()
         try:
-            os.write(self.fd, ("%s echod[%d]: %s\n" % (self._clock.now(), os.getpid(), text)).encode())
+            written = os.write(self.fd, line)
         except OSError:
             self.lost += 1
-            return
+            return False
+        if written < len(line):
+            self._gap = "\n"
+            self.lost += 1
+            return False
+        self._gap = ""
         if self.lost:
             self.found()
+        return True
 
     def reopen(self) -> None:
         """Open the path again; the old file is closed when the new one is open."""
@@ -167,7 +178,7 @@ class Stderr(Sink):
             self._journal = False
         self._clock = Clock()
 
-    def write(self, level: int, text: str) -> None:
+    def write(self, level: int, text: str) -> bool:
         """Write one line, unless that would block: it is shared, so it cannot be made non-blocking."""
         prefix = f"<{SEVERITIES[level]}>" if self._journal else f"{self._clock.now()} echod[{os.getpid()}]: "
         poller = select.poll()
@@ -175,10 +186,11 @@ class Stderr(Sink):
         try:
             if not poller.poll(0):
                 self.lost += 1
-                return
-            os.write(2, f"{prefix}{text}\n".encode())
+                return False
+            os.write(2, f"{prefix}{text}".encode()[: PIPE_BUF - 1] + b"\n")
         except OSError:
             self.lost += 1
-            return
+            return False
         if self.lost:
             self.found()
+        return True

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import need_root
+from echod import sinks
+from echod.log import ERROR, INFO, Log
+from echod.sinks import File, Stderr
+from pieces import CLONE_NEWNS, isolated, mount, namespaces, settings
+
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d{4}"
+
+
+# a file
+
+
+def test_a_file_gets_one_line_an_event_with_time_and_pid(tmp_path):
+    sink = File(str(tmp_path / "log"))
+    assert sink.write(INFO, "close peer=ü")
+    assert re.fullmatch(rf"{STAMP} echod\[{os.getpid()}\]: close peer=ü\n", (tmp_path / "log").read_text())
+    sink.close()
+
+
+def test_a_line_has_the_local_time_of_now(tmp_path):
+    sink = File(str(tmp_path / "log"))
+    before = time.time()
+    sink.write(INFO, "x")
+    stamp = (tmp_path / "log").read_text().split()[0]
+    assert (
+        before - 0.001
+        <= time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) + float(stamp[19:23])
+        <= time.time()
+    )
+    sink.close()
+
+
+def test_a_file_is_appended_to_and_private(tmp_path):
+    path = tmp_path / "log"
+    path.write_text("old\n")
+    path.unlink()
+    sinks_of_two = [File(str(path)), File(str(path))]
+    for sink in sinks_of_two * 2:
+        assert sink.write(INFO, "x")
+    assert path.read_text().count("\n") == 4
+    assert path.stat().st_mode & 0o137 == 0
+    for sink in sinks_of_two:
+        assert not os.get_inheritable(sink.fd)
+        sink.close()
+
+
+def test_a_file_is_opened_again_after_rotation(tmp_path):
+    path = tmp_path / "log"
+    sink = File(str(path))
+    sink.write(INFO, "one")
+    path.rename(tmp_path / "log.1")
+    sink.write(INFO, "two")
+    before = len(os.listdir("/proc/self/fd"))
+    sink.reopen()
+    assert len(os.listdir("/proc/self/fd")) == before
+    sink.write(INFO, "three")
+    assert [(tmp_path / name).read_text().count("\n") for name in ("log.1", "log")] == [2, 1]
+    sink.close()
+
+
+def test_a_file_that_cannot_be_opened_again_leaves_the_old_one_in_use(tmp_path):
+    directory = tmp_path / "logs"
+    directory.mkdir()
+    sink = File(str(directory / "log"))
+    directory.rename(tmp_path / "old")
+    with pytest.raises(FileNotFoundError):
+        sink.reopen()
+    assert sink.write(INFO, "still here")
+    assert "still here" in (tmp_path / "old" / "log").read_text()
+    sink.close()
+
+
+@pytest.mark.parametrize("place", ["none/log", "", "fifo"])
+def test_a_file_that_cannot_be_opened_is_an_error(tmp_path, place):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match=r"No such file|Is a directory|No such device"):
+        File(str(tmp_path / place))
+
+
+def test_a_line_that_does_not_fit_whole_is_lost_and_counted(tmp_path):
+    def check():
+        path = tmp_path / "log"
+        log = Log(settings(), File(str(path)))
+        log.info("first")
+        size = path.stat().st_size
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))
+        for _ in range(3):
+            log.info("lost")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        log.info("last")
+        text = path.read_text()
+        assert "log lost=3" in text
+        assert re.search(r"^\S+ echod\[\d+\]: last$", text, re.MULTILINE), "the torn line spoils the next one"
+
+    isolated(check)
+
+
+def test_a_full_disk_loses_lines_and_nothing_else(tmp_path):
+    need_root()
+
+    def check():
+        mount(b"tmpfs", tmp_path, b"size=64k")
+        log = Log(settings(), File(str(tmp_path / "log")))
+        ballast = os.open(tmp_path / "ballast", os.O_WRONLY | os.O_CREAT)
+        with contextlib.suppress(OSError):
+            while True:
+                os.write(ballast, bytes(4096))
+        log.info("x" * 5000)
+        log.info("x" * 5000)
+        os.ftruncate(ballast, 0)
+        log.info("room again")
+        assert re.search(r": room again\n.*: log lost=2\n", (tmp_path / "log").read_text())
+
+    namespaces(CLONE_NEWNS, check)
+
+
+# stderr
+
+
+def through_pipe(function):
+    """Run a function in a child whose stderr is a pipe, and return what it wrote."""
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.dup2(theirs, 2)
+            os.close(theirs)
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+            function(ours)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(theirs)
+    with open(ours) as file:
+        text = file.read()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, text
+    return text
+
+
+def test_stderr_gets_a_line_with_time_and_pid():
+    assert re.fullmatch(rf"{STAMP} echod\[\d+\]: ready\n", through_pipe(lambda _: Stderr().write(INFO, "ready")))
+
+
+def test_a_journal_gets_the_level_instead(monkeypatch):
+    def write(_):
+        status = os.fstat(2)
+        monkeypatch.setattr(sinks, "environ", {b"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}".encode()})
+        sink = Stderr()
+        sink.write(ERROR, "one")
+        sink.write(INFO, "two")
+
+    assert through_pipe(write) == "<3>one\n<6>two\n"
+
+
+def test_stderr_that_was_turned_away_from_the_journal_has_the_time(monkeypatch):
+    def write(_):
+        monkeypatch.setattr(sinks, "environ", {b"JOURNAL_STREAM": b"8:1"})
+        Stderr().write(INFO, "ready")
+
+    assert re.match(STAMP, through_pipe(write))
+
+
+@pytest.mark.parametrize("length", [10, 4000, 10_000])
+def test_a_full_pipe_blocks_nobody(length):
+    def check():
+        ours, theirs = os.pipe()
+        os.dup2(theirs, 2)
+        sink = Stderr()
+        lost = 0
+        while lost < 3:
+            lost += not sink.write(INFO, "x" * length)
+        os.close(ours)
+
+    isolated(check)
+
+
+def test_a_line_too_long_for_a_pipe_is_cut():
+    def write(_):
+        Stderr().write(INFO, "x" * 10_000)
+        Stderr().write(INFO, "next")
+
+    first, second = through_pipe(write).splitlines()
+    assert len(first) == sinks.PIPE_BUF - 1
+    assert second.endswith(": next")
+
+
+def test_a_pipe_without_a_reader_loses_lines():
+    def check():
+        ours, theirs = os.pipe()
+        os.close(ours)
+        kept = os.dup(2)
+        os.dup2(theirs, 2)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        written = Stderr().write(INFO, "nobody reads this")
+        os.dup2(kept, 2)
+        assert not written
+
+    isolated(check)
+
+
+def test_a_closed_stderr_is_no_error():
+    def check():
+        kept = os.dup(2)
+        os.close(2)
+        sink = Stderr()
+        written = sink.write(INFO, "nowhere")
+        sink.reopen()
+        sink.close()
+        os.dup2(kept, 2)
+        assert not written
+        assert Path("/proc/self/fd/2").exists()
+
+    isolated(check)
