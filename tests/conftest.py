@@ -57,11 +57,21 @@ def need_root():
         pytest.skip("needs root")
 
 
+def alive(pid):
+    """Tell whether a process is there and not a zombie: init may take its time to reap what is left to it."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Echod:
     """A daemon of the test's own, on a free port of 127.0.0.1, with all its files below `home`."""
 
-    def __init__(self, home: Path, **settings):
+    def __init__(self, home: Path, *, prefix=(), **settings):
+        """Keep its files in `home`; `prefix` goes before every command, to run it in a namespace, say."""
         self.home = home
+        self.prefix = prefix
         self.config = home / "echod.conf"
         self.pid_file = home / "echod.pid"
         self.log = home / "echod.log"
@@ -82,11 +92,14 @@ class Echod:
         lines = [f"{key} = {value}" for key, value in self.settings.items() if value is not None]
         self.config.write_text("\n".join(["[echod]", *lines, ""]))
 
+    def command(self, *words):
+        """Return the command line `echod -c CONFIG WORDS…`."""
+        return [*self.prefix, ECHOD, "-c", str(self.config), *map(str, words)]
+
     def run(self, *words, check=None, **kwargs):
         """Run `echod -c CONFIG WORDS…`; `check` is the exit code that is expected."""
         kwargs.setdefault("timeout", 60)
-        command = [ECHOD, "-c", str(self.config), *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, **kwargs)
+        done = subprocess.run(self.command(*words), check=False, capture_output=True, text=True, **kwargs)
         assert "Traceback" not in done.stderr, done.stderr
         if check is not None:
             assert done.returncode == check, (done.returncode, done.stdout, done.stderr)
@@ -101,8 +114,7 @@ class Echod:
 
     def foreground(self, *words, **kwargs):
         """Start `echod run` and return the process once it serves."""
-        command = [ECHOD, "-c", str(self.config), *map(str, words), "run"]
-        process = subprocess.Popen(command, **kwargs)
+        process = subprocess.Popen(self.command(*words, "run"), **kwargs)
         self.started.append(process)
         wait_for(lambda: self.status_or_none() or process.poll() is not None, "echod run")
         return process
@@ -146,12 +158,8 @@ class Echod:
 
     def wait_idle(self):
         """Wait until no client is left and every child has been reaped."""
-
-        def idle():
-            state = self.status()
-            return state if not state["clients"] and not self.children() else None
-
-        return wait_for(idle, "all clients gone")
+        wait_for(lambda: not self.status()["clients"] and not self.children(), "all clients gone")
+        return self.status()
 
     def cleanup(self):
         """End what the test has started, and see that nothing is left."""
@@ -171,8 +179,7 @@ class Echod:
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        _, alive = psutil.wait_procs(family, timeout=DEADLINE)
-        assert not alive, alive
+        wait_for(lambda: not any(alive(process.pid) for process in family), "the processes to be gone")
         assert not (self.home / "echod.scoreboard").exists() or self.pid_file.exists()
 
 
