@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
 
 ECHOD = os.path.join(os.path.dirname(sys.executable), "echod")
 DEADLINE = 20.0
-hypothesis.settings.register_profile("echod", deadline=None)  # never assert a time
-hypothesis.settings.load_profile("echod")
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def wait_for(condition, what="the event", deadline=DEADLINE):
@@ -195,6 +196,37 @@ def echod(tmp_path):
 def running(echod):
     """Return a daemon that serves."""
     return echod.start()
+
+
+@pytest.fixture
+def public():
+    """Return a new directory that everybody can read, as pytest's are not, and that belongs to nobody."""
+    path = Path(tempfile.mkdtemp(prefix="echod-test-"))
+    path.chmod(0o755)
+    if os.geteuid() == 0:
+        shutil.chown(path, "nobody")
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def dropped(public):
+    """Return a daemon, not started, that gives up root for nobody, the default."""
+    daemon = Echod(public, user=None)
+    yield daemon
+    daemon.cleanup()
+
+
+@pytest.fixture
+def subreaper():
+    """Make this process the one that adopts orphans; request it before the daemon, to reap it after."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    yield os.getpid()
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
 
 
 def receive_all(conn):

@@ -16,7 +16,6 @@ from conftest import DEADLINE, need, need_root
 
 NOBODY = 65534
 LIBC = ctypes.CDLL(None, use_errno=True)
-PR_SET_CHILD_SUBREAPER = 36
 SYS_PIDFD_GETFD = 438  # the same number on every architecture
 
 
