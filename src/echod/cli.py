@@ -90,9 +90,9 @@ def open_standard_descriptors() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR)) <= STDERR:
         pass
     os.close(fd)
-    for name in ("stdin", "stdout", "stderr"):
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115 - it stays open
+            setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))
 
 
 def main(words: list[str] | None = None) -> int:
