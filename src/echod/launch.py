@@ -42,6 +42,7 @@ def start(config: Config, handover: Handover, pid_file: PidFile) -> int:
     """
     identify(config, handover)
     listeners = bind_all(list(config.listen), config)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us no child to wait for
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
