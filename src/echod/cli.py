@@ -92,7 +92,7 @@ def open_standard_descriptors() -> None:
     os.close(fd)
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))
+            setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115 - it stays open
 
 
 def main(words: list[str] | None = None) -> int:
