@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
 RUNNING, DEAD, STOPPED, CANNOT_TELL = 0, 1, 3, 4  # what `status` exits with (LSB)
+DRAIN = 10.0  # seconds, the default of drain_timeout
 SPARE = 5.0  # seconds that `stop` waits beyond drain_timeout
 HIGHEST_FD = 0x7FFFFFFF
 
@@ -77,10 +78,7 @@ def stop(words: Namespace) -> int:
         print("echod: not running")
         return DONE
     with daemon:
-        timeout = words.timeout
-        if timeout is None:
-            drain = daemon.board().words[scoreboard.DRAIN_MS]
-            timeout = None if drain == scoreboard.NEVER else drain / 1000 + SPARE
+        timeout = patience(daemon) if words.timeout is None else words.timeout
         daemon.send(signal.SIGTERM)
         if not daemon.wait(timeout):
             if not words.force:
@@ -91,6 +89,15 @@ def stop(words: Namespace) -> int:
             daemon.wait(None)
     here.tidy()
     return DONE
+
+
+def patience(daemon: Daemon) -> float | None:
+    """Return how many seconds `stop` waits for a daemon to end, None when its drain is unlimited."""
+    try:
+        drain = daemon.board().words[scoreboard.DRAIN_MS]
+    except EchodError:
+        return DRAIN + SPARE  # it is only just starting, or somebody has removed the scoreboard: stop it all the same
+    return None if drain == scoreboard.NEVER else drain / 1000 + SPARE
 
 
 def restart(words: Namespace) -> int:
