@@ -1,0 +1,190 @@
+"""`start`, `status` and the exit codes: one daemon, or one line that says why there is none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+
+import psutil
+import pytest
+
+from conftest import DEADLINE, ECHOD, alive, exchange, need, need_root, receive_all, wait_for
+from procs import NOBODY, servers
+
+
+def refused(done, code, *texts):
+    """See that a command failed with one line that says why, and left nothing behind."""
+    assert done.returncode == code, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("echod: ")
+    assert done.stderr.count("\n") == 1
+    for text in texts:
+        assert text in done.stderr
+
+
+def nothing_left(echod):
+    assert not servers(echod)
+    assert not echod.pid_file.exists()
+    assert not (echod.home / "echod.scoreboard").exists()
+
+
+def test_start_twice_is_one_daemon(running):
+    pid = running.pid
+    again = running.run("start", check=0)
+    assert str(pid) in again.stdout
+    assert servers(running) == [pid]
+
+
+def test_ten_starts_at_the_same_moment_are_one_daemon(echod):
+    starts = [
+        subprocess.Popen(echod.command("start"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(10)
+    ]
+    said = [start.communicate(timeout=60) for start in starts]
+    assert [start.returncode for start in starts] == [0] * 10, said
+    assert servers(echod) == [echod.pid]
+    others = [out for out, _ in said if f"already running, pid {echod.pid}" in out]
+    assert len(others) == 9
+    assert exchange(echod.address, b"one") == b"one"
+
+
+def test_a_start_and_a_stop_at_the_same_moment_leave_all_or_nothing(echod):
+    for _ in range(5):
+        commands = [
+            subprocess.Popen(echod.command(word), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            for word in ("start", "stop", "start", "stop", "start")
+        ]
+        said = [(command.communicate(timeout=60)[1], command.returncode) for command in commands]
+        assert {code for _, code in said} == {0}, said
+        code = echod.run("status").returncode
+        assert code in (0, 3)
+        wait_for(lambda code=code: len(servers(echod)) == (code == 0), "one server or none")
+        echod.run("stop", check=0)
+        nothing_left(echod)
+
+
+def test_a_port_that_is_taken(echod):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        echod.write(listen=f"127.0.0.1:0 127.0.0.1:{port}")
+        refused(echod.run("start"), 1, f"127.0.0.1:{port}", "in use", "ss -ltnp")
+    nothing_left(echod)
+
+
+@pytest.mark.parametrize("command", ["start", "restart", "check", "run"])
+def test_a_bad_config(echod, command):
+    with open(echod.config, "a") as file:
+        file.write("max_childen = 3\n")
+    line = len(echod.config.read_text().splitlines())
+    refused(echod.run(command), 6, f"{echod.config}:{line}", "max_childen", "max_children")
+    nothing_left(echod)
+
+
+@pytest.mark.parametrize("command", ["start", "restart", "check", "run"])
+def test_a_config_that_is_missing(echod, command):
+    echod.config.unlink()
+    refused(echod.run("-o", f"pid_file={echod.pid_file}", command), 6, str(echod.config), "No such file")
+    nothing_left(echod)
+
+
+@pytest.mark.parametrize("command", ["start", "restart", "check", "run"])
+def test_an_unknown_user(echod, command):
+    echod.write(user="no-such-user")
+    refused(echod.run(command), 6, "no-such-user")
+    nothing_left(echod)
+
+
+def test_a_log_that_cannot_be_opened(echod):
+    echod.write(log=echod.home / "missing" / "log")
+    refused(echod.run("start"), 1, "missing/log", "No such file")
+    nothing_left(echod)
+
+
+def test_a_privileged_port_as_an_ordinary_user(public):
+    need_root()
+    config = public / "echod.conf"
+    config.write_text(f"[echod]\nlisten = 127.0.0.1:7\npid_file = {public}/echod.pid\n")
+    command = ["--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--"]
+    # in a network namespace of its own, where ports below 1024 are privileged whatever they are on this machine
+    script = 'ip link set lo up && exec setpriv "$@"'
+    done = subprocess.run(
+        [need("unshare"), "--net", "sh", "-c", script, "sh", *command, ECHOD, "-c", str(config), "start"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    refused(done, 4, "127.0.0.1:7", "Permission denied")
+    assert not (public / "echod.pid").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["frobnicate"], ["stop", "--timeout", "soon"], ["start", "--force"]])
+def test_usage(echod, words):
+    refused(echod.run(*words), 2, "--help")
+
+
+def test_killed_while_it_serves(echod):
+    """SIGKILL of the daemon: its children finish their clients, and the next start needs no help."""
+    echod.start()
+    conns = [echod.connect() for _ in range(5)]
+    for conn in conns:
+        conn.sendall(b"before")
+        assert conn.recv(100) == b"before"
+    pid, address = echod.pid, echod.address
+    children = [child.pid for child in echod.children()]
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not alive(pid), "the daemon to be dead")
+    assert echod.run("status").returncode == 1
+    echod.write(listen=f"{address[0]}:{address[1]}")
+    echod.run("start", check=0)
+    assert echod.pid != pid
+    assert exchange(address, b"new") == b"new"
+    block = os.urandom(64 << 10)
+    for conn in conns:
+        conn.sendall(block)
+        conn.shutdown(socket.SHUT_WR)
+        assert receive_all(conn) == block
+        conn.close()
+    wait_for(lambda: not any(map(alive, children)), "the old children to end")
+    echod.wait_idle()
+
+
+class TestStatus:
+    """Exit codes of `status`: 0 running, 1 dead and pid file left, 3 not running, 4 cannot tell."""
+
+    def test_running(self, running):
+        state = running.status()
+        assert (state["state"], state["pid"], state["clients"]) == ("running", running.pid, 0)
+        text = running.run("status", check=0).stdout
+        assert f"running, pid {running.pid}" in text
+
+    def test_lists_its_clients(self, running):
+        with running.connect() as conn:
+            conn.sendall(b"hello")
+            assert conn.recv(5) == b"hello"
+            host, port = conn.getsockname()
+            (child,) = running.status()["children"]
+            assert child["peer"] == f"{host}:{port}"
+            assert (child["bytes_in"], child["bytes_out"]) == (5, 5)
+            assert psutil.Process(child["pid"]).ppid() == running.pid
+            assert f"{host}:{port}" in running.run("status", check=0).stdout
+
+    def test_dead(self, running):
+        pid = running.pid
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not alive(pid), "the daemon to be dead")
+        done = running.run("status", "--json", check=1)
+        assert done.stdout == '{"state": "stopped"}\n'
+        assert "dead" in running.run("status", check=1).stdout
+
+    def test_not_running(self, echod):
+        assert echod.run("status", "--json", check=3).stdout == '{"state": "stopped"}\n'
+        assert "not running" in echod.run("status", check=3).stdout
+
+    def test_cannot_tell(self, dropped):
+        need_root()
+        dropped.start()
+        os.chmod(dropped.pid_file, 0o600)
+        refused(dropped.run("status", user=NOBODY, group=NOBODY, extra_groups=[]), 4, "ermission denied")
