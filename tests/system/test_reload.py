@@ -1,0 +1,324 @@
+"""`reload` and `reopen`: all of the new settings or none, and no client notices."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from conftest import DEADLINE, alive, exchange, need_root, receive_all, wait_for
+from procs import NOBODY, descriptors, zombies
+
+
+def anonymous(pid):
+    """Return the anonymous memory of a process in KiB."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:"))
+
+
+class Visitors:
+    """Clients that come and go without a pause, for as long as the `with` block lasts. `failures` is to stay empty."""
+
+    def __init__(self, address, count=4):
+        self.address, self.served, self.failures = address, 0, []
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._visit) for _ in range(count)]
+
+    def _visit(self):
+        data = os.urandom(3000)
+        while not self._over.is_set():
+            try:
+                if exchange(self.address, data) != data:
+                    self.failures.append("other bytes")
+            except OSError as error:
+                self.failures.append(repr(error))
+            self.served += 1
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        wait_for(lambda: self.served > 10, "visitors")
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        for thread in self._threads:
+            thread.join(DEADLINE)
+
+
+def test_100_reloads_while_clients_come_and_go(echod):
+    echod.start(log_clients="no")
+    address, pid = echod.address, echod.pid
+    echod.run("reload", check=0)
+    before, memory = descriptors(pid), anonymous(pid)
+    with echod.connect() as old, Visitors(address) as visitors:
+        for number in range(100):
+            echod.write(max_children=200 + number % 2, backlog=100 + number % 3)
+            echod.run("reload", check=0)
+        old.sendall(b"still here")
+        assert old.recv(100) == b"still here"
+        served = visitors.served
+    assert not visitors.failures
+    assert served > 100
+    state = echod.wait_idle()
+    assert (state["generation"], state["last_reload"], state["pid"]) == (102, "ok", pid)
+    assert state["accepted"] == state["closed"] >= served
+    assert set(descriptors(pid)) == set(before)
+    assert not zombies(pid)
+    assert anonymous(pid) < memory + 512
+
+
+def test_says_what_changed(running):
+    assert running.run("reload", check=0).stdout == "echod: reloaded, nothing changed\n"
+    running.write(max_children=9, idle_timeout="5s", umask="077", deny="192.0.2.0/24")
+    said = running.run("reload", check=0).stdout.splitlines()
+    assert "max_children: 256 -> 9" in said
+    assert "deny: empty -> 192.0.2.0/24" in said
+    assert "idle_timeout: 10min -> 5s (new clients)" in said
+    assert "umask: 022 -> 077 (needs a restart)" in said
+    assert len(said) == 4
+    state = running.status()
+    assert (state["max_children"], state["generation"], state["last_reload"]) == (9, 3, "ok")
+    assert "generation=3" in running.events("reload")[-1]
+
+
+def test_settings_of_the_command_line_stay_in_force(echod):
+    echod.run("-o", "max_children=5", "start", check=0)
+    echod.write(max_children=6, backlog=7)
+    assert echod.run("reload", check=0).stdout == "backlog: 4096 -> 7\n"
+    assert echod.status()["max_children"] == 5
+
+
+def unchanged(echod, address, before):
+    """See that the daemon serves as before."""
+    state = echod.status()
+    assert state["generation"] == before["generation"]
+    assert state["max_children"] == before["max_children"]
+    assert state["listen"] == before["listen"]
+    assert exchange(address, b"as before") == b"as before"
+
+
+def test_a_bad_file_changes_nothing(running):
+    before, address = running.status(), running.address
+    with running.connect() as conn:
+        with open(running.config, "a") as file:
+            file.write("max_children = 17\nbacklog = huge\n")
+        line = len(running.config.read_text().splitlines())
+        done = running.run("reload", check=6)
+        assert f"{running.config}:{line}: backlog: 'huge'" in done.stderr
+        assert "allowed: a whole number" in done.stderr
+        assert done.stderr.count("\n") == 1
+        unchanged(running, address, before)
+        os.kill(running.pid, signal.SIGHUP)  # not seen by the command: the daemon has to find it itself
+        wait_for(lambda: running.status()["last_reload"] != "ok", "the failed reload")
+        assert f"{running.config}:{line}" in running.status()["last_reload"]
+        assert "failed=" in running.events("reload")[-1]
+        unchanged(running, address, before)
+        conn.sendall(b"on")
+        assert conn.recv(100) == b"on"
+    running.write(max_children=3)
+    running.run("reload", check=0)
+    assert running.status()["last_reload"] == "ok"
+
+
+def test_a_file_that_vanished_changes_nothing(running):
+    before, address = running.status(), running.address
+    running.config.unlink()
+    os.kill(running.pid, signal.SIGHUP)
+    wait_for(lambda: running.events("reload"), "the failed reload")
+    assert "No such file" in running.events("reload")[0]
+    running.write()
+    unchanged(running, address, before)
+
+
+def test_an_address_that_cannot_be_bound_changes_nothing(running):
+    before, address = running.status(), running.address
+    fds = descriptors(running.pid)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        running.write(listen=f"127.0.0.1:0 127.0.0.1:{port}", max_children=3, log=running.home / "other.log")
+        done = running.run("reload", check=1)
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "in use" in done.stderr
+    assert "the old settings are still in force" in done.stderr
+    unchanged(running, address, before)
+    assert str(port) in running.status()["last_reload"]
+    assert "failed=" in running.events("reload")[-1], "it logs to another file than before"
+    assert descriptors(running.pid) == fds
+
+
+def test_a_log_that_cannot_be_opened_changes_nothing(running):
+    before, address = running.status(), running.address
+    running.write(log=running.home / "missing" / "log", max_children=3)
+    assert "missing/log" in running.run("reload", check=1).stderr
+    unchanged(running, address, before)
+
+
+def test_from_one_address_to_all_and_back(echod):
+    """*:P overlaps 127.0.0.1:P; whoever connects to 127.0.0.1:P meanwhile is served."""
+    echod.start(log_clients="no")
+    address = echod.address
+    port = address[1]
+    echod.write(listen=f"127.0.0.1:{port}")
+    echod.run("reload", check=0)
+    with echod.connect() as old, Visitors(address) as visitors:
+        for _ in range(5):
+            echod.write(listen=f"*:{port}")
+            echod.run("reload", check=0)
+            assert f"0.0.0.0:{port}" in echod.status()["listen"]
+            echod.write(listen=f"127.0.0.1:{port}")
+            echod.run("reload", check=0)
+            assert echod.status()["listen"] == [f"127.0.0.1:{port}"]
+        old.sendall(b"still here")
+        assert old.recv(100) == b"still here"
+    assert not visitors.failures
+    # and nobody else can share the port afterwards
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        with pytest.raises(OSError, match="in use"):
+            other.bind(address)
+
+
+def test_a_new_port_beside_one_that_stays(running):
+    address, fds = running.address, descriptors(running.pid)
+    with running.connect() as old, Visitors(address) as visitors:
+        for _ in range(5):
+            running.write(listen=f"127.0.0.1:{address[1]} 127.0.0.2:0")
+            running.run("reload", check=0)
+            new = [text for text in running.status()["listen"] if text.startswith("127.0.0.2:")]
+            host, _, port = new[0].rpartition(":")
+            assert exchange((host, int(port)), b"new") == b"new"
+            running.write(listen=f"127.0.0.1:{address[1]}")
+            running.run("reload", check=0)
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((host, int(port)), timeout=DEADLINE)
+        old.sendall(b"still here")
+        assert old.recv(100) == b"still here"
+    assert not visitors.failures
+    running.wait_idle()
+    assert len(descriptors(running.pid)) == len(fds)
+
+
+def test_an_address_that_goes_away_leaves_its_clients_alone(running):
+    address = running.address
+    with running.connect() as old:
+        running.write(listen="127.0.0.2:0")
+        running.run("reload", check=0)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=DEADLINE)
+        old.sendall(b"still here")
+        old.shutdown(socket.SHUT_WR)
+        assert receive_all(old) == b"still here"
+
+
+def test_clients_in_the_backlog_of_an_address_that_goes_away(echod):
+    """They have connected: the kernel has told them so. They are served before the listener closes."""
+    echod.start(max_children=20)
+    address = echod.address
+    process = echod.process()
+    process.suspend()
+    conns = [socket.create_connection(address, timeout=DEADLINE) for _ in range(10)]
+    for conn in conns:
+        conn.sendall(b"early")
+    echod.write(listen="127.0.0.2:0")
+    os.kill(process.pid, signal.SIGHUP)
+    process.resume()
+    for conn in conns:
+        assert conn.recv(100) == b"early"
+        conn.close()
+
+
+def test_a_lower_cap_lets_those_who_are_in_finish(running):
+    conns = [running.connect() for _ in range(4)]
+    wait_for(lambda: running.status()["clients"] == 4, "4 clients")
+    running.write(max_children=2)
+    running.run("reload", check=0)
+    for conn in conns:
+        conn.sendall(b"x")
+        assert conn.recv(1) == b"x"
+        conn.close()
+    assert exchange(running.address, b"next") == b"next"
+
+
+def test_another_log_file(running):
+    new = running.home / "new.log"
+    running.write(log=new)
+    assert f"log: {running.log} -> {new}" in running.run("reload", check=0).stdout
+    old = running.log.read_text()
+    exchange(running.address, b"x")
+    wait_for(lambda: " close " in new.read_text(), "a line in the new log")
+    assert running.log.read_text() == old
+    assert str(running.log) not in descriptors(running.pid).values()
+
+
+def test_reopen_after_rotation(running):
+    rotated = running.home / "echod.log.1"
+    running.log.rename(rotated)
+    running.run("reopen", check=0)
+    exchange(running.address, b"x")
+    wait_for(lambda: running.events("close"), "a line in the new file")
+    assert " close " not in rotated.read_text()
+    assert str(rotated) not in descriptors(running.pid).values()
+
+
+def test_reopen_of_a_log_that_cannot_be_opened(echod):
+    (echod.home / "logs").mkdir()
+    echod.log = echod.home / "logs" / "log"
+    echod.start(log=echod.log)
+    (echod.home / "logs").rename(echod.home / "moved")
+    assert "old file is still in use" in echod.run("reopen", check=1).stderr
+    echod.log = echod.home / "moved" / "log"
+    exchange(echod.address, b"x")
+    wait_for(lambda: echod.events("close"), "a line in the old file")
+
+
+def test_reloads_at_the_same_moment(running):
+    running.write(max_children=77)
+    reloads = [
+        subprocess.Popen(running.command("reload"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    said = [reload.communicate(timeout=60) for reload in reloads]
+    assert [reload.returncode for reload in reloads] == [0] * 6, said
+    assert running.status()["max_children"] == 77
+
+
+@pytest.mark.parametrize("command", ["reload", "reopen"])
+def test_when_nothing_runs(echod, command):
+    assert "not running" in echod.run(command, check=7).stderr
+
+
+@pytest.mark.parametrize("command", ["stop", "reload", "reopen"])
+def test_as_another_user(dropped, command):
+    need_root()
+    dropped.start(user="root")
+    done = dropped.run(command, check=4, user=NOBODY, group=NOBODY, extra_groups=[])
+    assert f"cannot signal process {dropped.pid}" in done.stderr
+    assert alive(dropped.pid)
+
+
+def test_with_another_file_than_the_daemon_has(running, tmp_path):
+    other = tmp_path / "other.conf"
+    other.write_text(running.config.read_text())
+    generation = running.status()["generation"]
+    config, running.config = running.config, other
+    done = running.run("reload", check=1)
+    assert str(config) in done.stderr
+    assert running.status()["generation"] == generation
+
+
+def test_sighup_to_the_whole_group_costs_no_client(running):
+    with running.connect() as conn:
+        conn.sendall(b"x")
+        conn.recv(1)
+        for process in [running.process(), *running.children()]:
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGUSR1)
+            process.send_signal(signal.SIGPIPE)
+        wait_for(lambda: running.status()["generation"] == 2, "the reload")
+        conn.sendall(b"y")
+        assert conn.recv(1) == b"y"
