@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from _struct import pack
+from array import array
 
 from echod.errors import FAILED, NOT_PERMITTED, EchodError
 from echod.lean import os, socket
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
+SO_ATTACH_FILTER = 26  # socket(7)
+# classic BPF, which sees a segment from its TCP header on: ldb [13]; jset #SYN, 0, 1; ret #0; ret #-1 (RFC 9293, 3.1)
+NO_SYN = array("B", pack(4 * "HBBI", 0x30, 0, 0, 13, 0x45, 0, 1, 2, 0x06, 0, 0, 0, 0x06, 0, 0, 0xFFFFFFFF))
 # accept(2): Linux passes network errors already pending on the new socket; they are the client's, not ours
 CLIENT_GONE = {
     errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN,
@@ -65,6 +69,15 @@ class Listener:
     def share(self, on: bool) -> None:
         """Let a socket of the same user be bound to an address that overlaps this one's (SO_REUSEPORT)."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(on))
+
+    def retire(self) -> None:
+        """Let no new connection begin here: its SYN is dropped, and sent again when another listener is in force."""
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, pack("HP", 4, NO_SYN.buffer_info()[0]))
+
+    def shut(self) -> None:
+        """Stop listening in every process: a child just forked has a copy, on which the kernel would queue clients."""
+        self.sock.shutdown(socket.SHUT_RD)
+        self.sock.close()
 
     def close(self) -> None:
         """Stop listening. Clients still in the backlog are reset by the kernel."""

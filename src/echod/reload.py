@@ -137,8 +137,9 @@ def apply(server: Server, change: Change) -> None:
     for listener in change.listeners:
         listener.tune(config)
     for listener in dropped:
+        listener.retire()
         server.empty(listener)
-        listener.close()
+        listener.shut()
     server.settle()
 
 
