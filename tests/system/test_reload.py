@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from conftest import DEADLINE, alive, exchange, need_root, receive_all, wait_for
+from conftest import DEADLINE, Echod, alive, exchange, need_root, receive_all, wait_for
 from procs import NOBODY, descriptors, zombies
 
 
@@ -176,11 +176,17 @@ def test_from_one_address_to_all_and_back(echod):
         old.sendall(b"still here")
         assert old.recv(100) == b"still here"
     assert not visitors.failures
-    # and nobody else can share the port afterwards
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        with pytest.raises(OSError, match="in use"):
-            other.bind(address)
+
+
+def test_a_second_daemon_cannot_share_the_port_after_a_reload(running, tmp_path):
+    address, port = running.address, running.port
+    running.write(listen=f"*:{port}")
+    running.run("reload", check=0)
+    second = tmp_path / "second"
+    second.mkdir()
+    for listen in (f"127.0.0.1:{port}", f"*:{port}"):
+        assert "in use" in Echod(second, listen=listen).run("start", check=1).stderr
+    assert exchange(address, b"mine") == b"mine"
 
 
 def test_a_new_port_beside_one_that_stays(running):
