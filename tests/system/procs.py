@@ -51,6 +51,12 @@ def cpu_seconds(pid):
     return times.user + times.system
 
 
+def anonymous(pid):
+    """Return the anonymous memory of a process in KiB."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:"))
+
+
 def zombies(pid):
     """Return the children of a process that are dead and not reaped."""
     return [child for child in psutil.Process(pid).children() if child.status() == psutil.STATUS_ZOMBIE]

@@ -11,13 +11,7 @@ import threading
 import pytest
 
 from conftest import DEADLINE, Echod, alive, exchange, need_root, receive_all, wait_for
-from procs import NOBODY, descriptors, zombies
-
-
-def anonymous(pid):
-    """Return the anonymous memory of a process in KiB."""
-    with open(f"/proc/{pid}/smaps_rollup") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:"))
+from procs import NOBODY, anonymous, descriptors, zombies
 
 
 class Visitors:

@@ -1,0 +1,23 @@
+"""A forking server pays for every page of its own, with every client: it has few of them."""
+
+from __future__ import annotations
+
+from procs import anonymous
+
+BUDGET = 4.5 * 1024  # KiB
+
+
+def test_anonymous_memory_when_it_begins_to_accept(running, record_property):
+    used = anonymous(running.pid)
+    record_property("KiB", used)
+    assert used <= BUDGET
+
+
+def test_a_client_costs_little(running, record_property):
+    with running.connect() as conn:
+        conn.sendall(b"x")
+        conn.recv(1)
+        (child,) = running.children()
+        used = child.memory_full_info().uss / 1024
+        record_property("KiB", used)
+        assert used < 1024
