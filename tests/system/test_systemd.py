@@ -1,0 +1,206 @@
+"""echod under this machine's systemd, with the units as they are shipped: booted in a box of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import daemon
+import lockfile
+import pytest
+
+import echod as package
+from conftest import need, need_root, wait_for
+
+HERE = Path(__file__).parent
+UNITS = HERE.parent.parent / "systemd"
+MARK = "--done--"
+# /usr/bin/echod in the box: packages bound below /opt, for a service may see neither /tmp nor anybody's home
+COMMAND = """#!{python} -I
+import sys
+sys.path[:0] = {paths}
+from echod.cli import main
+sys.exit(main())
+"""
+
+
+class Box:
+    """A booted systemd with a root shell."""
+
+    def __init__(self, home, *units, config=""):
+        command = home / "echod"
+        (home / "echod.conf").write_text(f"[echod]\n{config}\n")
+        roots = sorted({str(Path(module.__file__).parent.parent) for module in (package, daemon, lockfile)})
+        binds = {root: f"/opt/echod/{number}" for number, root in enumerate(roots)}
+        command.write_text(COMMAND.format(python=os.path.realpath(sys.executable), paths=list(binds.values())))
+        command.chmod(0o755)
+        binds |= {str(command): "/usr/bin/echod"}
+        words = [str(HERE / "systemd-box")]
+        for source, target in binds.items():
+            words += ["--bind-ro", f"{source}:{target}"]
+        for unit in units:
+            words += ["--unit", str(unit)]
+        self.shell = subprocess.Popen([*words, "bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.run(f"cat > /etc/echod.conf <<'E'\n{(home / 'echod.conf').read_text()}E")
+
+    def run(self, command, code=0):
+        """Run a shell command in the box and return what it printed."""
+        self.shell.stdin.write(f"{{ {command}\n}} 2>&1 </dev/null; echo {MARK}$?\n")
+        self.shell.stdin.flush()
+        lines = []
+        for line in self.shell.stdout:
+            text, mark, status = line.partition(MARK)
+            lines.append(text)
+            if mark:
+                break
+        else:
+            pytest.fail("the box has gone")
+        said = "".join(lines)
+        if code is not None and int(status) != code:
+            pytest.fail(f"{command} exited {status}{said}\n{self.run('journalctl --no-pager -n 50', None)}")
+        return said
+
+    def echo(self, text, port=27978):
+        return self.run(f"printf %s {shlex.quote(text)} | nc.openbsd -N 127.0.0.1 {port}")
+
+    def show(self, what, unit="echod.service"):
+        return self.run(f"systemctl show --value -p {what} {unit}").strip()
+
+    def status(self):
+        return json.loads(self.run("echod status --json"))
+
+    def journal(self):
+        return self.run("journalctl --no-pager -o cat -u echod.service")
+
+    def close(self):
+        self.shell.stdin.close()
+        self.shell.wait(60)
+        self.shell.stdout.close()
+
+
+@pytest.fixture
+def boot(tmp_path):
+    """Return a function that boots a box with units."""
+    need_root()
+    need("systemctl")
+    need("nc.openbsd")
+    boxes = []
+
+    def start(*units, config=""):
+        boxes.append(Box(tmp_path, *units, config=config))
+        return boxes[-1]
+
+    yield start
+    for box in boxes:
+        box.close()
+
+
+def test_the_service_as_it_is_shipped(boot):
+    box = boot(UNITS / "echod.service")
+    box.run("systemd-analyze verify --man=no /etc/systemd/system/echod.service")
+    box.run("systemctl start echod")
+    assert box.show("ActiveState") == "active"
+    assert box.show("StatusText").startswith("serving on 0.0.0.0:27978")
+    assert box.echo("hello") == "hello"
+    state = box.status()
+    assert state["pid"] == int(box.show("MainPID"))
+    assert box.run(f"stat -c %U /proc/{state['pid']}").strip() == "echod"
+    assert "ready listen=" in box.journal()
+    assert box.run("journalctl -o json --output-fields=PRIORITY,MESSAGE -u echod | grep ready").count('"PRIORITY":"6"')
+
+    box.run("printf '[echod]\\nmax_children = 7\\n' > /etc/echod.conf; systemctl reload echod")
+    wait_for(lambda: box.status()["max_children"] == 7, "the reload")
+    box.run("printf '[echod]\\nmax_children = many\\n' > /etc/echod.conf; systemctl reload echod")
+    wait_for(lambda: "/etc/echod.conf:2" in box.status()["last_reload"], "the failed reload")
+    assert box.echo("as before") == "as before"
+    assert (box.show("ActiveState"), box.status()["pid"]) == ("active", state["pid"])
+    box.run("echod reload", code=6)
+    box.run("rm /etc/echod.conf; echod reload")
+
+    box.run(f"kill -KILL {state['pid']}")
+    wait_for(lambda: box.show("MainPID") not in ("0", str(state["pid"])), "the restart")
+    wait_for(lambda: box.show("ActiveState") == "active", "the new daemon")
+    assert box.echo("again") == "again"
+
+    box.run("systemctl stop echod")
+    assert (box.show("Result"), box.show("ActiveState")) == ("success", "inactive")
+    assert box.run("echod status", code=3)
+    assert box.journal().rstrip().endswith("Stopped echod.service - TCP echo daemon (RFC 862).")
+
+
+def test_a_stop_drains_the_clients(boot):
+    box = boot(UNITS / "echod.service")
+    box.run("systemctl start echod")
+    # a client that is half-way through, and reads only after the stop has begun
+    box.run("mkfifo /run/in /run/out; nc.openbsd -N 127.0.0.1 27978 </run/in >/run/out & exec 7>/run/in 8</run/out")
+    box.run("printf 'before\\n' >&7; read -r line <&8; echo $line")
+    assert box.status()["clients"] == 1
+    box.run("systemctl stop echod; exec 7>&-; cat <&8; exec 8<&-; wait")
+    assert "reason=drain in=7 out=7" in box.journal()
+    assert "drain clients=1" in box.journal()
+    assert box.show("Result") == "success"
+
+
+def test_a_broken_config_is_told(boot):
+    box = boot(UNITS / "echod.service", config="max_children = many")
+    box.run("systemctl start echod", code=1)
+    assert "/etc/echod.conf:2: max_children: 'many'" in box.journal()
+
+
+def test_socket_activation(boot):
+    box = boot(UNITS / "echod.service", UNITS / "echod.socket")
+    box.run("systemctl start echod.socket")
+    assert box.show("ActiveState") == "inactive"
+    assert box.echo("wake up") == "wake up"
+    pid = box.show("MainPID")
+    state = box.status()
+    assert (str(state["pid"]), state["listen"], state["accepted"]) == (pid, ["[::]:27978"], 1)
+    box.run("echod -o max_children=3 check")
+    box.run("printf '[echod]\\nlisten = *:99\\nmax_children = 3\\n' > /etc/echod.conf")
+    assert "listen: *:27978 -> *:99 (needs a restart)" in box.run("echod reload")
+    assert box.echo("same socket") == "same socket"
+    box.run("systemctl restart echod")
+    assert box.echo("nobody was turned away") == "nobody was turned away"
+    assert box.show("MainPID") != pid
+    box.run("systemctl stop echod 2>/dev/null")
+    assert box.echo("and again") == "and again"
+
+
+INETD = """
+[Socket]
+ListenStream=127.0.0.1:7
+Accept=yes
+"""
+INETD_SERVICE = """
+[Service]
+ExecStart=/usr/bin/echod -o log=syslog inetd
+StandardInput=socket
+StandardOutput=journal
+DynamicUser=yes
+"""
+
+
+def test_one_service_a_client(boot, tmp_path):
+    units = [tmp_path / "echo.socket", tmp_path / "echo@.service"]
+    units[0].write_text(INETD)
+    units[1].write_text(INETD_SERVICE)
+    box = boot(*units)
+    box.run("systemctl start echo.socket")
+    assert box.echo("one of many", port=7) == "one of many"
+    wait_for(lambda: "reason=eof in=11 out=11" in box.run("journalctl --no-pager"), "the line in the journal")
+
+
+def test_signals_reach_the_daemon_and_not_its_clients(boot):
+    box = boot(UNITS / "echod.service")
+    box.run("systemctl start echod")
+    box.run("mkfifo /run/in /run/out; nc.openbsd -N 127.0.0.1 27978 </run/in >/run/out & exec 7>/run/in 8</run/out")
+    box.run("printf 'x\\n' >&7; read -r line <&8")
+    box.run(f"systemctl kill --signal={signal.SIGHUP.value} echod")  # to every process of the service
+    wait_for(lambda: box.status()["generation"] == 2, "the reload")
+    assert box.run("printf 'y\\n' >&7; read -r line <&8; echo $line").strip() == "y"
+    box.run("exec 7>&- 8<&-")
