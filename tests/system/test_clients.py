@@ -55,6 +55,7 @@ def test_a_client_that_reads_late_gets_back_64_mib(running):
     assert hashlib.sha256(back).digest() == hashlib.sha256(data).digest()
 
 
+@pytest.mark.lean
 def test_a_client_that_does_not_read_is_not_read_from(running):
     with running.connect() as conn:
         conn.settimeout(0.5)

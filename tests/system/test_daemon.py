@@ -12,7 +12,7 @@ import termios
 
 import pytest
 
-from conftest import DEADLINE, exchange, need_root, wait_for
+from conftest import DEADLINE, ECHOD, exchange, need_root
 from procs import NOBODY, descriptors, many_descriptors, proc_status, signal_set
 
 HANDLED = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD}
@@ -112,6 +112,7 @@ def test_starts_though_the_caller_ignores_sigchld(echod):
     echod.wait_idle()
 
 
+@pytest.mark.lean
 def test_environment_is_reduced(echod):
     echod.run("start", check=0, env={**os.environ, "SECRET": "hunter2", "LD_BIND_NOW": "1", "TZ": "UTC"})
     with open(f"/proc/{echod.pid}/environ") as file:
@@ -202,28 +203,23 @@ def test_outlives_a_terminal_whose_session_it_was_started_in_by_a_leader(echod):
     assert serves(echod)
 
 
-def test_relative_paths_are_those_of_the_caller_and_stay_so(echod, tmp_path):
-    home = tmp_path / "elsewhere"
-    home.mkdir()
-    echod.config = home / "echod.conf"
-    echod.pid_file, echod.log = home / "echod.pid", home / "logs"
-    echod.write(pid_file="echod.pid", log="logs")
-    words = ["-c", "echod.conf"]
-    echod.command, absolute = lambda *more: [echod_command, *words, *more], echod.command
-    echod_command = absolute()[0]
+def test_relative_paths_are_those_of_the_caller_and_stay_so(tmp_path):
+    config = tmp_path / "echod.conf"
+
+    def echod(command, log):
+        config.write_text(f"[echod]\nlisten = 127.0.0.1:0\npid_file = echod.pid\nlog = {log}\nuser = {os.geteuid()}\n")
+        subprocess.run([ECHOD, "-c", "echod.conf", command], cwd=tmp_path, check=True, timeout=DEADLINE)
+
+    echod("start", "log")
     try:
-        echod.run("start", check=0, cwd=home)
-        assert echod.pid_file.exists()
-        echod.write(log="later")
-        echod.run("reload", check=0, cwd=home)
-        wait_for((home / "later").exists, "the new log")
-        (home / "later").rename(home / "later.1")
-        echod.run("reopen", check=0, cwd=home)
-        assert (home / "later").exists()
-        echod.run("stop", check=0, cwd=home)
+        assert (tmp_path / "log").exists()
+        echod("reload", "later")
+        (tmp_path / "later").rename(tmp_path / "later.1")
+        echod("reopen", "later")
+        assert (tmp_path / "later").exists()
     finally:
-        echod.command = absolute
-    assert sorted(path.name for path in home.iterdir()) == ["echod.conf", "later", "later.1", "logs"]
+        echod("stop", "later")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["echod.conf", "later", "later.1", "log"]
 
 
 def test_run_works_without_a_terminal_and_ends_with_ctrl_c(echod):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
+
 from procs import anonymous
 
 BUDGET = 4.5 * 1024  # KiB
 
 
+@pytest.mark.lean
 def test_anonymous_memory_when_it_begins_to_accept(running, record_property):
     used = anonymous(running.pid)
     record_property("KiB", used)
     assert used <= BUDGET
 
 
+@pytest.mark.lean
 def test_a_client_costs_little(running, record_property):
     with running.connect() as conn:
         conn.sendall(b"x")
