@@ -75,12 +75,15 @@ class Children:
         return client.run(fd, self.board.words, slot)
 
     def set_limits(self, limits: Limits) -> None:
-        """Set the limits of the children to come, and serve a few bytes to ourselves, before there is a client.
+        """Set the limits of the children to come."""
+        self._session = Session(limits)
+
+    def rehearse(self) -> None:
+        """Serve a few bytes to ourselves, before there is a client. Raises OSError.
 
         The interpreter specialises code as it runs (PEP 659). In a child that would begin anew for each client, and it
         writes to many pages that are still shared with the parent.
         """
-        self._session = Session(limits)
         slot = self.board.spare()
         for _ in range(REHEARSALS):
             ours, theirs = socket.socketpair()

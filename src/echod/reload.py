@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from echod import config as configuration
 from echod import scoreboard, sinks
-from echod.admission import Admission
 from echod.config import RESTART, SETTINGS, Config
 from echod.configfile import DEFAULT_PATH
 from echod.errors import DONE, FAILED, EchodError, from_os_error
 from echod.listener import Listener, bind_all
 from echod.log import Log
 from echod.session import Limits
-from echod.values import host_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,15 +89,15 @@ def rebind(listeners: list[Listener], new: Config) -> list[Listener]:
 
 
 def reload(server: Server) -> None:
-    """Act on SIGHUP: all of the new settings take effect, or none. During a drain nothing does."""
-    if server.draining:
-        return
+    """Act on SIGHUP: all of the new settings take effect, or none."""
     words = server.board.words
     words[scoreboard.RELOADS_BEGUN] += 1
     server.notify.reloading()
     code, text = DONE, ["ok"]
     try:
-        change = prepare(server.handover, server.config, list(server.listeners.values()), server.log)
+        if server.draining:
+            raise EchodError("the daemon is about to stop")
+        change = prepare(server.handover, server.config, list(server.acceptor.listeners.values()), server.log)
     except EchodError as error:
         code, text = error.code, [str(error)]
     else:
@@ -124,23 +122,10 @@ def apply(server: Server, change: Change) -> None:
     if old_log.sink is not change.log.sink:
         old_log.sink.close()
     config = server.config = change.config
-    server.admission = Admission(config, [host_of(peer) for _, peer in server.children.table.values()])
     server.children.log = change.log
     server.children.set_limits(Limits(config.max_lifetime, config.drain_timeout))
-    if server.polling:
-        for fd in server.listeners:
-            server.poller.unregister(fd)
-        server.polling = False
-    kept = {listener.fd: listener for listener in change.listeners}
-    dropped = [listener for fd, listener in server.listeners.items() if fd not in kept]
-    server.listeners = kept
-    for listener in change.listeners:
-        listener.tune(config)
-    for listener in dropped:
-        listener.retire()
-        server.empty(listener)
-        listener.shut()
-    server.settle()
+    server.acceptor.replace(config, change.listeners, change.log)
+    server.schedule()
 
 
 def reopen(server: Server) -> None:
@@ -160,7 +145,7 @@ def reopen(server: Server) -> None:
 
 def names(server: Server) -> str:
     """Return where the server listens, as text."""
-    return ",".join(listener.name for listener in server.listeners.values())
+    return ",".join(listener.name for listener in server.acceptor.listeners.values())
 
 
 def publish(server: Server, *outcome: str, reopen: str = "ok") -> None:

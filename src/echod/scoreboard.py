@@ -36,7 +36,7 @@ NEVER = (1 << 64) - 1
 # a slot's words: the pid, the session's tally, and when it began
 SENT, RECEIVED, LAST, BEGUN = range(1, 5)
 SLOT, SLOTS_AT, PEER_AT, PEER_ROOM = 128, 20 << 10, 64, 64
-SLOTS = 65536 + 1024  # one for each of max_children, and those of rehearsals
+SLOTS = 65536 + 1  # one for each of max_children, and that of the rehearsal
 SIZE = SLOTS_AT + SLOTS * SLOT
 TEXT_AT, TEXT_ROOM = 4 << 10, 16 << 10
 
