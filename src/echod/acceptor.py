@@ -1,0 +1,142 @@
+"""The acceptor: the listeners, polled while there is room; each client is refused or given a child."""
+
+from __future__ import annotations
+
+import select
+import time
+
+from echod import scoreboard
+from echod.admission import Admission
+from echod.lean import os
+from echod.listener import Listener, client_gone
+from echod.log import INFO, WARNING
+from echod.values import host_of, write_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from echod.children import Children
+    from echod.config import Config
+    from echod.log import Log
+
+FOREVER = float("inf")
+IPV4 = 2  # parts of an IPv4 socket address: host and port
+PAUSE = 0.1  # seconds without accepting when the system is out of something
+OVER_LIMIT, FORK_FAILED = "over_limit", "fork_failed"
+
+
+class Acceptor:
+    """The open door. `resume_at` is when a pause ends; `schedule` is called when that or the log sets a deadline.
+
+    The cap on children is "do not poll the listeners", so a full house sleeps.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        listeners: list[Listener],
+        children: Children,
+        poller: select.poll,
+        log: Log,
+        schedule: Callable[[], None],
+    ) -> None:
+        self.config, self.children, self.poller, self.log = config, children, poller, log
+        self.schedule = schedule
+        self.listeners = {listener.fd: listener for listener in listeners}
+        self.admission = Admission(config)
+        self.polling = self.closed = False
+        self.resume_at = FOREVER
+        self.settle()
+
+    def settle(self) -> None:
+        """Poll the listeners while there is room for a client, and only then."""
+        room = len(self.children.table) < self.config.max_children or self.config.over_limit == "refuse"
+        wanted = room and not self.closed and self.resume_at == FOREVER
+        if wanted != self.polling:
+            self.polling = wanted
+            for fd in self.listeners:
+                if wanted:
+                    self.poller.register(fd, select.POLLIN)
+                else:
+                    self.poller.unregister(fd)
+
+    def admit(self, listener: Listener) -> bool:
+        """Accept one client, and refuse it or give it a child; False when there was none."""
+        try:
+            fd, address = listener.accept()
+        except OSError as error:
+            if not client_gone(error):
+                self.pause(f"accept error={error.strerror!r}")
+            return False
+        peer = "%s:%d" % address if len(address) == IPV4 else write_address(address)
+        if self.log.debugging:
+            self.log.debug(f"accept peer={peer} fd={fd} listener={listener.name}")
+        reason = OVER_LIMIT if len(self.children.table) >= self.config.max_children else ""
+        if not self.admission.open:
+            reason = self.admission.refusal(address[0]) or reason
+        if reason:
+            os.close(fd)
+            self.refuse(peer, reason)
+            return True
+        try:
+            self.children.spawn(fd, peer)
+        except OSError as error:
+            self.refuse(peer, FORK_FAILED)
+            self.pause(f"fork error={error.strerror!r}")
+            return False
+        if self.admission.limit:
+            self.admission.enter(address[0])
+        if len(self.children.table) >= self.config.max_children:
+            self.settle()
+        return True
+
+    def refuse(self, peer: str, reason: str) -> None:
+        """Count and log a client that was closed unserved."""
+        self.children.board.words[scoreboard.REFUSALS[reason]] += 1
+        self.log.limited(INFO, reason, f"refuse peer={peer} reason={reason}")
+        self.schedule()
+
+    def pause(self, text: str) -> None:
+        """Stop accepting for a moment: what is missing now, a descriptor or memory, may be there then."""
+        self.log.limited(WARNING, text, text)
+        self.resume_at = time.monotonic() + PAUSE
+        self.schedule()
+        self.settle()
+
+    def make_room(self, peers: list[str]) -> None:
+        """Let others in, in the place of those that are gone."""
+        if self.admission.limit:
+            for peer in peers:
+                self.admission.leave(host_of(peer))
+        self.settle()
+
+    def replace(self, config: Config, listeners: list[Listener], log: Log) -> None:
+        """Put other settings and listeners in force. Those who wait at a listener that goes are served first."""
+        kept = {listener.fd: listener for listener in listeners}
+        dropped = [listener for fd, listener in self.listeners.items() if fd not in kept]
+        self._stop_polling()
+        self.config, self.log, self.listeners = config, log, kept
+        self.admission = Admission(config, [host_of(peer) for _, peer in self.children.table.values()])
+        for listener in listeners:
+            listener.tune(config)
+        for listener in dropped:
+            listener.retire()
+            while len(self.children.table) < config.max_children and self.admit(listener):
+                pass
+            listener.shut()
+        self.settle()
+
+    def close(self) -> None:
+        """Accept nobody any more, for good."""
+        self.closed = True
+        self._stop_polling()
+        for listener in self.listeners.values():
+            listener.close()
+        self.listeners = {}
+
+    def _stop_polling(self) -> None:
+        if self.polling:
+            for fd in self.listeners:
+                self.poller.unregister(fd)
+            self.polling = False
