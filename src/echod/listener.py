@@ -71,13 +71,11 @@ class Listener:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(on))
 
     def retire(self) -> None:
-        """Let no new connection begin here: its SYN is dropped, and sent again when another listener is in force."""
-        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, pack("HP", 4, NO_SYN.buffer_info()[0]))
+        """Let no connection begin here: its SYN is dropped, and comes again when another listener is in force.
 
-    def shut(self) -> None:
-        """Stop listening in every process: a child just forked has a copy, on which the kernel would queue clients."""
-        self.sock.shutdown(socket.SHUT_RD)
-        self.sock.close()
+        Closing is not enough: while a child just forked has its copy the kernel goes on queueing clients, for nobody.
+        """
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, pack("HP", 4, NO_SYN.buffer_info()[0]))
 
     def close(self) -> None:
         """Stop listening. Clients still in the backlog are reset by the kernel."""

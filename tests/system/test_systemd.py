@@ -111,12 +111,13 @@ def test_the_service_as_it_is_shipped(boot):
     assert state["pid"] == int(box.show("MainPID"))
     assert box.run(f"stat -c %U /proc/{state['pid']}").strip() == "echod"
     assert "ready listen=" in box.journal()
-    assert box.run("journalctl -o json --output-fields=PRIORITY,MESSAGE -u echod | grep ready").count('"PRIORITY":"6"')
 
     box.run("printf '[echod]\\nmax_children = 7\\n' > /etc/echod.conf; systemctl reload echod")
     wait_for(lambda: box.status()["max_children"] == 7, "the reload")
     box.run("printf '[echod]\\nmax_children = many\\n' > /etc/echod.conf; systemctl reload echod")
     wait_for(lambda: "/etc/echod.conf:2" in box.status()["last_reload"], "the failed reload")
+    assert "reload failed=" in box.run("journalctl --no-pager -p err -u echod")
+    assert "ready listen=" not in box.run("journalctl --no-pager -p err -u echod")
     assert box.echo("as before") == "as before"
     assert (box.show("ActiveState"), box.status()["pid"]) == ("active", state["pid"])
     box.run("echod reload", code=6)
