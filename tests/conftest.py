@@ -13,16 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-import hypothesis
 import psutil
 import pytest
 
 from echod.listener import Listener, bind
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ECHOD = os.path.join(os.path.dirname(sys.executable), "echod")
 DEADLINE = 20.0

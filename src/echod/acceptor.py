@@ -124,7 +124,7 @@ class Acceptor:
             listener.retire()
             while len(self.children.table) < config.max_children and self.admit(listener):
                 pass
-            listener.shut()
+            listener.close()
         self.settle()
 
     def close(self) -> None:

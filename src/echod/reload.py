@@ -122,22 +122,10 @@ def apply(server: Server, change: Change) -> None:
     if old_log.sink is not change.log.sink:
         old_log.sink.close()
     config = server.config = change.config
-    server.admission = Admission(config, server.admission.counts)
-    server.children.limits = Limits(config.max_lifetime, config.drain_timeout)
-    if server.polling:
-        for fd in server.listeners:
-            server.poller.unregister(fd)
-        server.polling = False
-    kept = {listener.fd: listener for listener in change.listeners}
-    dropped = [listener for fd, listener in server.listeners.items() if fd not in kept]
-    server.listeners = kept
-    for listener in change.listeners:
-        listener.tune(config)
-    for listener in dropped:
-        listener.retire()
-        server.empty(listener)
-        listener.close()
-    server.settle()
+    server.children.log = change.log
+    server.children.set_limits(Limits(config.max_lifetime, config.drain_timeout))
+    server.acceptor.replace(config, change.listeners, change.log)
+    server.schedule()
 
 
 def reopen(server: Server) -> None:

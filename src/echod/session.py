@@ -90,6 +90,7 @@ class Session:
         self.fd = fd
         try:
             if self._lifetime:
+                signal.signal(signal.SIGALRM, lambda signum, _frame: self.end(signum))
                 signal.setitimer(signal.ITIMER_REAL, self._lifetime, 0.5)
             reason = self._echo(fd, tally, at)
             if reason:

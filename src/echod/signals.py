@@ -41,7 +41,7 @@ class SignalPipe:
         self.noted = bytearray(signal.NSIG)
         self.session: Session | None = None  # in a child, its client's
         signal.set_wakeup_fd(self.write_end)
-        for signum in (*HANDLED, signal.SIGALRM):
+        for signum in HANDLED:
             signal.signal(signum, self._note)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -36,8 +36,7 @@ def serve(config: Config) -> int:
         raise from_os_error("cannot open the log", error) from None
     tally = [0, 0, 0, 0]
     client = Session(Limits(config.max_lifetime, config.drain_timeout))
-    for signum in (signal.SIGTERM, signal.SIGALRM):
-        signal.signal(signum, lambda number, _frame: client.end(number))
+    signal.signal(signal.SIGTERM, lambda signum, _frame: client.end(signum))
     conn.close()
     begun = time.monotonic()
     reason = reason_of(client.run(0, tally, 0) << 8)
