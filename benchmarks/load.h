@@ -1,0 +1,41 @@
+/* The load generator's engine: connections that send a known pattern and check what comes back. */
+#ifndef LOAD_H
+#define LOAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define UNBOUNDED UINT64_MAX /* an exchange that lasts until the deadline */
+
+struct client {
+    int fd;             /* -1: not connected */
+    uint32_t watched;   /* the events epoll knows of; 0: not registered */
+    uint64_t phase;     /* where in the pattern this connection's first byte lies */
+    uint64_t sent, got; /* bytes of this connection */
+    uint64_t goal;      /* the exchange is over when so many have come back */
+    double began;       /* seconds: when the exchange began, its connect included */
+};
+
+struct load {
+    double deadline;   /* seconds; no UNBOUNDED exchange sends after it */
+    uint64_t verified; /* bytes that came back, right, before it */
+    unsigned busy;     /* exchanges under way */
+    void (*done)(struct client *); /* an exchange is over; may start the next */
+    void (*fail)(struct client *, const char *why); /* a connection is lost; NULL: that ends the program */
+};
+extern struct load load;
+
+double now(void); /* seconds, monotonic */
+_Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+void engine_open(const char *host, const char *port); /* where to connect to; IPv4, numeric */
+bool engine_run(void); /* until no exchange is under way; false: some are, and nothing came for 10 s */
+
+void client_start(struct client *, uint64_t bytes); /* connects where needed, sends, expects the bytes back */
+void client_close(struct client *);
+void client_abandon(struct client *, const char *why); /* the connection is lost: closes it and tells load.fail */
+void client_finish(struct client *); /* half-closes; the server must close too and send nothing more */
+
+void hold(double seconds); /* the subcommand; see hold.c */
+
+#endif
