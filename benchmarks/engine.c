@@ -1,9 +1,10 @@
 /* Non-blocking connections on one epoll, in one thread: the generator must leave the cores to the server.
  *
  * TIME_WAIT: every connection is closed in order and by the client first, as real clients do (a reset would spare the
- * server work), so the client's port waits for a minute. Ports do not run out, because each connection is bound to the
- * next of some 16,000 source addresses of 127.0.0.0/8, with a port chosen only at connect(2)
- * (IP_BIND_ADDRESS_NO_PORT): an address and port may be used again as soon as the whole four-tuple is free.
+ * server work), so the client's port waits for a minute. Ports do not run out: each is chosen at connect(2), where only
+ * the whole four-tuple must be free (IP_BIND_ADDRESS_NO_PORT), and after PER_SOURCE connections the next address of
+ * 127.0.0.0/8 is taken, while half of the last one's 28,000 ports are still free and quickly found. The first is
+ * 127.0.0.1, the one that a server which looks up its clients' names finds in /etc/hosts.
  */
 #define _GNU_SOURCE
 #include "load.h"
@@ -22,6 +23,7 @@ enum {
     PRIME = 8191,      /* the pattern's period: no multiple of it is a plausible buffer size, so shifts and swaps show */
     CHUNK = 128 << 10, /* a call's worth: large enough to make calls rare, small enough for the second-level cache */
     STALL_MS = 10000,  /* no event for so long: the server hangs */
+    PER_SOURCE = 12000,
 };
 
 struct load load;
@@ -61,7 +63,7 @@ static void bind_source(int fd, unsigned serial)
     struct sockaddr_in source = {.sin_family = AF_INET};
     if (ntohl(server.sin_addr.s_addr) >> 24 != 127)
         return;
-    source.sin_addr.s_addr = htonl(0x7f000001 + ((1 + serial / 250 % 64) << 8) + serial % 250);
+    source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + serial / PER_SOURCE % 250);
     if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int)) < 0 ||
         bind(fd, (struct sockaddr *)&source, sizeof source) < 0)
         die("bind: %s", strerror(errno));
