@@ -1,0 +1,155 @@
+"""What is measured, and how: each group takes a fresh server and gives figures by key."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import proc
+from generator import BenchmarkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from generator import Generator
+    from servers import Server
+
+Figures = dict[str, float]
+MEMORY_AT = (200, 1000)  # clients held
+MOST = 10000
+STEP = 2500  # clients held at a time on the way there, each step within
+STEP_SECONDS = 20.0
+SCARCE = 0.15  # of the machine's memory left: hold no more
+KIB = 1024
+
+
+class Metric(NamedTuple):
+    """One row of the table."""
+
+    key: str
+    title: str
+    unit: str
+    better: Literal["more", "less"]
+
+
+METRICS = (
+    *(
+        Metric(f"connect.{clients}.{figure}", title.format(clients), unit, better)
+        for clients in (1, 8, 64)
+        for figure, title, unit, better in (
+            ("rate", "connections, {} at a time", "/s", "more"),
+            ("p50", "… p50", "µs", "less"),
+            ("p99", "… p99", "µs", "less"),
+        )
+    ),
+    Metric("connect.8.cpu", "server CPU a connection", "µs", "less"),
+    Metric("pingpong.64x1.rate", "ping-pong 64 B, 1 client", "/s", "more"),
+    Metric("pingpong.64x1.p50", "… p50", "µs", "less"),
+    Metric("pingpong.64x8.rate", "ping-pong 64 B, 8 clients", "/s", "more"),
+    Metric("pingpong.64x8.p50", "… p50", "µs", "less"),
+    Metric("pingpong.16384x1.rate", "ping-pong 16 KiB, 1 client", "/s", "more"),
+    Metric("pingpong.16384x1.p50", "… p50", "µs", "less"),
+    Metric("bulk.1.rate", "bulk, 1 client", "MB/s", "more"),
+    Metric("bulk.4.rate", "bulk, 4 clients", "MB/s", "more"),
+    *(
+        Metric(f"memory.{clients}.{figure}", title.format(clients), "KiB", "less")
+        for clients in MEMORY_AT
+        for figure, title in (
+            ("private", "private memory a client, {} held"),
+            ("proportional", "proportional memory a client, {} held"),
+        )
+    ),
+    Metric("most.held", "clients held at once, all echoing", "", "more"),
+)
+
+
+class Plan(NamedTuple):
+    """How long a run lasts, in seconds, and how many clients are held for the memory."""
+
+    connect: float
+    pingpong: float
+    bulk: float
+    held: tuple[int, ...] = MEMORY_AT
+    most: int = MOST
+
+
+FULL = Plan(connect=1.5, pingpong=0.8, bulk=0.8)
+QUICK = Plan(connect=0.2, pingpong=0.1, bulk=0.1, held=(50,), most=200)
+
+
+def connect(server: Server, generator: Generator, plan: Plan) -> Figures:
+    """Connections a second and their latency; what they cost the server, parent and dead children included."""
+    figures: Figures = {}
+    generator.run("connect", server.port, clients=8, seconds=plan.connect / 10)  # warms caches, counts for nothing
+    for clients in (1, 8, 64):
+        proc.settle(server.pid, 0)
+        before = proc.cpu(server.pid)
+        answer = generator.run("connect", server.port, clients=clients, seconds=plan.connect)
+        proc.settle(server.pid, 0)
+        answer["cpu"] = (proc.cpu(server.pid) - before) / answer["count"] * 1e6
+        figures |= {f"connect.{clients}.{name}": answer[name] for name in ("rate", "p50", "p99", "cpu", "cores")}
+    return figures
+
+
+def pingpong(server: Server, generator: Generator, plan: Plan) -> Figures:
+    """Round trips on connections that stay."""
+    figures: Figures = {}
+    for size, clients in ((64, 1), (64, 8), (16384, 1)):
+        answer = generator.run("pingpong", server.port, clients=clients, seconds=plan.pingpong, size=size)
+        figures |= {f"pingpong.{size}x{clients}.{name}": answer[name] for name in ("rate", "p50", "p99", "cores")}
+    return figures
+
+
+def bulk(server: Server, generator: Generator, plan: Plan) -> Figures:
+    """Full duplex, as much as goes: MB (10^6 bytes) a second that came back right."""
+    figures: Figures = {}
+    for clients in (1, 4):
+        answer = generator.run("bulk", server.port, clients=clients, seconds=plan.bulk)
+        figures |= {f"bulk.{clients}.rate": answer["rate"] / 1e6, f"bulk.{clients}.cores": answer["cores"]}
+    return figures
+
+
+def memory(server: Server, generator: Generator, plan: Plan) -> Figures:
+    """KiB a client that has echoed and is idle: in processes, as people's tools show it."""
+    return memory_at(server, generator, plan.held)
+
+
+def memory_at(server: Server, generator: Generator, counts: tuple[int, ...]) -> Figures:
+    """Return the same for each of the counts, in ascending order."""
+    figures: Figures = {}
+    idle = proc.memory(server.pid)
+    with generator.hold(server.port, seconds=STEP_SECONDS) as held:
+        for clients in counts:
+            answer = held.reach(clients)
+            if answer["held"] < clients:
+                raise BenchmarkError(f"held {answer['held']} clients of {clients}: {answer['stopped']}")
+            cost = proc.memory_held(server.pid, idle)
+            figures[f"memory.{clients}.private"] = cost.private / clients
+            figures[f"memory.{clients}.proportional"] = cost.proportional / clients
+    proc.settle(server.pid, 0)
+    return figures
+
+
+def most(server: Server, generator: Generator, plan: Plan) -> Figures:
+    """How many clients are held at once, each proven by another echo: until one fails, time or memory runs short."""
+    figures: Figures = {}
+    began = time.monotonic()
+    with generator.hold(server.port, seconds=STEP_SECONDS) as held:
+        for total in range(min(STEP, plan.most), plan.most + 1, STEP):
+            answer = held.reach(total)
+            figures["most.held"] = answer["held"]
+            if answer["stopped"] or proc.available() < SCARCE:
+                break
+        figures["most.seconds"] = time.monotonic() - began
+    proc.settle(server.pid, 0)
+    return figures
+
+
+GROUPS: dict[str, Callable[[Server, Generator, Plan], Figures]] = {
+    "connect": connect,
+    "pingpong": pingpong,
+    "bulk": bulk,
+    "memory": memory,
+    "most": most,
+}
+ONCE = ("most",)  # takes long and hardly varies

@@ -1,0 +1,122 @@
+"""The figures made readable: medians, spreads, ratios, and the page that keeps them."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import statistics
+from typing import TYPE_CHECKING, Any
+
+import goals
+from metrics import METRICS
+
+if TYPE_CHECKING:
+    from servers import Peer
+
+Samples = dict[str, dict[str, list[float]]]  # peer, key: one figure a round
+YARDSTICK = "textbook"
+
+
+def show(value: float) -> str:
+    """Return a figure in three digits or so: 0.42, 3.5, 81.4, 23,456."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}".removesuffix(".0") if abs(value) >= 10 else f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def spread(values: list[float]) -> float:
+    """Return the interquartile range, as a share of the median; 0 where there is only one value."""
+    median = statistics.median(values)
+    if len(values) < 2 or not median:
+        return 0.0
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return (high - low) / median
+
+
+def medians(samples: Samples) -> goals.Medians:
+    """Return the median over the rounds."""
+    return {
+        peer: {key: statistics.median(values) for key, values in figures.items()} for peer, figures in samples.items()
+    }
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return Markdown that reads well in a terminal too: the first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+
+    def line(cells: list[str]) -> str:
+        first, *others = cells
+        return " | ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(others, widths[1:], strict=True))])
+
+    rule = " | ".join(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    return "".join(f"| {text} |\n" for text in [line(header), rule, *map(line, rows)])
+
+
+def comparison(samples: Samples, peers: list[Peer]) -> str:
+    """Return medians with their spreads, then the ratios to the C server."""
+    middle = medians(samples)
+    measured = [metric for metric in METRICS if any(metric.key in samples[peer.name] for peer in peers)]
+    header = ["median ±IQR", *(peer.title for peer in peers)]
+    rows = []
+    for metric in measured:
+        cells = [f"{metric.title}{', ' + metric.unit if metric.unit else ''}"]
+        for peer in peers:
+            values = samples[peer.name].get(metric.key)
+            several = values is not None and len(values) > 1
+            cells.append(
+                "–" if not values else show(middle[peer.name][metric.key]) + (f" ±{spread(values):.0%}" if several else "")
+            )
+        rows.append(cells)
+    text = table(header, rows)
+    if YARDSTICK in samples:
+        text += "\n" + table(["ratio to C textbook", *header[1:]], ratios(middle, peers))
+    return text
+
+
+def ratios(middle: goals.Medians, peers: list[Peer]) -> list[list[str]]:
+    """Return a row for each metric that the C server was measured by."""
+    rows = []
+    for metric in METRICS:
+        own = middle[YARDSTICK].get(metric.key)
+        if not own:
+            continue
+        cells = [f"{metric.title} ({metric.better} is better)"]
+        for peer in peers:
+            value = middle[peer.name].get(metric.key)
+            cells.append("–" if value is None else show(value / own))
+        rows.append(cells)
+    return rows
+
+
+def reach(samples: Samples) -> str:
+    """Return what echod is to reach, and whether it does."""
+    return table(["echod", "median", "must", "aim", ""], goals.rows(medians(samples), show))
+
+
+def growth(grown: dict[str, dict[str, Any]], peers: list[Peer]) -> str:
+    """Return how cost grows with the number of clients held."""
+    titles = {peer.name: peer.title for peer in peers}
+    text = ""
+    for figure, title in (
+        ("rate", "connections/s, 8 at a time, while so many are held"),
+        ("cpu", "server CPU a connection, µs, while so many are held"),
+        ("private", "private memory a client, KiB, so many held"),
+    ):
+        counts = list(next(iter(grown.values()))[figure])
+        rows = [[titles[name], *(show(value) for value in taken[figure].values())] for name, taken in grown.items()]
+        text += table([title, *(f"{count:,}" for count in counts)], rows) + "\n"
+    return text.rstrip("\n") + "\n"
+
+
+def machine() -> list[str]:
+    """Return what the figures depend on."""
+    with open("/proc/cpuinfo") as file:
+        models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return [
+        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d %H:%M} UTC",
+        f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB",
+        f"{platform.system()} {platform.release()}, {platform.freedesktop_os_release().get('PRETTY_NAME', '')}, "
+        f"load {os.getloadavg()[0]:.2f} at the start",
+    ]

@@ -1,0 +1,156 @@
+"""Measure echod and its peers in turn on this machine, check every byte, and tell how they compare."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shlex
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any
+
+import growth
+import metrics
+import page
+import report
+from generator import BenchmarkError, Generator
+from peers import PEERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from report import Samples
+    from servers import Peer
+
+GROWING = ("echod", "textbook")  # how cost grows: ours, and what of it is the kernel's
+
+
+def note(text: str) -> None:
+    """Tell what is going on, beside the results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def chosen(names: str | None, known: list[str], what: str) -> list[str]:
+    """Return the names asked for, in the order of the known ones; all without a wish."""
+    wanted = names.split(",") if names else known
+    if unknown := sorted(set(wanted) - set(known)):
+        raise BenchmarkError(f"{unknown[0]}: no such {what}; there are {', '.join(known)}")
+    return [name for name in known if name in wanted]
+
+
+def present(names: list[str], *, insist: bool) -> list[Peer]:
+    """Return those that are installed; say which are not. Raises BenchmarkError for one that was asked for."""
+    here = []
+    for peer in (PEERS[name] for name in names):
+        if reason := peer.missing():
+            if insist:
+                raise BenchmarkError(f"{peer.name}: {reason}")
+            note(f"left out: {reason}")
+        else:
+            here.append(peer)
+    return here
+
+
+def attempt(peer: Peer, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Measure one peer; whatever goes wrong is told with its name."""
+    try:
+        return measure()
+    except (BenchmarkError, TimeoutError) as error:
+        raise BenchmarkError(f"{peer.name}: {error}") from None
+
+
+def measure_group(peer: Peer, group: str, generator: Generator, plan: metrics.Plan) -> metrics.Figures:
+    """One group of figures, of a fresh server."""
+    with peer.serving() as server:
+        return metrics.GROUPS[group](server, generator, plan)
+
+
+def measure_rounds(peers: list[Peer], groups: list[str], generator: Generator, arguments: argparse.Namespace) -> Samples:
+    """Run all of it, round by round: A B C, B C A, …; a drift of the machine meets all alike."""
+    samples: Samples = {peer.name: {} for peer in peers}
+    plan = metrics.QUICK if arguments.quick else metrics.FULL
+    began = time.monotonic()
+    for number in range(arguments.rounds):
+        turn = number % len(peers)
+        for group in groups:
+            if group in metrics.ONCE and number:
+                continue
+            for peer in peers[turn:] + peers[:turn]:
+                figures = attempt(peer, lambda p=peer, g=group: measure_group(p, g, generator, plan))  # type: ignore[misc]
+                for key, value in figures.items():
+                    samples[peer.name].setdefault(key, []).append(value)
+        note(f"round {number + 1} of {arguments.rounds} done, {time.monotonic() - began:.0f} s")
+    return samples
+
+
+def facts_of(peers: list[Peer]) -> list[str]:
+    """Return machine, versions, command: what the figures belong to. Taken before the run loads the machine."""
+    command = f"{os.path.basename(sys.executable)} {shlex.join(sys.argv)}"
+    return [*report.machine(), *(f"{peer.title}: {peer.version()}" for peer in peers), f"`{command}`"]
+
+
+def benchmark(arguments: argparse.Namespace) -> None:
+    """Measure, print, and write what is to be written."""
+    peers = present(chosen(arguments.peers, list(PEERS), "peer"), insist=arguments.peers is not None)
+    groups = chosen(arguments.metrics, [*metrics.GROUPS, "growth"], "metric")
+    if not peers:
+        raise BenchmarkError("no server is left to measure")
+    if arguments.quick and not arguments.metrics:
+        groups = [group for group in groups if group not in (*metrics.ONCE, "growth")]
+    facts = facts_of(peers)
+    grown: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory(prefix="echod-benchmark-") as directory:
+        generator = Generator(directory)
+        samples = measure_rounds(peers, [g for g in groups if g in metrics.GROUPS], generator, arguments)
+        for peer in peers if "growth" in groups else []:
+            if peer.name in GROWING:
+                note(f"how cost grows: {peer.title}")
+                grown[peer.name] = attempt(peer, lambda p=peer: growth.measure(p, generator))  # type: ignore[misc]
+    print("\n".join(facts), report.comparison(samples, peers), sep="\n\n")
+    if "echod" in samples:
+        print(report.reach(samples))
+    if grown:
+        print(report.growth(grown, peers))
+    if arguments.json:
+        with open(arguments.json, "w") as file:
+            json.dump({"facts": facts, "samples": samples, "growth": grown}, file, indent=1)
+    if not arguments.quick and not arguments.peers and not arguments.metrics:
+        note("wrote " + ", ".join(page.write(samples, peers, grown, facts, arguments.rounds)))
+
+
+def parse() -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(prog="benchmark", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=6, metavar="N", help="rounds over all peers (default: 6)")
+    parser.add_argument("--peers", metavar="A,B", help=f"only these of {', '.join(PEERS)}; writes no page")
+    parser.add_argument("--metrics", metavar="A,B", help=f"only these of {', '.join(metrics.GROUPS)}, growth; no page")
+    parser.add_argument("--json", metavar="FILE", help="write every single figure there")
+    parser.add_argument("--quick", action="store_true", help="one short round: does it work, is every byte right")
+    arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("--rounds: at least 1")
+    arguments.rounds = 1 if arguments.quick else arguments.rounds
+    return arguments
+
+
+def main() -> int:
+    """Return the exit code: 1 for a wrong byte or a peer that failed, whatever its speed."""
+    arguments = parse()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # inherited by servers that keep all clients in one process
+    try:
+        benchmark(arguments)
+    except (BenchmarkError, OSError) as error:
+        note(f"benchmark: {error}")
+        return 1
+    except KeyboardInterrupt:
+        note("benchmark: interrupted")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
