@@ -94,8 +94,8 @@ def facts_of(peers: list[Peer]) -> list[str]:
 
 def benchmark(arguments: argparse.Namespace) -> None:
     """Measure, print, and write what is to be written."""
-    peers = present(chosen(arguments.peers, list(PEERS), "peer"), insist=arguments.peers is not None)
     groups = chosen(arguments.metrics, [*metrics.GROUPS, "growth"], "metric")
+    peers = present(chosen(arguments.peers, list(PEERS), "peer"), insist=arguments.peers is not None)
     if not peers:
         raise BenchmarkError("no server is left to measure")
     if arguments.quick and not arguments.metrics:

@@ -1,0 +1,217 @@
+"""The benchmark's own tests: it measures what is right, and notices what is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+BENCHMARKS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "benchmarks")
+
+
+def compiled(directory, name, *sources):
+    path = directory / name
+    paths = [os.path.join(BENCHMARKS, source) for source in sources]
+    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, *paths], check=True)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    program = compiled(tmp_path_factory.mktemp("load"), "load", "load.c", "engine.c", "hold.c")
+
+    def run(*arguments, stdin=""):
+        command = [program, *map(str, arguments)]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def textbook(tmp_path_factory):
+    program = compiled(tmp_path_factory.mktemp("textbook"), "textbook", "textbook.c")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with subprocess.Popen([program, str(port)]) as server:
+        try:
+            while server.poll() is None:
+                with contextlib.suppress(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+            yield port
+        finally:
+            server.terminate()
+
+
+@contextlib.contextmanager
+def wrong_server(answer):
+    """A server that gives each connection to answer(), one after the other, until the block is left."""
+
+    def serve():
+        with contextlib.suppress(OSError):  # the listener was shut down
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(ConnectionError):
+                    answer(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def flips_a_byte(connection):
+    seen = 0
+    while data := bytearray(connection.recv(65536)):
+        if seen <= 40 < seen + len(data):
+            data[40 - seen] ^= 1
+        seen += len(data)
+        connection.sendall(data)
+
+
+def drops_a_block(connection):
+    """A fault that looks like order: all that follows is right, but 4 KiB too early."""
+    seen = 0
+    while data := connection.recv(4096, socket.MSG_WAITALL):
+        if seen != 4096:
+            connection.sendall(data)
+        seen += len(data)
+
+
+def says_more(connection):
+    while data := connection.recv(65536):
+        connection.sendall(data + b"!")
+
+
+def closes_early(connection):
+    connection.sendall(connection.recv(64)[:10])
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(65536):
+        pass
+
+
+def never_ends(connection):
+    """Echoes, and greets the client's end with a farewell."""
+    while data := connection.recv(65536):
+        connection.sendall(data)
+    connection.sendall(b"bye")
+
+
+@pytest.mark.parametrize(
+    "mode", [["connect"], ["connect", "-c", 8], ["pingpong", "-c", 8], ["pingpong", "-s", 16384], ["bulk", "-c", 4]]
+)
+def test_load_measures_an_echo_server(load, textbook, mode):
+    done = load(*mode, "-t", 0.2, "127.0.0.1", textbook)
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = json.loads(done.stdout)
+    assert answer["mode"] == mode[0]
+    assert answer["rate"] > 0
+    if mode[0] != "bulk":
+        assert 0 < answer["p50"] <= answer["p99"]
+
+
+def test_bulk_of_so_many_bytes_verifies_each(load, textbook):
+    answer = json.loads(load("bulk", "-c", 2, "-s", 5_000_000, "127.0.0.1", textbook).stdout)
+    assert answer["bytes"] == 10_000_000
+
+
+def test_hold_keeps_what_it_opened_and_adds(load, textbook):
+    done = load("hold", "-t", 20, "127.0.0.1", textbook, stdin="20\n20\n150\n")
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(answer["wanted"], answer["held"], answer["stopped"]) for answer in answers] == [
+        (20, 20, ""),
+        (20, 20, ""),
+        (150, 150, ""),
+    ]
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "mode", "complaint"),
+    [
+        (flips_a_byte, ["connect"], "wrong byte: number 40 "),
+        (flips_a_byte, ["pingpong"], "wrong byte: number 40 "),
+        (flips_a_byte, ["bulk"], "wrong byte: number 40 "),
+        (flips_a_byte, ["hold"], "wrong byte: number 40 "),
+        (drops_a_block, ["bulk", "-s", 1_000_000], "wrong byte: number 4096 "),
+        (says_more, ["connect"], "more came back than were sent"),
+        (never_ends, ["pingpong"], "more came back than were sent"),
+        (closes_early, ["connect"], "closed by the server before all had come back"),
+        (closes_early, ["pingpong"], "closed by the server before all had come back"),
+    ],
+)
+def test_load_notices_a_server_that_is_wrong(load, answer, mode, complaint):
+    with wrong_server(answer) as port:
+        done = load(*mode, "-t", 0.2, "127.0.0.1", port, stdin="1\n")
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_hold_tells_how_many_a_server_takes(load):
+    with wrong_server(closes_early) as port:
+        done = load("hold", "127.0.0.1", port, stdin="5\n")
+    answer = json.loads(done.stdout)
+    assert (answer["wanted"], answer["held"]) == (5, 0)
+    assert "closed by the server" in answer["stopped"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        ([], 2, "usage: load"),
+        (["dance", "127.0.0.1", "7"], 2, "usage: load"),
+        (["connect", "-c", "0", "127.0.0.1", "7"], 1, "load: 0: not a number from 1 to 10000"),
+        (["connect", "localhost", "7"], 1, "load: localhost 7: not an IPv4 address and a port"),
+    ],
+)
+def test_load_says_how_it_is_called(load, arguments, code, complaint):
+    done = load(*arguments)
+    assert done.returncode == code
+    assert done.stderr.startswith(complaint)
+    assert done.stderr.count("\n") == 1
+
+
+def test_load_says_that_nobody_listens(load):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    done = load("connect", "127.0.0.1", port)
+    assert (done.returncode, done.stderr) == (1, f"load: 127.0.0.1:{port}: Connection refused\n")
+
+
+def benchmark(*arguments):
+    command = [sys.executable, os.path.join(BENCHMARKS, "run.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+
+
+def test_quick_benchmark_runs_and_writes_nothing():
+    before = {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(BENCHMARKS) if entry.is_file()}
+    done = benchmark("--quick", "--peers", "textbook")
+    assert done.returncode == 0, done.stderr
+    assert "| connections, 8 at a time, /s" in done.stdout
+    assert {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(BENCHMARKS) if entry.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--peers", "nginx"], "benchmark: nginx: no such peer; there are echod, textbook, "),
+        (["--metrics", "beauty"], "benchmark: beauty: no such metric; there are connect, "),
+    ],
+)
+def test_benchmark_names_what_it_does_not_know(arguments, complaint):
+    done = benchmark("--quick", *arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith(complaint)
+    assert done.stderr.count("\n") == 1
