@@ -73,7 +73,7 @@ class Generator:
 
     @contextlib.contextmanager
     def hold(self, port: int, *, seconds: float) -> Iterator[Held]:
-        """Connections to be opened by Held.reach, each call within so many seconds; closed at the end."""
+        """Give connections that Held.reach opens, each call within so many seconds; closed at the end."""
         command = [self.program, "hold", "-t", str(seconds), HOST, str(port)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             if process.stdin is None or process.stdout is None:

@@ -48,8 +48,8 @@ GOALS = (
     Goal("… to xinetd's", "connect.8.rate", "xinetd", 0.95, 1.1, least=True),
     Goal("server CPU a connection, to the C server's", "connect.8.cpu", "textbook", 3.5, 2.8, least=False),
     Goal("64 clients: p99, to the C server's", "connect.64.p99", "textbook", 3, 2, least=False),
-    Goal("ping-pong 64 B × 8, to the C server's", "pingpong.64x8.rate", "textbook", 0.95, 1.0, least=True),
-    Goal("ping-pong 16 KiB p50, to its own of 64 B", "pingpong.16384x1.p50", "echod", 2, None, False, "pingpong.64x1.p50"),
+    Goal("ping-pong 64 B, 8 clients, to the C server's", "pingpong.64x8.rate", "textbook", 0.95, 1.0, least=True),
+    Goal("ping-pong 16 KiB p50, to own of 64 B", "pingpong.16384x1.p50", "echod", 2, None, False, "pingpong.64x1.p50"),
     Goal("bulk, 1 client, to the C server's", "bulk.1.rate", "textbook", 1.8, 2.2, least=True),
     Goal("bulk, 4 clients, to the C server's", "bulk.4.rate", "textbook", 2.0, 2.4, least=True),
     Goal("private memory an idle client", "memory.1000.private", "", 220, 150, least=False, unit="KiB"),
@@ -67,7 +67,7 @@ def rows(medians: Medians, show: Callable[[float], str]) -> list[list[str]]:
         table.append(
             [
                 goal.title,
-                "–" if value is None else show(value) + unit,
+                "-" if value is None else show(value) + unit,
                 f"{sign} {show(goal.must)}{unit}",
                 "" if goal.aim is None else f"{sign} {show(goal.aim)}{unit}",
                 goal.verdict(value),

@@ -20,7 +20,7 @@ SECONDS = 1.5
 
 
 def connecting(peer: Peer, generator: Generator, held_already: int) -> tuple[float, float]:
-    """Connections a second with 8 clients in a loop while others are held; CPU in µs that each costs the server."""
+    """Return connections a second with 8 clients in a loop while others are held, and the CPU µs of each."""
     with peer.serving() as server, generator.hold(server.port, seconds=STEP_SECONDS) as held:
         if held.reach(held_already)["held"] < held_already:
             raise BenchmarkError(f"does not hold {held_already} clients")

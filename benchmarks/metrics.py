@@ -32,15 +32,16 @@ class Metric(NamedTuple):
     better: Literal["more", "less"]
 
 
+CONNECT: tuple[tuple[str, str, str, Literal["more", "less"]], ...] = (
+    ("rate", "connections, {} at a time", "/s", "more"),
+    ("p50", "… p50", "µs", "less"),
+    ("p99", "… p99", "µs", "less"),
+)
 METRICS = (
     *(
         Metric(f"connect.{clients}.{figure}", title.format(clients), unit, better)
         for clients in (1, 8, 64)
-        for figure, title, unit, better in (
-            ("rate", "connections, {} at a time", "/s", "more"),
-            ("p50", "… p50", "µs", "less"),
-            ("p99", "… p99", "µs", "less"),
-        )
+        for figure, title, unit, better in CONNECT
     ),
     Metric("connect.8.cpu", "server CPU a connection", "µs", "less"),
     Metric("pingpong.64x1.rate", "ping-pong 64 B, 1 client", "/s", "more"),
@@ -78,7 +79,7 @@ QUICK = Plan(connect=0.2, pingpong=0.1, bulk=0.1, held=(50,), most=200)
 
 
 def connect(server: Server, generator: Generator, plan: Plan) -> Figures:
-    """Connections a second and their latency; what they cost the server, parent and dead children included."""
+    """Measure connections a second and their latency; the cost includes dead children."""
     figures: Figures = {}
     generator.run("connect", server.port, clients=8, seconds=plan.connect / 10)  # warms caches, counts for nothing
     for clients in (1, 8, 64):

@@ -26,7 +26,8 @@ What each figure means, and how it is taken: [README.md](README.md).
 {reach}
 ## All figures
 
-The spread is the interquartile range over {rounds} rounds, as a share of the median; figures without one were taken once.
+The spread is the interquartile range over {rounds} rounds, as a share of the median; figures without one were taken
+once.
 
 {comparison}"""
 

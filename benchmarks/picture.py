@@ -8,8 +8,9 @@ from metrics import METRICS, Metric
 from report import show
 
 if TYPE_CHECKING:
-    from goals import Medians
     from matplotlib.axes import Axes
+
+    from goals import Medians
     from servers import Peer
 
 PANELS = {  # metric: its heading
@@ -42,7 +43,7 @@ def panel(axes: Axes, metric: Metric, medians: Medians, peers: list[Peer], *, na
         axes.text(
             (value or 0) + top * 0.03,
             row,
-            "–" if value is None else show(value),
+            "-" if value is None else show(value),
             va="center",
             fontsize=8.5,
             color=OWN if own else INK,
@@ -66,15 +67,16 @@ def draw(medians: Medians, peers: list[Peer], path: str) -> None:
     """Write the picture; the suffix says which kind. Raises ImportError without matplotlib."""
     import matplotlib as mpl  # noqa: PLC0415 - only a run that writes needs it
     from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
 
     mpl.rcParams["svg.hashsalt"] = "echod"  # the same figures, the same file
     shown = [metric for metric in METRICS if metric.key in PANELS]
     shown.sort(key=lambda metric: list(PANELS).index(metric.key))
     lines = -(-len(shown) // COLUMNS)
-    figure = Figure(figsize=(12, 0.9 + lines * (0.26 * len(peers) + 1.1)), layout="constrained", facecolor="white")
+    size = (12, 0.9 + lines * (0.26 * len(peers) + 1.1))
+    figure = Figure(size, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12), facecolor="white")
     grid = figure.subplots(lines, COLUMNS, squeeze=False)
     for place, metric in enumerate(shown):
         panel(grid[place // COLUMNS][place % COLUMNS], metric, medians, peers, names=place % COLUMNS == 0)
     figure.suptitle("Echo servers compared on one machine: medians", x=0.01, ha="left", fontsize=13, color=INK)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr,call-arg]
     figure.savefig(path, metadata={"Date": None} if path.endswith(".svg") else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import platform
 import statistics
@@ -53,6 +53,13 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {text} |\n" for text in [line(header), rule, *map(line, rows)])
 
 
+def cell(values: list[float] | None) -> str:
+    """Return median and spread of one peer's figures."""
+    if not values:
+        return "-"
+    return show(statistics.median(values)) + (f" ±{spread(values):.0%}" if len(values) > 1 else "")
+
+
 def comparison(samples: Samples, peers: list[Peer]) -> str:
     """Return medians with their spreads, then the ratios to the C server."""
     middle = medians(samples)
@@ -61,13 +68,7 @@ def comparison(samples: Samples, peers: list[Peer]) -> str:
     rows = []
     for metric in measured:
         cells = [f"{metric.title}{', ' + metric.unit if metric.unit else ''}"]
-        for peer in peers:
-            values = samples[peer.name].get(metric.key)
-            several = values is not None and len(values) > 1
-            cells.append(
-                "–" if not values else show(middle[peer.name][metric.key]) + (f" ±{spread(values):.0%}" if several else "")
-            )
-        rows.append(cells)
+        rows.append(cells + [cell(samples[peer.name].get(metric.key)) for peer in peers])
     text = table(header, rows)
     if YARDSTICK in samples:
         text += "\n" + table(["ratio to C textbook", *header[1:]], ratios(middle, peers))
@@ -84,7 +85,7 @@ def ratios(middle: goals.Medians, peers: list[Peer]) -> list[list[str]]:
         cells = [f"{metric.title} ({metric.better} is better)"]
         for peer in peers:
             value = middle[peer.name].get(metric.key)
-            cells.append("–" if value is None else show(value / own))
+            cells.append("-" if value is None else show(value / own))
         rows.append(cells)
     return rows
 
@@ -115,8 +116,8 @@ def machine() -> list[str]:
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return [
-        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d %H:%M} UTC",
+        f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d %H:%M} UTC",
         f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB",
-        f"{platform.system()} {platform.release()}, {platform.freedesktop_os_release().get('PRETTY_NAME', '')}, "
+        f"{platform.system()} {platform.release()}, {platform.freedesktop_os_release().get('PRETTY_NAME', '')}",
         f"load {os.getloadavg()[0]:.2f} at the start",
     ]

@@ -54,10 +54,10 @@ def present(names: list[str], *, insist: bool) -> list[Peer]:
     return here
 
 
-def attempt(peer: Peer, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def attempt(peer: Peer, measure: Callable[..., dict[str, Any]], *how: Any) -> dict[str, Any]:
     """Measure one peer; whatever goes wrong is told with its name."""
     try:
-        return measure()
+        return measure(peer, *how)
     except (BenchmarkError, TimeoutError) as error:
         raise BenchmarkError(f"{peer.name}: {error}") from None
 
@@ -68,21 +68,21 @@ def measure_group(peer: Peer, group: str, generator: Generator, plan: metrics.Pl
         return metrics.GROUPS[group](server, generator, plan)
 
 
-def measure_rounds(peers: list[Peer], groups: list[str], generator: Generator, arguments: argparse.Namespace) -> Samples:
+def measure_rounds(peers: list[Peer], groups: list[str], generator: Generator, wish: argparse.Namespace) -> Samples:
     """Run all of it, round by round: A B C, B C A, …; a drift of the machine meets all alike."""
     samples: Samples = {peer.name: {} for peer in peers}
-    plan = metrics.QUICK if arguments.quick else metrics.FULL
+    plan = metrics.QUICK if wish.quick else metrics.FULL
     began = time.monotonic()
-    for number in range(arguments.rounds):
+    for number in range(wish.rounds):
         turn = number % len(peers)
         for group in groups:
             if group in metrics.ONCE and number:
                 continue
             for peer in peers[turn:] + peers[:turn]:
-                figures = attempt(peer, lambda p=peer, g=group: measure_group(p, g, generator, plan))  # type: ignore[misc]
+                figures = attempt(peer, measure_group, group, generator, plan)
                 for key, value in figures.items():
                     samples[peer.name].setdefault(key, []).append(value)
-        note(f"round {number + 1} of {arguments.rounds} done, {time.monotonic() - began:.0f} s")
+        note(f"round {number + 1} of {wish.rounds} done, {time.monotonic() - began:.0f} s")
     return samples
 
 
@@ -108,7 +108,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
         for peer in peers if "growth" in groups else []:
             if peer.name in GROWING:
                 note(f"how cost grows: {peer.title}")
-                grown[peer.name] = attempt(peer, lambda p=peer: growth.measure(p, generator))  # type: ignore[misc]
+                grown[peer.name] = attempt(peer, growth.measure, generator)
     print("\n".join(facts), report.comparison(samples, peers), sep="\n\n")
     if "echod" in samples:
         print(report.reach(samples))
@@ -140,7 +140,7 @@ def main() -> int:
     """Return the exit code: 1 for a wrong byte or a peer that failed, whatever its speed."""
     arguments = parse()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # inherited by servers that keep all clients in one process
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for servers that keep all clients in one process
     try:
         benchmark(arguments)
     except (BenchmarkError, OSError) as error:
