@@ -74,7 +74,7 @@ class Plan(NamedTuple):
     most: int = MOST
 
 
-FULL = Plan(connect=1.5, pingpong=0.8, bulk=0.8)
+FULL = Plan(connect=1.2, pingpong=0.8, bulk=0.8)
 QUICK = Plan(connect=0.2, pingpong=0.1, bulk=0.1, held=(50,), most=200)
 
 

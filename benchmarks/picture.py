@@ -26,22 +26,28 @@ PANELS = {  # metric: its heading
 OWN, FORKING, OUTSIDE = "#c2410c", "#94a3b8", "#cbd5e1"
 INK, QUIET = "#1e293b", "#64748b"
 COLUMNS = 4
+OUTSIDER = "uvloop"
 
 
 def colour(peer: Peer) -> str:
     """Return its bar's: echod's own, the others', and a lighter one for what does not fork."""
-    return {"echod": OWN, "uvloop": OUTSIDE}.get(peer.name, FORKING)
+    return {"echod": OWN, OUTSIDER: OUTSIDE}.get(peer.name, FORKING)
 
 
 def panel(axes: Axes, metric: Metric, medians: Medians, peers: list[Peer], *, names: bool) -> None:
     """Draw one metric: a bar and its figure for each server, from the top in the order of the table."""
     values = [medians[peer.name].get(metric.key) for peer in peers]
-    top = max((value for value in values if value is not None), default=0) or 1
+    forking = [value for peer, value in zip(peers, values, strict=True) if value and peer.name != OUTSIDER]
+    longest = max((value for value in values if value), default=1)
+    top = min(longest, 1.3 * max(forking, default=longest))  # what does not fork may be off the scale
     for row, (peer, value) in enumerate(zip(peers, values, strict=True)):
         own = peer.name == "echod"
-        axes.barh(row, value or 0, height=0.72, color=colour(peer))
+        length = min(value or 0, top)
+        axes.barh(
+            row, length, height=0.72, color=colour(peer), hatch="///" if value and value > top else "", ec="white", lw=0
+        )
         axes.text(
-            (value or 0) + top * 0.03,
+            length + top * 0.03,
             row,
             "-" if value is None else show(value),
             va="center",
@@ -78,5 +84,11 @@ def draw(medians: Medians, peers: list[Peer], path: str) -> None:
     grid = figure.subplots(lines, COLUMNS, squeeze=False)
     for place, metric in enumerate(shown):
         panel(grid[place // COLUMNS][place % COLUMNS], metric, medians, peers, names=place % COLUMNS == 0)
-    figure.suptitle("Echo servers compared on one machine: medians", x=0.01, ha="left", fontsize=13, color=INK)
+    figure.suptitle(
+        "Echo servers compared on one machine: medians (a hatched bar is cut)",
+        x=0.01,
+        ha="left",
+        fontsize=13,
+        color=INK,
+    )
     figure.savefig(path, metadata={"Date": None} if path.endswith(".svg") else None)

@@ -54,12 +54,23 @@ def present(names: list[str], *, insist: bool) -> list[Peer]:
     return here
 
 
-def attempt(peer: Peer, measure: Callable[..., dict[str, Any]], *how: Any) -> dict[str, Any]:
-    """Measure one peer; whatever goes wrong is told with its name."""
-    try:
-        return measure(peer, *how)
-    except (BenchmarkError, TimeoutError) as error:
-        raise BenchmarkError(f"{peer.name}: {error}") from None
+class Failures(list[str]):
+    """What went wrong, a line each. A peer that fails lacks those figures; the others' minutes are not lost for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.serious = False
+
+    def attempt(self, peer: Peer, group: str, measure: Callable[..., dict[str, Any]], *how: Any) -> dict[str, Any]:
+        """Measure, and give what came of it: nothing for a failure."""
+        try:
+            return measure(peer, *how)
+        except (BenchmarkError, OSError) as error:
+            known = peer.excused is not None and peer.excused[0] == group and peer.excused[1] in str(error)
+            self.serious |= not known
+            self.append(f"{peer.title}, {group}: {error}{' (known)' if known else ''}")
+            note(self[-1])
+            return {}
 
 
 def measure_group(peer: Peer, group: str, generator: Generator, plan: metrics.Plan) -> metrics.Figures:
@@ -68,7 +79,9 @@ def measure_group(peer: Peer, group: str, generator: Generator, plan: metrics.Pl
         return metrics.GROUPS[group](server, generator, plan)
 
 
-def measure_rounds(peers: list[Peer], groups: list[str], generator: Generator, wish: argparse.Namespace) -> Samples:
+def measure_rounds(
+    peers: list[Peer], groups: list[str], generator: Generator, wish: argparse.Namespace, failures: Failures
+) -> Samples:
     """Run all of it, round by round: A B C, B C A, …; a drift of the machine meets all alike."""
     samples: Samples = {peer.name: {} for peer in peers}
     plan = metrics.QUICK if wish.quick else metrics.FULL
@@ -79,7 +92,7 @@ def measure_rounds(peers: list[Peer], groups: list[str], generator: Generator, w
             if group in metrics.ONCE and number:
                 continue
             for peer in peers[turn:] + peers[:turn]:
-                figures = attempt(peer, measure_group, group, generator, plan)
+                figures = failures.attempt(peer, group, measure_group, group, generator, plan)
                 for key, value in figures.items():
                     samples[peer.name].setdefault(key, []).append(value)
         note(f"round {number + 1} of {wish.rounds} done, {time.monotonic() - began:.0f} s")
@@ -92,8 +105,8 @@ def facts_of(peers: list[Peer]) -> list[str]:
     return [*report.machine(), *(f"{peer.title}: {peer.version()}" for peer in peers), f"`{command}`"]
 
 
-def benchmark(arguments: argparse.Namespace) -> None:
-    """Measure, print, and write what is to be written."""
+def benchmark(arguments: argparse.Namespace) -> bool:
+    """Measure, print, and write what is to be written. False: a wrong byte, or a server that failed."""
     groups = chosen(arguments.metrics, [*metrics.GROUPS, "growth"], "metric")
     peers = present(chosen(arguments.peers, list(PEERS), "peer"), insist=arguments.peers is not None)
     if not peers:
@@ -101,14 +114,16 @@ def benchmark(arguments: argparse.Namespace) -> None:
     if arguments.quick and not arguments.metrics:
         groups = [group for group in groups if group not in (*metrics.ONCE, "growth")]
     facts = facts_of(peers)
+    failures = Failures()
     grown: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="echod-benchmark-") as directory:
         generator = Generator(directory)
-        samples = measure_rounds(peers, [g for g in groups if g in metrics.GROUPS], generator, arguments)
+        samples = measure_rounds(peers, [g for g in groups if g in metrics.GROUPS], generator, arguments, failures)
         for peer in peers if "growth" in groups else []:
             if peer.name in GROWING:
                 note(f"how cost grows: {peer.title}")
-                grown[peer.name] = attempt(peer, growth.measure, generator)
+                if taken := failures.attempt(peer, "growth", growth.measure, generator):
+                    grown[peer.name] = taken
     print("\n".join(facts), report.comparison(samples, peers), sep="\n\n")
     if "echod" in samples:
         print(report.reach(samples))
@@ -118,7 +133,9 @@ def benchmark(arguments: argparse.Namespace) -> None:
         with open(arguments.json, "w") as file:
             json.dump({"facts": facts, "samples": samples, "growth": grown}, file, indent=1)
     if not arguments.quick and not arguments.peers and not arguments.metrics:
+        facts += [f"failed: {failure}" for failure in failures]
         note("wrote " + ", ".join(page.write(samples, peers, grown, facts, arguments.rounds)))
+    return not failures.serious
 
 
 def parse() -> argparse.Namespace:
@@ -142,14 +159,13 @@ def main() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for servers that keep all clients in one process
     try:
-        benchmark(arguments)
+        return 0 if benchmark(arguments) else 1
     except (BenchmarkError, OSError) as error:
         note(f"benchmark: {error}")
         return 1
     except KeyboardInterrupt:
         note("benchmark: interrupted")
         return 130
-    return 0
 
 
 if __name__ == "__main__":

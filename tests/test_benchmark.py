@@ -195,6 +195,32 @@ def benchmark(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
 
 
+LIAR = """#!{python}
+import os, re, socket, sys
+if found := re.search("TCP-LISTEN:([0-9]+)", sys.argv[1]):
+    listener = socket.create_server(("127.0.0.1", int(found[1])))
+    while connection := listener.accept()[0]:
+        if os.fork() == 0:
+            while data := bytearray(connection.recv(65536)):
+                if len(data) > 1:
+                    data[-1] ^= 1
+                connection.sendall(data)
+            os._exit(0)
+        connection.close()
+"""
+
+
+def test_quick_benchmark_fails_for_a_peer_that_is_wrong(tmp_path, monkeypatch):
+    liar = tmp_path / "socat"
+    liar.write_text(LIAR.format(python=sys.executable))
+    liar.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    done = benchmark("--quick", "--peers", "socat,textbook", "--metrics", "connect,bulk")
+    assert done.returncode == 1
+    assert "socat fork, connect: load: wrong byte: number 63 came back as" in done.stderr
+    assert "| connections, 8 at a time, /s" in done.stdout, "the others are measured all the same"
+
+
 def test_quick_benchmark_runs_and_writes_nothing():
     before = {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(BENCHMARKS) if entry.is_file()}
     done = benchmark("--quick", "--peers", "textbook")
