@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 GONE = (FileNotFoundError, ProcessLookupError)  # before the open, or between it and the read
-SETTLE = 60.0  # seconds; ten thousand children take a while to die
+SETTLE = 30.0  # seconds; ten thousand children take a while to die
 
 
 class Memory(NamedTuple):
@@ -73,7 +73,7 @@ def memory_held(pid: int, idle: Memory) -> Memory:
 
 
 def settle(pid: int, children: int) -> None:
-    """Wait until no more than so many children are left. Raises TimeoutError after a minute."""
+    """Wait until no more than so many children are left. Raises TimeoutError after half a minute."""
     deadline = time.monotonic() + SETTLE
     while len(descendants(pid)) > children:
         if time.monotonic() > deadline:

@@ -196,7 +196,8 @@ def benchmark(*arguments):
 
 
 LIAR = """#!{python}
-import os, re, socket, sys
+import os, re, signal, socket, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 if found := re.search("TCP-LISTEN:([0-9]+)", sys.argv[1]):
     listener = socket.create_server(("127.0.0.1", int(found[1])))
     while connection := listener.accept()[0]:
