@@ -21,12 +21,12 @@
 
 enum {
     PRIME = 8191,      /* the pattern's period: no multiple of it is a plausible buffer size, so shifts and swaps show */
-    CHUNK = 128 << 10, /* a call's worth: large enough to make calls rare, small enough for the second-level cache */
+    CHUNK = 256 << 10, /* a call's worth: large enough to make calls rare, small enough for the second-level cache */
     STALL_MS = 10000,  /* no event for so long: the server hangs */
     PER_SOURCE = 12000,
 };
 
-struct load load;
+struct load load = {.window = 256 << 10};
 static unsigned char pattern[PRIME + CHUNK], incoming[CHUNK];
 static struct sockaddr_in server;
 static int epoll_fd;
@@ -81,17 +81,23 @@ static bool connect_client(struct client *c)
     return connect(fd, (struct sockaddr *)&server, sizeof server) == 0 || errno == EINPROGRESS;
 }
 
+static uint64_t sendable(const struct client *c)
+{
+    uint64_t left = c->goal - c->sent, room = load.window - (c->sent - c->got);
+    return left < room ? left : room;
+}
+
 /* False: the connection failed, errno says why. A connect still under way is EAGAIN here, a failed one its error. */
 static bool send_some(struct client *c)
 {
-    if (c->sent < c->goal) {
-        uint64_t left = c->goal - c->sent;
-        ssize_t n = send(c->fd, pattern + (c->phase + c->sent) % PRIME, left < CHUNK ? left : CHUNK, MSG_NOSIGNAL);
+    uint64_t most = sendable(c);
+    if (most > 0) {
+        ssize_t n = send(c->fd, pattern + (c->phase + c->sent) % PRIME, most < CHUNK ? most : CHUNK, MSG_NOSIGNAL);
         if (n < 0 && errno != EAGAIN)
             return false;
         c->sent += n < 0 ? 0 : n;
     }
-    uint32_t wanted = c->sent < c->goal ? EPOLLIN | EPOLLOUT : EPOLLIN;
+    uint32_t wanted = sendable(c) > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN;
     struct epoll_event event = {.events = wanted, .data.ptr = c};
     if (wanted != c->watched && epoll_ctl(epoll_fd, c->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd, &event) < 0)
         die("epoll: %s", strerror(errno));
@@ -132,6 +138,8 @@ static void receive_some(struct client *c)
     if (c->got == c->goal) {
         load.busy--;
         load.done(c);
+    } else if (!send_some(c)) { /* there is room in the window again */
+        client_abandon(c, strerror(errno));
     }
 }
 

@@ -46,5 +46,5 @@ def measure(peer: Peer, generator: Generator) -> dict[str, Any]:
     return {
         "rate": {held: statistics.median(rate for rate, _ in taken) for held, taken in runs.items()},
         "cpu": {held: statistics.median(cpu for _, cpu in taken) for held, taken in runs.items()},
-        "private": {clients: memory[f"memory.{clients}.private"] for clients in MEMORY_AT},
+        "private": {count: memory[key] for count in MEMORY_AT if (key := f"memory.{count}.private") in memory},
     }

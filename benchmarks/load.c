@@ -1,10 +1,11 @@
 /* load: a load generator for echo servers, which checks every byte.
  *
- *     load connect|pingpong|bulk|hold [-c CLIENTS] [-s BYTES] [-t SECONDS] HOST PORT
+ *     load connect|pingpong|bulk|hold [-c CLIENTS] [-s BYTES] [-t SECONDS] [-w WINDOW] HOST PORT
  *
  * connect   each client in a loop: connect, send BYTES (64), have them back, close
  * pingpong  each client connects once; in a loop: send BYTES (64), have them back
- * bulk      each client sends and receives at the same time, for SECONDS or, with -s, BYTES in all
+ * bulk      each client sends and receives at the same time, for SECONDS or, with -s, BYTES in all; it is never more
+ *           than WINDOW (262144) bytes ahead of what it has had back
  * hold      connections are kept open: see hold.c
  *
  * Prints one line of JSON; times in it are microseconds, sizes bytes, "cores" is the processor time that the generator
@@ -96,10 +97,7 @@ static void send_again(struct client *c)
         client_start(c, options.bytes);
 }
 
-static void rest(struct client *c)
-{
-    (void)c;
-}
+static void rest(struct client *c) { (void)c; }
 
 /* Runs the mode to its end and returns the seconds it lasted. */
 static double run(void (*done)(struct client *))
@@ -149,7 +147,7 @@ static void bulk(void)
 
 _Noreturn static void usage(void)
 {
-    fputs("usage: load connect|pingpong|bulk|hold [-c CLIENTS] [-s BYTES] [-t SECONDS] HOST PORT\n", stderr);
+    fputs("usage: load connect|pingpong|bulk|hold [-c CLIENTS] [-s BYTES] [-t SECONDS] [-w WINDOW] HOST PORT\n", stderr);
     exit(2);
 }
 
@@ -164,13 +162,15 @@ static double number(const char *text, double least, double most)
 
 static void read_options(int argc, char **argv)
 {
-    for (int option; (option = getopt(argc, argv, "+c:s:t:")) != -1;) {
+    for (int option; (option = getopt(argc, argv, "+c:s:t:w:")) != -1;) {
         if (option == 'c')
             options.clients = number(optarg, 1, 10000);
         else if (option == 's')
             options.bytes = number(optarg, 1, 1e15);
         else if (option == 't')
             options.seconds = number(optarg, 0.001, 3600);
+        else if (option == 'w')
+            load.window = number(optarg, 1, 1e15);
         else
             usage();
     }

@@ -17,6 +17,7 @@ struct client {
 };
 
 struct load {
+    uint64_t window;   /* bytes that a client may have sent and not yet had back */
     double deadline;   /* seconds; no UNBOUNDED exchange sends after it */
     uint64_t verified; /* bytes that came back, right, before it */
     unsigned busy;     /* exchanges under way */

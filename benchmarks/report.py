@@ -20,6 +20,8 @@ YARDSTICK = "textbook"
 
 def show(value: float) -> str:
     """Return a figure in three digits or so: 0.42, 3.5, 81.4, 23,456."""
+    if 0 < abs(value) < 0.1:
+        return f"{value:.1g}"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}".removesuffix(".0") if abs(value) >= 10 else f"{value:.2f}".rstrip("0").rstrip(".")
@@ -90,6 +92,13 @@ def ratios(middle: goals.Medians, peers: list[Peer]) -> list[list[str]]:
     return rows
 
 
+def unfinished(samples: Samples, peers: list[Peer]) -> list[str]:
+    """Return which servers were not refused more clients, but were too slow in taking them."""
+    return [
+        f"{peer.title}: out of time while clients were added" for peer in peers if "most.late" in samples[peer.name]
+    ]
+
+
 def reach(samples: Samples) -> str:
     """Return what echod is to reach, and whether it does."""
     return table(["echod", "median", "must", "aim", ""], goals.rows(medians(samples), show))
@@ -104,8 +113,11 @@ def growth(grown: dict[str, dict[str, Any]], peers: list[Peer]) -> str:
         ("cpu", "server CPU a connection, µs, while so many are held"),
         ("private", "private memory a client, KiB, so many held"),
     ):
-        counts = list(next(iter(grown.values()))[figure])
-        rows = [[titles[name], *(show(value) for value in taken[figure].values())] for name, taken in grown.items()]
+        counts = sorted({count for taken in grown.values() for count in taken[figure]})
+        rows = [
+            [titles[name], *(show(taken[figure][count]) if count in taken[figure] else "-" for count in counts)]
+            for name, taken in grown.items()
+        ]
         text += table([title, *(f"{count:,}" for count in counts)], rows) + "\n"
     return text.rstrip("\n") + "\n"
 

@@ -124,6 +124,7 @@ def benchmark(arguments: argparse.Namespace) -> bool:
                 note(f"how cost grows: {peer.title}")
                 if taken := failures.attempt(peer, "growth", growth.measure, generator):
                     grown[peer.name] = taken
+    facts += [*report.unfinished(samples, peers), *(f"failed: {failure}" for failure in failures)]
     print("\n".join(facts), report.comparison(samples, peers), sep="\n\n")
     if "echod" in samples:
         print(report.reach(samples))
@@ -133,7 +134,6 @@ def benchmark(arguments: argparse.Namespace) -> bool:
         with open(arguments.json, "w") as file:
             json.dump({"facts": facts, "samples": samples, "growth": grown}, file, indent=1)
     if not arguments.quick and not arguments.peers and not arguments.metrics:
-        facts += [f"failed: {failure}" for failure in failures]
         note("wrote " + ", ".join(page.write(samples, peers, grown, facts, arguments.rounds)))
     return not failures.serious
 

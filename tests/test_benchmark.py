@@ -108,7 +108,15 @@ def never_ends(connection):
 
 
 @pytest.mark.parametrize(
-    "mode", [["connect"], ["connect", "-c", 8], ["pingpong", "-c", 8], ["pingpong", "-s", 16384], ["bulk", "-c", 4]]
+    "mode",
+    [
+        ["connect"],
+        ["connect", "-c", 8],
+        ["pingpong", "-c", 8],
+        ["pingpong", "-s", 16384],
+        ["bulk", "-c", 4],
+        ["bulk", "-w", 99],
+    ],
 )
 def test_load_measures_an_echo_server(load, textbook, mode):
     done = load(*mode, "-t", 0.2, "127.0.0.1", textbook)
