@@ -32,6 +32,11 @@ class Acceptor:
     The cap on children is "do not poll the listeners", so a full house sleeps.
     """
 
+    __slots__ = (
+        *("admission", "checking", "children", "closed", "counting", "listeners", "log", "most", "poller", "polling"),
+        *("refusing", "resume_at", "schedule", "table"),
+    )
+
     def __init__(
         self,
         config: Config,
@@ -41,17 +46,22 @@ class Acceptor:
         log: Log,
         schedule: Callable[[], None],
     ) -> None:
-        self.config, self.children, self.poller, self.log = config, children, poller, log
-        self.schedule = schedule
-        self.listeners = {listener.fd: listener for listener in listeners}
-        self.admission = Admission(config)
+        self.children, self.table, self.poller, self.schedule = children, children.table, poller, schedule
         self.polling = self.closed = False
         self.resume_at = FOREVER
+        self._set(config, listeners, log)
         self.settle()
+
+    def _set(self, config: Config, listeners: list[Listener], log: Log) -> None:
+        self.log = log
+        self.listeners = {listener.fd: listener for listener in listeners}
+        self.most, self.refusing = config.max_children, config.over_limit == "refuse"
+        self.admission = Admission(config, [host_of(peer) for _, peer in self.table.values()])
+        self.checking, self.counting = not self.admission.open, self.admission.limit > 0
 
     def settle(self) -> None:
         """Poll the listeners while there is room for a client, and only then."""
-        room = len(self.children.table) < self.config.max_children or self.config.over_limit == "refuse"
+        room = len(self.table) < self.most or self.refusing
         wanted = room and not self.closed and self.resume_at == FOREVER
         if wanted != self.polling:
             self.polling = wanted
@@ -72,8 +82,8 @@ class Acceptor:
         peer = "%s:%d" % address if len(address) == IPV4 else write_address(address)
         if self.log.debugging:
             self.log.debug(f"accept peer={peer} fd={fd} listener={listener.name}")
-        reason = OVER_LIMIT if len(self.children.table) >= self.config.max_children else ""
-        if not self.admission.open:
+        reason = OVER_LIMIT if len(self.table) >= self.most else ""
+        if self.checking:
             reason = self.admission.refusal(address[0]) or reason
         if reason:
             os.close(fd)
@@ -85,9 +95,9 @@ class Acceptor:
             self.refuse(peer, FORK_FAILED)
             self.pause(f"fork error={error.strerror!r}")
             return False
-        if self.admission.limit:
+        if self.counting:
             self.admission.enter(address[0])
-        if len(self.children.table) >= self.config.max_children:
+        if len(self.table) >= self.most:
             self.settle()
         return True
 
@@ -106,23 +116,21 @@ class Acceptor:
 
     def make_room(self, peers: list[str]) -> None:
         """Let others in, in the place of those that are gone."""
-        if self.admission.limit:
+        if self.counting:
             for peer in peers:
                 self.admission.leave(host_of(peer))
         self.settle()
 
     def replace(self, config: Config, listeners: list[Listener], log: Log) -> None:
         """Put other settings and listeners in force. Those who wait at a listener that goes are served first."""
-        kept = {listener.fd: listener for listener in listeners}
-        dropped = [listener for fd, listener in self.listeners.items() if fd not in kept]
+        dropped = [listener for listener in self.listeners.values() if listener not in listeners]
         self._stop_polling()
-        self.config, self.log, self.listeners = config, log, kept
-        self.admission = Admission(config, [host_of(peer) for _, peer in self.children.table.values()])
+        self._set(config, listeners, log)
         for listener in listeners:
             listener.tune(config)
         for listener in dropped:
             listener.retire()
-            while len(self.children.table) < config.max_children and self.admit(listener):
+            while len(self.table) < self.most and self.admit(listener):
                 pass
             listener.close()
         self.settle()

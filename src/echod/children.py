@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 REASONS = ("eof", "error=CRASHED", "reset", "idle", "lifetime", "drain")
 HIGHEST_FD = 0x7FFFFFFF
 REHEARSALS = 100
+CLOSE = "close peer=%s child=%d reason=%s in=%d out=%d secs=%d.%03d"
 # names of our own: one object less to touch than with the module's name before them, in the parent and in each child
 WNOHANG = os.WNOHANG
 fork, close, closerange, waitpid, set_wakeup_fd = os.fork, os.close, os.closerange, os.waitpid, signal.set_wakeup_fd
@@ -42,7 +43,8 @@ class Children:
 
     def spawn(self, fd: int, peer: str) -> None:
         """Fork a child that serves the connection `fd`, which is closed here. Raises OSError when fork does."""
-        slot, signals, log = self.board.claim(peer), self.signals, self.log
+        board, signals = self.board, self.signals
+        slot = board.claim(peer)
         set_wakeup_fd(-1)  # for the moment of the fork: see `signals`
         try:
             pid = fork()
@@ -53,17 +55,17 @@ class Children:
                 finally:
                     os._exit(reason)  # noqa: SLF001 - a child never returns: no atexit, nothing buffered written twice
             self.table[pid] = (slot, peer)
-            self.board.words[slot] = pid
+            board.words[slot] = pid
         except OSError:
-            self.board.abandon(slot)
+            board.abandon(slot)
             raise
         finally:
             set_wakeup_fd(signals.write_end)
-            if 1 in signals.noted:  # it came meanwhile, and woke nobody
+            if signals.dead or signals.noted:  # it came meanwhile, and woke nobody
                 os.write(signals.write_end, b"\0")
             close(fd)
-        if log.debugging:
-            log.debug(f"fork child={pid} peer={peer} clients={len(self.table)}; the parent has closed fd={fd}")
+        if self.log.debugging:
+            self.log.debug(f"fork child={pid} peer={peer} clients={len(self.table)}; the parent has closed fd={fd}")
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own; then echo."""
@@ -97,7 +99,7 @@ class Children:
 
     def reap(self) -> list[str]:
         """Collect all who are dead, log them, and return their peers: SIGCHLDs coalesce, one may stand for many."""
-        peers: list[str] = []
+        gone = []
         table, log = self.table, self.log
         while table:
             try:
@@ -108,17 +110,14 @@ class Children:
                 break
             if pid not in table:
                 continue  # it was a child before the server was executed in its place
-            slot, peer = table.pop(pid)
-            peers.append(peer)
+            slot, peer = table[pid]
+            del table[pid]
+            gone += (peer,)
             received, sent, milliseconds = self.board.release(slot)
             if log.clients:
                 reason = reason_of(status) if status else "eof"
-                log.line(
-                    INFO,
-                    "close peer=%s child=%d reason=%s in=%d out=%d secs=%d.%03d"
-                    % (peer, pid, reason, received, sent, milliseconds // 1000, milliseconds % 1000),
-                )
-        return peers
+                log.line(INFO, CLOSE % (peer, pid, reason, received, sent, milliseconds // 1000, milliseconds % 1000))
+        return gone
 
     def send(self, signum: int) -> None:
         """Signal every child. None of these pids can be a stranger's: they have not been waited for."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import mmap
 import time
+from _struct import Struct
 
 from echod.lean import os
 
@@ -33,9 +34,10 @@ STARTING, RUNNING, DRAINING = range(3)
 VERSION = 0x6563686F64_000001  # "echod", layout 1
 NEVER = (1 << 64) - 1
 
-# a slot's words: the pid, the session's tally, and when it began
-SENT, RECEIVED, LAST, BEGUN = range(1, 5)
+# a slot's words: the pid, the session's tally, when it began; of a free one, the next free slot
+SENT, RECEIVED, LAST, BEGUN, NEXT = range(1, 6)
 SLOT, SLOTS_AT, PEER_AT, PEER_ROOM = 128, 20 << 10, 64, 64
+monotonic_ns, pack_peer = time.monotonic_ns, Struct(f"{PEER_ROOM}s").pack_into
 SLOTS = 65536 + 1  # one for each of max_children, and that of the rehearsal
 SIZE = SLOTS_AT + SLOTS * SLOT
 TEXT_AT, TEXT_ROOM = 4 << 10, 16 << 10
@@ -49,24 +51,25 @@ class Scoreboard:
             os.ftruncate(fd, SIZE)
         self.map = mmap.mmap(fd, SIZE, mmap.MAP_SHARED, mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
         self.words = memoryview(self.map).cast("B").cast("Q")
-        self._free: list[int] = []
+        self._free = 0  # the slot freed last
         if writable:
             self.words[MAGIC] = VERSION
             self.words[PID] = os.getpid()
-            self.words[STARTED] = time.monotonic_ns()
+            self.words[STARTED] = monotonic_ns()
             self.words[GENERATION] = 1
 
     # the server's side; a slot is known by the number of its first word
 
     def claim(self, peer: str) -> int:
-        """Take a slot for a client and count it; lately freed ones first, their pages are warm."""
-        words = self.words
-        slot = self._free.pop() if self._free else self.spare()
-        text = peer.encode() + b"\0"
-        at = slot * 8 + PEER_AT
-        self.map[at : at + len(text)] = text
+        """Take a slot for a client and count it; the one freed last first, its page is warm."""
+        words, slot = self.words, self._free
+        if slot:
+            self._free = words[slot + NEXT]
+        else:
+            slot = self.spare()
+        pack_peer(self.map, slot * 8 + PEER_AT, peer.encode())
         words[slot + SENT] = words[slot + RECEIVED] = 0
-        words[slot + LAST] = words[slot + BEGUN] = time.monotonic_ns()
+        words[slot + LAST] = words[slot + BEGUN] = monotonic_ns()
         words[ACCEPTED] = accepted = words[ACCEPTED] + 1
         clients = accepted - words[CLOSED]
         words[PEAK] = max(words[PEAK], clients)
@@ -81,7 +84,8 @@ class Scoreboard:
     def abandon(self, slot: int) -> None:
         """Give back a slot that no child came to own."""
         self.words[ACCEPTED] -= 1
-        self._free.append(slot)
+        self.words[slot + NEXT] = self._free
+        self._free = slot
 
     def release(self, slot: int) -> tuple[int, int, int]:
         """Free the slot of a child that is gone; returns its bytes in, bytes out and milliseconds."""
@@ -91,8 +95,9 @@ class Scoreboard:
         words[BYTES_IN] += received
         words[BYTES_OUT] += sent
         words[CLOSED] += 1
-        self._free.append(slot)
-        return received, sent, (time.monotonic_ns() - words[slot + BEGUN]) // 1_000_000
+        words[slot + NEXT] = self._free
+        self._free = slot
+        return received, sent, (monotonic_ns() - words[slot + BEGUN]) // 1_000_000
 
     def set_texts(self, **texts: str) -> None:
         """Replace the texts. An odd sequence number tells readers that they are being written."""

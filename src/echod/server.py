@@ -17,7 +17,7 @@ from echod.session import Limits
 from echod.signals import SignalPipe, name
 
 SIGTERM, SIGQUIT, SIGINT = signal.SIGTERM, signal.SIGQUIT, signal.SIGINT
-SIGCHLD, SIGHUP, SIGUSR1 = signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1
+SIGHUP, SIGUSR1, read = signal.SIGHUP, signal.SIGUSR1, os.read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class Server:
         self.children.rehearse()
         self.acceptor = Acceptor(config, listeners, self.children, self.poller, log, self.schedule)
         self.draining = False
-        self.repeat_at = self.kill_at = self.due = FOREVER
+        self.repeat_at = self.kill_at = FOREVER
+        self.due: float | None = None
         self.outcome: tuple[str, ...] = ("ok",)  # of the last reload
         reload.publish(self, "ok")
 
@@ -61,31 +62,35 @@ class Server:
         """Serve until a drain has ended: the only loop."""
         self.board.words[scoreboard.STATE] = scoreboard.RUNNING
         self.log.info(f"ready listen={reload.names(self)} max_children={self.config.max_children}")
-        poll, acceptor, noted, rounds = self.poller.poll, self.acceptor, self.signals.noted, 0
+        poll, acceptor, signals, rounds = self.poller.poll, self.acceptor, self.signals, 0
         while not (self.draining and not self.children.table):
             busy = False
-            for fd, _event in poll(None if self.due == FOREVER and not noted[SIGCHLD] else self.timeout()):
-                if fd == self.signals.fd:
-                    self.on_signals()
+            # while the dead wait for their turn it does not sleep
+            for fd, _event in poll(0 if signals.dead else None if self.due is None else self.left()):
+                if fd == signals.fd:
+                    read(fd, 4096)
+                    if signals.noted:
+                        self.on_signals()
                 elif acceptor.polling and fd in acceptor.listeners:  # or a signal or the client before has changed that
                     acceptor.admit(acceptor.listeners[fd])
                     busy = True
             rounds += 1
-            if noted[SIGCHLD] and (rounds >= BATCH or not busy):
-                noted[SIGCHLD] = rounds = 0
-                peers = self.children.reap()
-                if acceptor.admission.limit or not acceptor.polling:
-                    acceptor.make_room(peers)
-            if self.due < FOREVER:
+            if signals.dead and (rounds >= BATCH or not busy):
+                signals.dead, rounds = False, 0
+                gone = self.children.reap()
+                if acceptor.counting or not acceptor.polling:
+                    acceptor.make_room(gone)
+            if self.due is not None:
                 self.tick(time.monotonic())
 
-    def timeout(self) -> float:
-        """Return how long to sleep in poll(2), in milliseconds: not at all while the dead wait for their turn."""
-        return 0.0 if self.signals.noted[SIGCHLD] else max(0.0, (self.due - time.monotonic()) * 1000)
+    def left(self) -> float:
+        """Return the milliseconds until something is due, for poll(2)."""
+        return max(0.0, ((self.due or 0.0) - time.monotonic()) * 1000)
 
     def schedule(self) -> None:
         """Find out when something is due next. After whatever sets a deadline."""
-        self.due = min(self.acceptor.resume_at, self.repeat_at, self.kill_at, self.log.due)
+        due = min(self.acceptor.resume_at, self.repeat_at, self.kill_at, self.log.due)
+        self.due = None if due == FOREVER else due
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -105,19 +110,17 @@ class Server:
 
     def on_signals(self) -> None:
         """Act on the signals that have come: a stop first. The dead are left to the loop."""
-        os.read(self.signals.fd, 4096)
-        noted = self.signals.noted
+        noted = self.signals.noted.copy()
+        self.signals.noted -= noted
         if self.log.debugging:
-            self.log.debug(f"signals noted={[name(signum) for signum, flag in enumerate(noted) if flag]}")
-        if noted[SIGTERM] or noted[SIGQUIT] or noted[SIGINT]:
-            at_once = self.draining or noted[SIGINT]
-            noted[SIGTERM] = noted[SIGQUIT] = noted[SIGINT] = 0
-            self.stop(0.0 if at_once else self.config.drain_timeout)
-        if noted[SIGHUP]:
-            noted[SIGHUP] = 0
+            self.log.debug(f"signals noted={','.join(map(name, noted))}")
+        if SIGINT in noted:
+            self.stop(0.0)
+        elif noted & {SIGTERM, SIGQUIT}:
+            self.stop(0.0 if self.draining else self.config.drain_timeout)
+        if SIGHUP in noted:
             reload.reload(self)
-        if noted[SIGUSR1]:
-            noted[SIGUSR1] = 0
+        if SIGUSR1 in noted:
             reload.reopen(self)
 
     def stop(self, timeout: float | None) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from echod.session import Session
 
 SYNONYMS = ("SIGCLD", "SIGIOT", "SIGPOLL")  # of SIGCHLD, SIGABRT, SIGIO (signal(7))
+SIGCHLD = signal.SIGCHLD
 HANDLED = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 
 
@@ -28,17 +29,19 @@ def name(signum: int) -> str:
 
 
 class SignalPipe:
-    """The read end, `fd`, is readable when a signal has come; `noted[SIGTERM]` is then 1, until someone clears it.
+    """The read end, `fd`, is readable when a signal has come.
 
-    A handler runs before the next bytecode, and its byte was written before that: when the bytes have been read, what
-    wrote them has been noted. Clear a flag before acting on it, and a signal that comes meanwhile is acted on again.
+    SIGCHLD has been noted in `dead` by then, and others in `noted`, until someone clears it: a handler runs before the
+    next bytecode, and its byte was written before that. Clear a note before acting on it, and a signal that comes
+    meanwhile is acted on again.
     """
 
-    __slots__ = ("fd", "noted", "session", "write_end")
+    __slots__ = ("dead", "fd", "noted", "session", "write_end")
 
     def __init__(self) -> None:
         self.fd, self.write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.noted = bytearray(signal.NSIG)
+        self.dead = False
+        self.noted: set[int] = set()
         self.session: Session | None = None  # in a child, its client's
         signal.set_wakeup_fd(self.write_end)
         for signum in HANDLED:
@@ -47,7 +50,9 @@ class SignalPipe:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _note(self, signum: int, _frame: object) -> None:
-        if self.session is None:
-            self.noted[signum] = 1
-        else:
+        if self.session is not None:
             self.session.end(signum)
+        elif signum == SIGCHLD:
+            self.dead = True
+        else:
+            self.noted.add(signum)

@@ -17,6 +17,8 @@ DEV_LOG = "/dev/log"
 PIPE_BUF = 4096  # bytes that a pipe takes whole, or that poll(2) says it has room for (pipe(7))
 RETRY = 1.0  # seconds between tries to reach a syslog that is gone
 
+time_ns, write, getpid = time.time_ns, os.write, os.getpid
+
 
 class Sink:
     """What a log writes to; `write` is given a level of `log` and a line."""
@@ -46,23 +48,24 @@ def open_sink(target: str, facility: str) -> Sink:
     return Stderr() if target == "stderr" else File(target)
 
 
-class Clock:
-    """Local time in ISO 8601 with milliseconds; the part that changes once a second is made once a second."""
-
-    __slots__ = ("_second", "_text", "_zone")
+class Clock(Sink):
+    """A sink whose lines begin with the local time in ISO 8601, made anew once a second but for the milliseconds."""
 
     def __init__(self) -> None:
         self._second = -1
+        self._text = self._zone = ""
 
-    def now(self) -> str:
-        """Return the time."""
-        now = time.time_ns() // 1_000_000
+    def _prefix(self, second: int) -> None:
+        moment = time.localtime(second)
+        self._second = second
+        self._text = time.strftime("%Y-%m-%dT%H:%M:%S", moment)
+        self._zone = time.strftime("%z", moment)
+
+    def _timed(self, text: str) -> str:
+        now = time_ns() // 1_000_000
         if now // 1000 != self._second:
-            self._second = now // 1000
-            moment = time.localtime(self._second)
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S.", moment)
-            self._zone = time.strftime("%z", moment)
-        return "%s%03d%s" % (self._text, now % 1000, self._zone)
+            self._prefix(now // 1000)
+        return "%s.%03d%s echod[%d]: %s" % (self._text, now % 1000, self._zone, getpid(), text)
 
 
 class Syslog(Sink):
@@ -127,12 +130,12 @@ class Syslog(Sink):
             self._sock = None
 
 
-class File(Sink):
+class File(Clock):
     """A file, appended to: one write(2) a line, so that lines stay whole whoever else writes."""
 
     def __init__(self, path: str) -> None:
+        super().__init__()
         self._path = path
-        self._clock = Clock()
         self._gap = ""  # between a line that a full disk has torn and the next one
         self.fd = self._open()
 
@@ -142,9 +145,9 @@ class File(Sink):
 
     def write(self, level: int, text: str) -> bool:  # noqa: ARG002 - a file has no levels
         """Append one line."""
-        line = ("%s%s echod[%d]: %s\n" % (self._gap, self._clock.now(), os.getpid(), text)).encode()
+        line = ("%s%s\n" % (self._gap, self._timed(text))).encode()
         try:
-            written = os.write(self.fd, line)
+            written = write(self.fd, line)
         except OSError:
             self.lost += 1
             return False
@@ -167,27 +170,27 @@ class File(Sink):
         os.close(self.fd)
 
 
-class Stderr(Sink):
+class Stderr(Clock):
     """Descriptor 2: with the `<N>` that journald understands when it is a journal (sd-daemon(3)), else the time."""
 
     def __init__(self) -> None:
+        super().__init__()
         try:
             status = os.fstat(2)
             self._journal = environ.get(b"JOURNAL_STREAM") == b"%d:%d" % (status.st_dev, status.st_ino)
         except OSError:
             self._journal = False
-        self._clock = Clock()
 
     def write(self, level: int, text: str) -> bool:
         """Write one line, unless that would block: it is shared, so it cannot be made non-blocking."""
-        prefix = f"<{SEVERITIES[level]}>" if self._journal else f"{self._clock.now()} echod[{os.getpid()}]: "
+        line = f"<{SEVERITIES[level]}>{text}" if self._journal else self._timed(text)
         poller = select.poll()
         poller.register(2, select.POLLOUT)
         try:
             if not poller.poll(0):
                 self.lost += 1
                 return False
-            os.write(2, f"{prefix}{text}".encode()[: PIPE_BUF - 1] + b"\n")
+            os.write(2, line.encode()[: PIPE_BUF - 1] + b"\n")
         except OSError:
             self.lost += 1
             return False
