@@ -33,8 +33,8 @@ class Acceptor:
     """
 
     __slots__ = (
-        *("admission", "checking", "children", "closed", "counting", "listeners", "log", "most", "poller", "polling"),
-        *("refusing", "resume_at", "schedule", "table"),
+        *("admission", "checking", "children", "closed", "counting", "listeners", "log", "poller", "polling"),
+        *("refusing", "resume_at", "room", "schedule", "table"),
     )
 
     def __init__(
@@ -55,14 +55,14 @@ class Acceptor:
     def _set(self, config: Config, listeners: list[Listener], log: Log) -> None:
         self.log = log
         self.listeners = {listener.fd: listener for listener in listeners}
-        self.most, self.refusing = config.max_children, config.over_limit == "refuse"
+        self.room = config.max_children - len(self.table)  # below zero after a reload with a lower cap
+        self.refusing = config.over_limit == "refuse"
         self.admission = Admission(config, [host_of(peer) for _, peer in self.table.values()])
         self.checking, self.counting = not self.admission.open, self.admission.limit > 0
 
     def settle(self) -> None:
         """Poll the listeners while there is room for a client, and only then."""
-        room = len(self.table) < self.most or self.refusing
-        wanted = room and not self.closed and self.resume_at == FOREVER
+        wanted = (self.room > 0 or self.refusing) and not self.closed and self.resume_at == FOREVER
         if wanted != self.polling:
             self.polling = wanted
             for fd in self.listeners:
@@ -82,7 +82,7 @@ class Acceptor:
         peer = "%s:%d" % address if len(address) == IPV4 else write_address(address)
         if self.log.debugging:
             self.log.debug(f"accept peer={peer} fd={fd} listener={listener.name}")
-        reason = OVER_LIMIT if len(self.table) >= self.most else ""
+        reason = "" if self.room > 0 else OVER_LIMIT
         if self.checking:
             reason = self.admission.refusal(address[0]) or reason
         if reason:
@@ -97,7 +97,8 @@ class Acceptor:
             return False
         if self.counting:
             self.admission.enter(address[0])
-        if len(self.table) >= self.most:
+        self.room -= 1
+        if self.room == 0:
             self.settle()
         return True
 
@@ -116,10 +117,12 @@ class Acceptor:
 
     def make_room(self, peers: list[str]) -> None:
         """Let others in, in the place of those that are gone."""
+        self.room += len(peers)
         if self.counting:
             for peer in peers:
                 self.admission.leave(host_of(peer))
-        self.settle()
+        if not self.polling:
+            self.settle()
 
     def replace(self, config: Config, listeners: list[Listener], log: Log) -> None:
         """Put other settings and listeners in force. Those who wait at a listener that goes are served first."""
@@ -130,7 +133,7 @@ class Acceptor:
             listener.tune(config)
         for listener in dropped:
             listener.retire()
-            while len(self.table) < self.most and self.admit(listener):
+            while self.room > 0 and self.admit(listener):
                 pass
             listener.close()
         self.settle()

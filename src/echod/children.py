@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import errno
 
-from echod import session
 from echod.lean import os, signal, socket
 from echod.log import INFO
-from echod.session import Limits, Session
+from echod.session import CRASHED, ERRNO, Limits, Session
 from echod.signals import SignalPipe, name
 
 TYPE_CHECKING = False
@@ -26,7 +25,8 @@ REHEARSALS = 100
 CLOSE = "close peer=%s child=%d reason=%s in=%d out=%d secs=%d.%03d"
 # names of our own: one object less to touch than with the module's name before them, in the parent and in each child
 WNOHANG = os.WNOHANG
-fork, close, closerange, waitpid, set_wakeup_fd = os.fork, os.close, os.closerange, os.waitpid, signal.set_wakeup_fd
+fork, close, closerange, waitpid, _exit = os.fork, os.close, os.closerange, os.waitpid, os._exit  # noqa: SLF001
+set_wakeup_fd = signal.set_wakeup_fd
 
 
 class Children:
@@ -49,11 +49,11 @@ class Children:
         try:
             pid = fork()
             if pid == 0:
-                reason = session.CRASHED
+                reason = CRASHED
                 try:
                     reason = self._serve(fd, slot, 3, HIGHEST_FD)
                 finally:
-                    os._exit(reason)  # noqa: SLF001 - a child never returns: no atexit, nothing buffered written twice
+                    _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
             self.table[pid] = (slot, peer)
             board.words[slot] = pid
         except OSError:
@@ -61,7 +61,7 @@ class Children:
             raise
         finally:
             set_wakeup_fd(signals.write_end)
-            if signals.dead or signals.noted:  # it came meanwhile, and woke nobody
+            if signals.came:  # meanwhile, and has woken nobody
                 os.write(signals.write_end, b"\0")
             close(fd)
         if self.log.debugging:
@@ -86,6 +86,7 @@ class Children:
         The interpreter specialises code as it runs (PEP 659). In a child that would begin anew for each client, and it
         writes to many pages that are still shared with the parent.
         """
+        self._session = Session(Limits(None, None))  # one that sets no timer here
         slot = self.board.spare()
         for _ in range(REHEARSALS):
             ours, theirs = socket.socketpair()
@@ -99,7 +100,7 @@ class Children:
 
     def reap(self) -> list[str]:
         """Collect all who are dead, log them, and return their peers: SIGCHLDs coalesce, one may stand for many."""
-        gone = []
+        gone: list[str] = []
         table, log = self.table, self.log
         while table:
             try:
@@ -136,5 +137,5 @@ def reason_of(status: int) -> str:
     code = os.WEXITSTATUS(status)
     if code < len(REASONS):
         return REASONS[code]
-    number = code - session.ERRNO
+    number = code - ERRNO
     return f"error={errno.errorcode.get(number, number)}"

@@ -49,8 +49,8 @@ class Server:
         self.poller = select.poll()
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
         self.children = Children(board, self.signals, log)
-        self.children.set_limits(Limits(config.max_lifetime, config.drain_timeout))
         self.children.rehearse()
+        self.children.set_limits(Limits(config.max_lifetime, config.drain_timeout))
         self.acceptor = Acceptor(config, listeners, self.children, self.poller, log, self.schedule)
         self.draining = False
         self.repeat_at = self.kill_at = FOREVER
@@ -69,6 +69,7 @@ class Server:
             for fd, _event in poll(0 if signals.dead else None if self.due is None else self.left()):
                 if fd == signals.fd:
                     read(fd, 4096)
+                    signals.came = False
                     if signals.noted:
                         self.on_signals()
                 elif acceptor.polling and fd in acceptor.listeners:  # or a signal or the client before has changed that
@@ -77,9 +78,7 @@ class Server:
             rounds += 1
             if signals.dead and (rounds >= BATCH or not busy):
                 signals.dead, rounds = False, 0
-                gone = self.children.reap()
-                if acceptor.counting or not acceptor.polling:
-                    acceptor.make_room(gone)
+                acceptor.make_room(self.children.reap())
             if self.due is not None:
                 self.tick(time.monotonic())
 

@@ -24,7 +24,7 @@ from sys import byteorder
 
 from echod.lean import os, signal, socket
 
-readv, write, monotonic_ns = os.readv, os.write, time.monotonic_ns  # what a child touches for each client
+read, write, monotonic_ns = os.read, os.write, time.monotonic_ns  # what a child touches for each client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,8 +79,6 @@ class Session:
         self._deadline = FOREVER
         self._behind = False  # the peer has not taken all that was echoed
         self._unsent = 0  # what the peer had not taken when last asked
-        self._buffer = memoryview(bytearray(FIRST_READ))  # made before the fork: a child's malloc touches more pages
-        self._vector = (self._buffer,)
 
     def run(self, fd: int, tally: Tally, at: int) -> int:
         """Echo on the connected, blocking socket `fd` until the end and return its reason; the caller closes it.
@@ -88,18 +86,38 @@ class Session:
         The bytes are counted in the words of `tally` after `at`: SENT, RECEIVED, LAST.
         """
         self.fd = fd
+        received, size = 0, FIRST_READ
         try:
             if self._lifetime:
                 signal.signal(signal.SIGALRM, lambda signum, _frame: self.end(signum))
                 signal.setitimer(signal.ITIMER_REAL, self._lifetime, 0.5)
-            reason = self._echo(fd, tally, at)
-            if reason:
-                self._hang_up()
+            while True:
+                try:
+                    data = read(fd, size)
+                except BlockingIOError:
+                    if self._more_to_come():
+                        continue
+                    return self._hang_up(self.ended or IDLE)
+                if not data:
+                    return EOF
+                received += len(data)
+                tally[at + RECEIVED] = received
+                try:
+                    written = write(fd, data)
+                except BlockingIOError:
+                    written = 0
+                if written < len(data) and not self._finish(memoryview(data)[written:], tally, at):
+                    return self._hang_up(self.ended or IDLE)
+                tally[at + SENT] = received
+                tally[at + LAST] = monotonic_ns()
+                if self.ended and (self.ended == LIFETIME or time.monotonic() > self._deadline):
+                    return self._hang_up(self.ended)
+                if len(data) == FIRST_READ:  # it fills the small buffer: it will fill a large one
+                    size = LARGE_READ
         except ConnectionError:
             return RESET
         except OSError as error:
             return ERRNO + (error.errno or 0)
-        return reason
 
     def end(self, signum: int) -> None:
         """End the session, in a signal handler: SIGALRM when the lifetime is over, SIGTERM and SIGQUIT to drain.
@@ -114,32 +132,6 @@ class Session:
             self.ended = LIFETIME if signum == signal.SIGALRM else DRAIN
             self._deadline = time.monotonic() + self._grace
             os.set_blocking(self.fd, False)
-
-    def _echo(self, fd: int, tally: Tally, at: int) -> int:
-        buffer, vector, received = self._buffer, self._vector, 0
-        while True:
-            try:
-                length = readv(fd, vector)
-                if not length:
-                    return EOF
-                received += length
-                tally[at + RECEIVED] = received
-                written = write(fd, buffer[:length])
-            except BlockingIOError:
-                if tally[at + RECEIVED] == tally[at + SENT]:  # nothing to read, or nothing written?
-                    if self._more_to_come():
-                        continue
-                    return self.ended or IDLE
-                written = 0
-            if written < length and not self._finish(buffer[written:length], tally, at):
-                return self.ended or IDLE
-            tally[at + SENT] = received
-            tally[at + LAST] = monotonic_ns()
-            if self.ended and (self.ended == LIFETIME or time.monotonic() > self._deadline):
-                return self.ended
-            if length == FIRST_READ:  # it fills the small buffer: it will fill a large one
-                buffer = memoryview(bytearray(LARGE_READ))
-                vector = (buffer,)
 
     def _finish(self, rest: memoryview, tally: Tally, at: int) -> bool:
         """Write the rest of a partial write; False when a limit comes first."""
@@ -175,7 +167,7 @@ class Session:
         left = until - time.monotonic()
         return left > 0 and bool(poller.poll(None if left == FOREVER else left * 1000))
 
-    def _hang_up(self) -> None:
+    def _hang_up(self, reason: int) -> int:
         """Send our FIN, then read and drop what is still under way: closing on unread data would send RST."""
         os.set_blocking(self.fd, False)
         conn = socket.socket(fileno=self.fd)
@@ -186,3 +178,4 @@ class Session:
                 pass
         finally:
             conn.detach()
+        return reason

@@ -36,11 +36,11 @@ class SignalPipe:
     meanwhile is acted on again.
     """
 
-    __slots__ = ("dead", "fd", "noted", "session", "write_end")
+    __slots__ = ("came", "dead", "fd", "noted", "session", "write_end")
 
     def __init__(self) -> None:
         self.fd, self.write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.dead = False
+        self.came = self.dead = False  # anything at all; SIGCHLD
         self.noted: set[int] = set()
         self.session: Session | None = None  # in a child, its client's
         signal.set_wakeup_fd(self.write_end)
@@ -52,7 +52,9 @@ class SignalPipe:
     def _note(self, signum: int, _frame: object) -> None:
         if self.session is not None:
             self.session.end(signum)
-        elif signum == SIGCHLD:
+            return
+        if signum == SIGCHLD:
             self.dead = True
         else:
             self.noted.add(signum)
+        self.came = True
