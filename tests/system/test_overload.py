@@ -49,6 +49,20 @@ class TestCap:
         second.close()
         assert echod.wait_idle()["refused"]["over_limit"] == 0
 
+    def test_two_listeners_do_not_share_the_last_place(self, echod):
+        echod.start(max_children=1, listen="127.0.0.1:0 127.0.0.2:0")
+        addresses = [text.rpartition(":") for text in echod.status()["listen"]]
+        process = echod.process()
+        process.suspend()
+        conns = [socket.create_connection((host, int(port)), timeout=DEADLINE) for host, _, port in addresses]
+        process.resume()
+        for conn in conns:
+            conn.sendall(b"x")
+        for conn in conns:  # the first goes, the second gets its place
+            assert conn.recv(1) == b"x"
+            conn.close()
+        assert echod.wait_idle()["peak_clients"] == 1
+
     def test_at_the_cap_it_makes_no_system_call(self, echod):
         echod.start(max_children=2)
         conns = [echod.connect() for _ in range(2)]

@@ -51,6 +51,31 @@ def test_idle_clients_see_a_fin_and_no_reset(echod, record_property):
     assert not echod.pid_file.exists()
 
 
+def test_clients_at_work_see_a_fin_and_no_reset(echod):
+    """The signal finds children between any two instructions; none may sleep through the drain."""
+    echod.start(max_children=200, drain_timeout="10min", log_clients="no")
+    conns = connect_many(echod, 200)
+    pid, stopping = echod.pid, threading.Event()
+
+    def keep_busy(part):
+        while not stopping.is_set():
+            for conn in part:
+                conn.sendall(b"x")
+            for conn in part:
+                assert conn.recv(1) in (b"x", b"")
+
+    with ThreadPoolExecutor(4) as pool:
+        busy = [pool.submit(keep_busy, conns[start::4]) for start in range(4)]
+        wait_for(lambda: echod.status()["bytes_out"] > 2000, "some traffic")
+        stopping.set()
+        os.kill(pid, signal.SIGTERM)
+    for future in busy:
+        future.result()
+    assert all(map(ended_in_order, conns))
+    close_all(conns)
+    wait_for(lambda: not alive(pid), "the daemon to be gone")
+
+
 @pytest.mark.parametrize("size", [64 << 10, MIB, 8 * MIB], ids=["64KiB", "1MiB", "8MiB"])
 @pytest.mark.parametrize("half_closed", [False, True], ids=["open", "half-closed"])
 def test_clients_with_unread_echoes_get_all_of_it(running, size, half_closed):
