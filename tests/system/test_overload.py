@@ -170,6 +170,7 @@ def test_a_child_that_is_killed(echod):
     with echod.connect() as conn:
         assert echo(conn)
         (child,) = echod.children()
+        wait_for(lambda: echod.status()["bytes_out"] == 1, "the count, which follows the write")
         child.kill()
         with contextlib.suppress(ConnectionResetError):
             assert conn.recv(1) == b""

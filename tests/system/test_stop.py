@@ -37,7 +37,7 @@ def ended_in_order(conn):
 
 
 def test_idle_clients_see_a_fin_and_no_reset(echod, record_property):
-    echod.start(max_children=200)
+    echod.start(max_children=200, drain_timeout="10min")
     conns = connect_many(echod, 200)
     wait_for(lambda: echod.status()["clients"] == 200, "200 clients")
     pid, begun = echod.pid, time.monotonic()
@@ -53,8 +53,8 @@ def test_idle_clients_see_a_fin_and_no_reset(echod, record_property):
 
 def test_clients_at_work_see_a_fin_and_no_reset(echod):
     """The signal finds children between any two instructions; none may sleep through the drain."""
-    echod.start(max_children=200, drain_timeout="10min", log_clients="no")
-    conns = connect_many(echod, 200)
+    echod.start(max_children=50, drain_timeout="10min", log_clients="no")
+    conns = connect_many(echod, 50)
     pid, stopping = echod.pid, threading.Event()
 
     def keep_busy(part):
