@@ -1,17 +1,16 @@
-"""The server's first file under `make coverage`: as `echod/boot.py`, with coverage and so with site."""
+"""The server's first file under `make coverage`: as `echod/boot.py`, but with site, which has started coverage."""
 
 import os
 import posix
 import sys
+import threading
 
 import coverage
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-os.environ["COVERAGE_PROCESS_START"] = os.path.join(ROOT, "pyproject.toml")
-os.environ["COVERAGE_FILE"] = os.path.join(ROOT, ".coverage-data", "echod")
-coverage.process_startup()
-posix._exit = os._exit  # type: ignore[assignment]  # coverage has replaced it: the children end with it and are counted
+# a signal handler may run, and be traced, while the tracer holds its lock in the same thread
+coverage.Coverage.current()._collector.data_lock = threading.RLock()  # type: ignore[union-attr]
+posix._exit = os._exit  # coverage has replaced it: the children end with it, and are counted
 
-from echod.image import main  # noqa: E402 - counted from its first line
+from echod.image import main  # noqa: E402 - not before it is counted
 
 sys.exit(main(sys.argv[1:]))
