@@ -16,7 +16,7 @@ from pathlib import Path
 from conftest import DEADLINE, wait_for
 from echod import config
 from echod.session import CRASHED, Limits, Session
-from echod.signals import Blocked, restore_in_child
+from echod.signals import HANDLED, SignalPipe
 
 SOURCE = Path(config.__file__).parent
 NOBODY = 65534
@@ -124,19 +124,21 @@ class Served:
             theirs.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(idle), int(idle % 1 * 1e6)))
         self.conn.settimeout(DEADLINE)
         shared = mmap.mmap(-1, mmap.PAGESIZE)
-        self.tally = memoryview(shared).cast("B").cast("Q")[:3]
-        with Blocked():
-            self.pid = os.fork()
-            if self.pid == 0:
-                reason = CRASHED
-                try:
-                    self.conn.close()
-                    client = Session(theirs.fileno(), limits, self.tally)
-                    restore_in_child(client.end)
-                    reason = client.run()
-                finally:
-                    os._exit(reason)
+        self.tally = memoryview(shared).cast("B").cast("Q")[:4]
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # until the child has its handlers
+        self.pid = os.fork()
+        if self.pid == 0:
+            reason = CRASHED
+            try:
+                self.conn.close()
+                client = Session(limits)
+                SignalPipe().session = client
+                reason = client.run(theirs.fileno(), self.tally, 0)
+            finally:
+                os._exit(reason)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
+        wait_for(lambda: state(self.pid) == "S", "the session to read")
 
     def end(self):
         """Return the reason, once the session is over."""

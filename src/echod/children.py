@@ -51,6 +51,8 @@ class Children:
             if pid == 0:
                 reason = CRASHED
                 try:
+                    if log.debugging:
+                        log.debug(f"child keeps fd={fd} and closes all others above 2")
                     reason = self._serve(fd, slot, 3, HIGHEST_FD)
                 finally:
                     _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
@@ -70,8 +72,6 @@ class Children:
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own; then echo."""
         client = self.signals.session = self._session
-        if self.log.debugging:
-            self.log.debug(f"child keeps fd={fd} and closes all others above 2: listeners, signal pipe, pid file, log")
         closerange(lowest, fd)
         closerange(fd + 1, highest)
         return client.run(fd, self.board.words, slot)
@@ -96,7 +96,8 @@ class Children:
             self._serve(fd, slot, fd, fd + 1)  # closes nothing: both ranges are empty
             theirs.close()
             ours.close()
-        self.signals.session = None
+        self.signals.session, self._session = None, limited
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
     def reap(self) -> list[str]:
         """Collect all who are dead, log them, and return their peers: SIGCHLDs coalesce, one may stand for many."""

@@ -131,7 +131,8 @@ class Session:
         if not self.ended and signum in (signal.SIGTERM, signal.SIGQUIT, signal.SIGALRM):
             self.ended = LIFETIME if signum == signal.SIGALRM else DRAIN
             self._deadline = time.monotonic() + self._grace
-            os.set_blocking(self.fd, False)
+            if self.fd >= 0:
+                os.set_blocking(self.fd, False)
 
     def _finish(self, rest: memoryview, tally: Tally, at: int) -> bool:
         """Write the rest of a partial write; False when a limit comes first."""

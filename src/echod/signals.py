@@ -43,11 +43,18 @@ class SignalPipe:
         self.came = self.dead = False  # anything at all; SIGCHLD
         self.noted: set[int] = set()
         self.session: Session | None = None  # in a child, its client's
-        signal.set_wakeup_fd(self.write_end)
+        signal.set_wakeup_fd(self.write_end, warn_on_full_buffer=False)
         for signum in HANDLED:
             signal.signal(signum, self._note)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def wake(self) -> None:
+        """Make the pipe readable. When it is full, it is."""
+        try:
+            os.write(self.write_end, b"\0")
+        except BlockingIOError:
+            return
 
     def _note(self, signum: int, _frame: object) -> None:
         if self.session is not None:

@@ -119,7 +119,7 @@ def test_who_is_denied_is_told_so_even_when_over_the_limit():
 
 
 def test_counts_go_back_to_nothing():
-    admission = rules()
+    admission = rules("max_children_per_source=9")
     hosts = ["192.0.2.1", "192.0.2.1", "2001:db8::1", "2001:db8::2", "::ffff:192.0.2.1"]
     for host in hosts:
         admission.enter(host)
@@ -129,8 +129,13 @@ def test_counts_go_back_to_nothing():
     assert admission.counts == {}
 
 
-def test_counts_outlive_a_change_of_rules():
-    before = rules()
-    before.enter("192.0.2.1")
-    after = Admission(settings("max_children_per_source=1"), before.counts)
+def test_new_rules_count_the_clients_there_are():
+    after = Admission(settings("max_children_per_source=2"), ["192.0.2.1", "192.0.2.1", "192.0.2.2"])
     assert after.refusal("192.0.2.1") == PER_SOURCE
+    assert not after.refusal("192.0.2.2")
+
+
+def test_with_neither_rules_nor_a_limit_it_is_open():
+    assert rules().open
+    for text in ("allow=::1", "deny=::1", "max_children_per_source=1"):
+        assert not rules(text).open

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
+import select
 import signal
 import tempfile
 
@@ -14,39 +16,49 @@ from echod.children import Children, reason_of
 from echod.log import Log
 from echod.scoreboard import Scoreboard
 from echod.session import Limits
-from echod.signals import SignalPipe
-from echod.sinks import Stderr
+from echod.signals import HANDLED, SignalPipe
+from echod.sinks import File
 from pieces import NOBODY, isolated, settings, state, tcp_pair
 
-
-@pytest.fixture
-def children():
-    """Return a table of children, with a board of their own."""
-    with tempfile.TemporaryFile() as file:
-        yield Children(Scoreboard(file.fileno()), Limits(None, 5.0))
+PEER = "127.0.0.1:7"
 
 
-LOG = Log(settings(), Stderr())
-PEER = ("127.0.0.1", "127.0.0.1:7")
+class Family:
+    """A table of children with all it needs; `lines` is what was logged."""
 
+    def __init__(self, *overrides):
+        self.log = tempfile.NamedTemporaryFile()  # noqa: SIM115 - it goes with the process
+        self.board = Scoreboard(os.memfd_create("board"))
+        self.signals = SignalPipe()
+        self.children = Children(self.board, self.signals, Log(settings(*overrides), File(self.log.name)))
+        self.children.set_limits(Limits(None, 5.0))
+        self.children.rehearse()
+        self.peers: list[str] = []
 
-def spawn(children):
-    """Spawn a child, with a server's signals, and return the client's end of its connection."""
-    ours, theirs = tcp_pair()
-    children.spawn(theirs.detach(), *PEER, LOG)
-    return ours
+    def spawn(self):
+        """Spawn a child and return the client's end of its connection."""
+        ours, theirs = tcp_pair()
+        self.children.spawn(theirs.detach(), PEER)
+        return ours
 
+    def reap(self):
+        """Reap until the table is empty."""
 
-def reap_all(children):
-    """Reap until the table is empty and return the reasons."""
-    reasons: list[str] = []
+        def empty():
+            self.peers += self.children.reap()
+            return not self.children.table
 
-    def empty():
-        reasons.extend(reason for _, _, reason in children.reap())
-        return not children.table
+        wait_for(empty, "all children to be reaped")
 
-    wait_for(empty, "all children to be reaped")
-    return reasons
+    def lines(self, verb):
+        """Return the events that begin with a verb."""
+        with open(self.log.name) as file:
+            return [line.split("]: ", 1)[1].rstrip() for line in file if f"]: {verb} " in line]
+
+    def reasons(self):
+        """Reap, and return the reasons that were logged."""
+        self.reap()
+        return [line.split("reason=")[1].split()[0] for line in self.lines("close")]
 
 
 @pytest.mark.parametrize(
@@ -68,142 +80,210 @@ def test_the_wait_status_tells_how_a_session_ended(status, reason):
     assert reason_of(status) == reason
 
 
-def test_a_child_echoes_and_is_reaped(children):
+def test_a_child_echoes_is_reaped_and_logged():
     def check():
-        SignalPipe()
-        client = spawn(children)
-        ((pid, child),) = children.table.items()
-        assert (child.host, child.peer) == PEER
-        assert [entry[:2] for entry in children.board.clients()] == [(pid, PEER[1])]
+        family = Family()
+        client = family.spawn()
+        ((pid, (_, peer)),) = family.children.table.items()
+        assert peer == PEER
+        assert [entry[:2] for entry in family.board.clients()] == [(pid, PEER)]
         client.sendall(b"hello")
         assert client.recv(10) == b"hello"
-        assert list(children.reap()) == []
+        assert family.children.reap() == []
         client.close()
-        assert reap_all(children) == ["eof"]
-        assert children.board.release(child.slot)[:2] == (5, 5)
+        family.reap()
+        assert family.peers == [PEER]
+        (line,) = family.lines("close")
+        assert re.fullmatch(rf"close peer={PEER} child={pid} reason=eof in=5 out=5 secs=\d+\.\d{{3}}", line)
+        words = family.board.words
+        assert [words[scoreboard.ACCEPTED], words[scoreboard.CLOSED]] == [1, 1]
 
     isolated(check)
 
 
 def test_the_parent_closes_its_end_and_the_child_all_but_its_own():
     def check():
-        with tempfile.TemporaryFile() as file:
-            children = Children(Scoreboard(file.fileno()), Limits(None, 5.0))
-            pipe = SignalPipe()
-            ours, theirs = tcp_pair()
-            fd = theirs.detach()
-            children.spawn(fd, *PEER, LOG)
-            with pytest.raises(OSError, match="Bad file descriptor"):
-                os.fstat(fd)
-            (pid,) = children.table
-            path = f"/proc/{pid}/fd"
-            wait_for(lambda: sorted(map(int, os.listdir(path))) == [0, 1, 2, fd], f"{os.listdir(path)} to be four")
-            ours.close()
-            reap_all(children)
-            os.close(pipe.fd)
+        family = Family()
+        ours, theirs = tcp_pair()
+        fd = theirs.detach()
+        family.children.spawn(fd, PEER)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+        (pid,) = family.children.table
+        path = f"/proc/{pid}/fd"
+        wait_for(lambda: sorted(map(int, os.listdir(path))) == [0, 1, 2, fd], "all others to be closed")
+        ours.close()
+        family.reap()
 
     isolated(check)
 
 
-def test_many_that_die_at_once_are_all_reaped(children):
+def test_many_that_die_at_once_are_all_reaped():
     def check():
-        pipe = SignalPipe()
-        clients = [spawn(children) for _ in range(150)]
-        pids = list(children.table)
+        family = Family()
+        clients = [family.spawn() for _ in range(150)]
+        pids = list(family.children.table)
         for pid in pids[::2]:
             os.kill(pid, signal.SIGKILL)
         for client in clients:
             client.close()
         for pid in pids:
             wait_for(lambda pid=pid: state(pid) == "Z", "all to be dead")
-        assert signal.SIGCHLD in pipe.drain()
-        reasons = [reason for _, _, reason in children.reap()]  # one call
-        assert sorted(reasons) == ["eof"] * 75 + ["signal=SIGKILL"] * 75
-        assert children.table == {}
+        assert family.signals.noted[signal.SIGCHLD]
+        assert family.children.reap() == [PEER] * 150, "in one call"
+        assert family.children.table == {}
+        assert sorted(family.reasons()) == ["eof"] * 75 + ["signal=SIGKILL"] * 75
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
 
     isolated(check)
 
 
-def test_a_child_that_is_not_in_the_table_is_reaped_and_not_reported(children):
+def test_a_child_that_is_not_in_the_table_is_reaped_and_not_reported():
     def check():
-        SignalPipe()
+        family = Family()
         stranger = os.fork()
         if stranger == 0:
             os._exit(0)
-        client = spawn(children)
+        client = family.spawn()
         wait_for(lambda: state(stranger) == "Z", "its death")
-        assert list(children.reap()) == []
+        assert family.children.reap() == []
         with pytest.raises(ChildProcessError):
             os.waitpid(stranger, os.WNOHANG)
         client.close()
-        assert reap_all(children) == ["eof"]
+        assert family.reasons() == ["eof"]
 
     isolated(check)
 
 
-def test_children_can_be_drained_and_killed(children):
+def test_children_can_be_drained_and_killed():
     def check():
-        SignalPipe()
-        clients = [spawn(children) for _ in range(3)]
-        children.signal(signal.SIGTERM)
+        family = Family()
+        clients = [family.spawn() for _ in range(3)]
+        for client in clients:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+        family.children.send(signal.SIGTERM)
         assert [client.recv(1) for client in clients] == [b""] * 3
         for client in clients:
             client.close()
-        assert reap_all(children) == ["drain"] * 3
-        clients = [spawn(children) for _ in range(3)]
-        children.kill()
-        assert reap_all(children) == ["signal=SIGKILL"] * 3
+        assert family.reasons() == ["drain"] * 3
+        clients = [family.spawn() for _ in range(3)]
+        family.children.kill()
+        assert family.reasons()[3:] == ["signal=SIGKILL"] * 3
 
     isolated(check)
 
 
-def test_signalling_one_that_is_dead_but_not_reaped_does_no_harm(children):
+def test_a_child_that_is_drained_as_soon_as_it_is_there_ends_and_crashes_never():
     def check():
-        SignalPipe()
-        spawn(children).close()
-        (pid,) = children.table
+        family = Family()
+        for _ in range(200):
+            client = family.spawn()
+            family.children.send(signal.SIGTERM)
+            while not select.select([client], [], [], 0.001)[0]:
+                family.children.send(signal.SIGTERM)
+            assert client.recv(1) == b""
+            client.close()
+        assert set(family.reasons()) <= {"drain", "eof"}
+
+    isolated(check)
+
+
+def test_signalling_one_that_is_dead_but_not_reaped_does_no_harm():
+    def check():
+        family = Family()
+        family.spawn().close()
+        (pid,) = family.children.table
         wait_for(lambda: state(pid) == "Z", "its death")
-        children.signal(signal.SIGTERM)
-        children.kill()
-        assert reap_all(children) == ["eof"]
+        family.children.send(signal.SIGTERM)
+        family.children.kill()
+        assert family.reasons() == ["eof"]
 
     isolated(check)
 
 
-def test_a_crash_in_a_child_stays_there(children):
+def test_a_signal_during_a_rehearsal_is_the_daemons():
     def check():
-        SignalPipe()
-        children.limits = None  # what a bug may do
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+        signals = SignalPipe()
+        before = Children._serve
+        sent: list[int] = []
+
+        def interrupted(self, *args):
+            if not sent:
+                sent.extend([signal.SIGTERM, signal.SIGCHLD])
+                for signum in sent:
+                    os.kill(os.getpid(), signum)
+            return before(self, *args)
+
+        Children._serve = interrupted  # type: ignore[method-assign]
+        with tempfile.TemporaryFile() as board, tempfile.NamedTemporaryFile() as log:
+            children = Children(Scoreboard(board.fileno()), signals, Log(settings(), File(log.name)))
+            children.set_limits(Limits(None, 5.0))
+            children.rehearse()
+        assert signals.session is None
+        assert signals.noted[signal.SIGTERM]
+        assert signals.noted[signal.SIGCHLD]
+        assert children._session.ended == 0
+
+    isolated(check)
+
+
+def test_a_rehearsal_leaves_nothing_behind_and_has_no_lifetime():
+    def check():
+        family = Family("log_level=debug")
+        top, fds = family.board.words[scoreboard.TOP], os.listdir("/proc/self/fd")
+        for _ in range(3):
+            family.children.set_limits(Limits(0.001, 5.0))
+        family.children.rehearse()
+        assert family.board.words[scoreboard.TOP] == top + 1
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0), "a timer would wake the daemon"
+        assert os.listdir("/proc/self/fd") == fds
+        assert os.path.getsize(family.log.name) == 0, "nothing has happened to a client"
+        client = family.spawn()
+        assert client.recv(1) == b""
+        client.close()
+        assert family.reasons() == ["lifetime"]
+
+    isolated(check)
+
+
+def test_a_crash_in_a_child_stays_there():
+    def check():
+        family = Family()
+        family.children._session = None  # type: ignore[assignment]  # what a bug may do
         stderr = os.dup(2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        client = spawn(children)
+        client = family.spawn()
         os.dup2(stderr, 2)
         assert client.recv(1) == b""
-        assert reap_all(children) == ["error=CRASHED"]
+        assert family.reasons() == ["error=CRASHED"]
 
     isolated(check)
 
 
-def test_a_fork_that_fails_costs_that_client_and_nothing_else(children):
+def test_a_fork_that_fails_costs_that_client_and_nothing_else():
     need_root()
 
     def check():
-        SignalPipe()
+        family = Family()
         os.setresuid(NOBODY, NOBODY, NOBODY)
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
         before = os.listdir("/proc/self/fd")
         ours, theirs = tcp_pair()
         with pytest.raises(BlockingIOError):
-            children.spawn(theirs.detach(), *PEER, LOG)
+            family.children.spawn(theirs.detach(), PEER)
         assert ours.recv(1) == b""
         ours.close()
         assert os.listdir("/proc/self/fd") == before
-        assert children.table == {}
-        assert list(children.board.clients()) == []
-        assert children.board.words[scoreboard.CLIENTS] == children.board.words[scoreboard.ACCEPTED] == 0
-        assert children.board.claim("next") == 0, "its slot is free"
-        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+        assert family.children.table == {}
+        assert list(family.board.clients()) == []
+        words = family.board.words
+        assert words[scoreboard.ACCEPTED] == words[scoreboard.CLOSED] == 0
+        assert family.board.claim("next") + scoreboard.SLOT // 8 == family.board.spare(), "its slot is free"
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert family.signals.noted[signal.SIGHUP]
+        assert os.read(family.signals.fd, 1) == bytes([signal.SIGHUP]), "the pipe is taken again"
 
     isolated(check)

@@ -137,7 +137,26 @@ def test_signals_for_the_daemon_cost_no_client(serve, signum):
     signal.signal(signal.SIGPIPE, signal_before)
 
 
+def test_a_large_buffer_is_made_once(monkeypatch):
+    sizes = []
+
+    def counting(size):
+        sizes.append(size)
+        return bytearray(size)
+
+    monkeypatch.setattr(session, "bytearray", counting, raising=False)
+    ours, theirs = socket.socketpair()
+    client = session.Session(NEVER)
+    for _ in range(5):
+        ours.sendall(bytes(session.FIRST_READ))
+    ours.shutdown(socket.SHUT_WR)
+    assert client.run(theirs.fileno(), [0, 0, 0, 0], 0) == EOF
+    assert sizes == [session.FIRST_READ, session.LARGE_READ]
+    ours.close()
+    theirs.close()
+
+
 def test_an_error_of_the_socket_is_the_reason():
     fd = os.open("/dev/null", os.O_WRONLY)
-    assert Session(fd, NEVER, [0, 0, 0]).run() == session.ERRNO + 9
+    assert Session(NEVER).run(fd, [0, 0, 0, 0], 0) == session.ERRNO + 9
     os.close(fd)

@@ -10,7 +10,7 @@ import pytest
 from conftest import receive_all, wait_for
 from echod import session
 from echod.session import DRAIN, EOF, IDLE, LIFETIME, RECEIVED, SENT, Limits
-from pieces import PAIRS, state
+from pieces import PAIRS, fork, reap, state
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -162,6 +162,23 @@ def test_a_peer_that_never_closes_is_left_after_a_bounded_time(serve):
     served = serve(Limits(None, 0.4))
     wait_for(lambda: signalled(served, signal.SIGTERM), "its FIN")
     assert served.end() == DRAIN
+
+
+def test_a_session_that_is_ended_before_it_begins_echoes_what_is_queued():
+    ours, theirs = socket.socketpair()
+    client = session.Session(Limits(None, 0.4))
+    client.end(signal.SIGTERM)
+    ours.sendall(b"early")
+
+    def run():
+        ours.close()
+        return client.run(theirs.fileno(), [0, 0, 0, 0], 0)
+
+    pid = fork(run)
+    theirs.close()
+    assert reap(pid) == DRAIN
+    assert receive_all(ours) == b"early"
+    ours.close()
 
 
 def test_the_grace_of_a_drain_leaves_time_to_hang_up():
