@@ -51,8 +51,6 @@ class Children:
             if pid == 0:
                 reason = CRASHED
                 try:
-                    if log.debugging:
-                        log.debug(f"child keeps fd={fd} and closes all others above 2")
                     reason = self._serve(fd, slot, 3, HIGHEST_FD)
                 finally:
                     _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
@@ -64,7 +62,7 @@ class Children:
         finally:
             set_wakeup_fd(signals.write_end)
             if signals.came:  # meanwhile, and has woken nobody
-                os.write(signals.write_end, b"\0")
+                signals.wake()
             close(fd)
         if self.log.debugging:
             self.log.debug(f"fork child={pid} peer={peer} clients={len(self.table)}; the parent has closed fd={fd}")
@@ -72,6 +70,8 @@ class Children:
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own; then echo."""
         client = self.signals.session = self._session
+        if self.log.debugging:
+            self.log.debug(f"child keeps fd={fd} and closes all others above 2: listeners, signal pipe, pid file, log")
         closerange(lowest, fd)
         closerange(fd + 1, highest)
         return client.run(fd, self.board.words, slot)
@@ -81,7 +81,7 @@ class Children:
         self._session = Session(limits)
 
     def rehearse(self) -> None:
-        """Serve a few bytes to ourselves, before there is a client. Raises OSError.
+        """Serve a few bytes to ourselves, before there is a client and while signals are blocked. Raises OSError.
 
         The interpreter specialises code as it runs (PEP 659). In a child that would begin anew for each client, and it
         writes to many pages that are still shared with the parent.
@@ -96,8 +96,7 @@ class Children:
             self._serve(fd, slot, fd, fd + 1)  # closes nothing: both ranges are empty
             theirs.close()
             ours.close()
-        self.signals.session, self._session = None, limited
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+        self.signals.session = None
 
     def reap(self) -> list[str]:
         """Collect all who are dead, log them, and return their peers: SIGCHLDs coalesce, one may stand for many."""

@@ -86,38 +86,20 @@ class Session:
         The bytes are counted in the words of `tally` after `at`: SENT, RECEIVED, LAST.
         """
         self.fd = fd
-        received, size = 0, FIRST_READ
+        if self.ended:  # by a signal that came before this
+            os.set_blocking(fd, False)
         try:
             if self._lifetime:
                 signal.signal(signal.SIGALRM, lambda signum, _frame: self.end(signum))
                 signal.setitimer(signal.ITIMER_REAL, self._lifetime, 0.5)
-            while True:
-                try:
-                    data = read(fd, size)
-                except BlockingIOError:
-                    if self._more_to_come():
-                        continue
-                    return self._hang_up(self.ended or IDLE)
-                if not data:
-                    return EOF
-                received += len(data)
-                tally[at + RECEIVED] = received
-                try:
-                    written = write(fd, data)
-                except BlockingIOError:
-                    written = 0
-                if written < len(data) and not self._finish(memoryview(data)[written:], tally, at):
-                    return self._hang_up(self.ended or IDLE)
-                tally[at + SENT] = received
-                tally[at + LAST] = monotonic_ns()
-                if self.ended and (self.ended == LIFETIME or time.monotonic() > self._deadline):
-                    return self._hang_up(self.ended)
-                if len(data) == FIRST_READ:  # it fills the small buffer: it will fill a large one
-                    size = LARGE_READ
+            reason = self._echo(fd, tally, at)
+            if reason:
+                self._hang_up()
         except ConnectionError:
             return RESET
         except OSError as error:
             return ERRNO + (error.errno or 0)
+        return reason
 
     def end(self, signum: int) -> None:
         """End the session, in a signal handler: SIGALRM when the lifetime is over, SIGTERM and SIGQUIT to drain.
@@ -133,6 +115,32 @@ class Session:
             self._deadline = time.monotonic() + self._grace
             if self.fd >= 0:
                 os.set_blocking(self.fd, False)
+
+    def _echo(self, fd: int, tally: Tally, at: int) -> int:
+        received, size = 0, FIRST_READ
+        while True:
+            try:
+                data = read(fd, size)
+            except BlockingIOError:
+                if self._more_to_come():
+                    continue
+                return self.ended or IDLE
+            if not data:
+                return EOF
+            received += len(data)
+            tally[at + RECEIVED] = received
+            try:
+                written = write(fd, data)
+            except BlockingIOError:
+                written = 0
+            if written < len(data) and not self._finish(memoryview(data)[written:], tally, at):
+                return self.ended or IDLE
+            tally[at + SENT] = received
+            tally[at + LAST] = monotonic_ns()
+            if self.ended and (self.ended == LIFETIME or time.monotonic() > self._deadline):
+                return self.ended
+            if len(data) == FIRST_READ:  # it fills the small buffer: it will fill a large one
+                size = LARGE_READ
 
     def _finish(self, rest: memoryview, tally: Tally, at: int) -> bool:
         """Write the rest of a partial write; False when a limit comes first."""
@@ -168,7 +176,7 @@ class Session:
         left = until - time.monotonic()
         return left > 0 and bool(poller.poll(None if left == FOREVER else left * 1000))
 
-    def _hang_up(self, reason: int) -> int:
+    def _hang_up(self) -> None:
         """Send our FIN, then read and drop what is still under way: closing on unread data would send RST."""
         os.set_blocking(self.fd, False)
         conn = socket.socket(fileno=self.fd)
@@ -179,4 +187,3 @@ class Session:
                 pass
         finally:
             conn.detach()
-        return reason

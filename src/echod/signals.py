@@ -43,18 +43,21 @@ class SignalPipe:
         self.came = self.dead = False  # anything at all; SIGCHLD
         self.noted: set[int] = set()
         self.session: Session | None = None  # in a child, its client's
-        signal.set_wakeup_fd(self.write_end, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self.write_end)
         for signum in HANDLED:
             signal.signal(signum, self._note)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    def open(self) -> None:
+        """Let the signals in. The launcher has blocked them, and a rehearsal must not get them."""
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def wake(self) -> None:
-        """Make the pipe readable. When it is full, it is."""
+        """Make the pipe readable."""
         try:
             os.write(self.write_end, b"\0")
         except BlockingIOError:
-            return
+            return  # it is full, and so it is readable
 
     def _note(self, signum: int, _frame: object) -> None:
         if self.session is not None:
