@@ -112,6 +112,13 @@ NEVER = Limits(None, 8.0)
 PAIRS = {"tcp": tcp_pair, "unix": socket.socketpair}
 
 
+def signal_pipe():
+    """Return a signal pipe with the signals let in."""
+    pipe = SignalPipe()
+    pipe.open()
+    return pipe
+
+
 class Served:
     """A session in a process of its own, run as `children` does; `conn` is the peer's end."""
 
@@ -132,7 +139,7 @@ class Served:
             try:
                 self.conn.close()
                 client = Session(limits)
-                SignalPipe().session = client
+                signal_pipe().session = client
                 reason = client.run(theirs.fileno(), self.tally, 0)
             finally:
                 os._exit(reason)

@@ -51,6 +51,10 @@ class Children:
             if pid == 0:
                 reason = CRASHED
                 try:
+                    if self.log.debugging:
+                        self.log.debug(
+                            f"child keeps fd={fd} and closes all others above 2: listeners, pipe, log, pid file"
+                        )
                     reason = self._serve(fd, slot, 3, HIGHEST_FD)
                 finally:
                     _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
@@ -70,8 +74,6 @@ class Children:
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own; then echo."""
         client = self.signals.session = self._session
-        if self.log.debugging:
-            self.log.debug(f"child keeps fd={fd} and closes all others above 2: listeners, signal pipe, pid file, log")
         closerange(lowest, fd)
         closerange(fd + 1, highest)
         return client.run(fd, self.board.words, slot)
@@ -86,8 +88,8 @@ class Children:
         The interpreter specialises code as it runs (PEP 659). In a child that would begin anew for each client, and it
         writes to many pages that are still shared with the parent.
         """
-        self._session = Session(Limits(None, None))  # one that sets no timer here
-        slot = self.board.spare()
+        slot, limited = self.board.spare(), self._session
+        self._session = Session(Limits(None, None))  # the timer of a lifetime would be the daemon's
         for _ in range(REHEARSALS):
             ours, theirs = socket.socketpair()
             theirs.send(b"echo")
@@ -96,7 +98,7 @@ class Children:
             self._serve(fd, slot, fd, fd + 1)  # closes nothing: both ranges are empty
             theirs.close()
             ours.close()
-        self.signals.session = None
+        self.signals.session, self._session = None, limited
 
     def reap(self) -> list[str]:
         """Collect all who are dead, log them, and return their peers: SIGCHLDs coalesce, one may stand for many."""

@@ -49,9 +49,9 @@ class Server:
         self.poller = select.poll()
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
         self.children = Children(board, self.signals, log)
+        self.children.set_limits(Limits(config.max_lifetime, config.drain_timeout))
         self.children.rehearse()
         self.signals.open()
-        self.children.set_limits(Limits(config.max_lifetime, config.drain_timeout))
         self.acceptor = Acceptor(config, listeners, self.children, self.poller, log, self.schedule)
         self.draining = False
         self.repeat_at = self.kill_at = FOREVER

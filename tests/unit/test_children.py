@@ -18,7 +18,7 @@ from echod.scoreboard import Scoreboard
 from echod.session import Limits
 from echod.signals import HANDLED, SignalPipe
 from echod.sinks import File
-from pieces import NOBODY, isolated, settings, state, tcp_pair
+from pieces import NOBODY, isolated, settings, signal_pipe, state, tcp_pair
 
 PEER = "127.0.0.1:7"
 
@@ -29,7 +29,7 @@ class Family:
     def __init__(self, *overrides):
         self.log = tempfile.NamedTemporaryFile()  # noqa: SIM115 - it goes with the process
         self.board = Scoreboard(os.memfd_create("board"))
-        self.signals = SignalPipe()
+        self.signals = signal_pipe()
         self.children = Children(self.board, self.signals, Log(settings(*overrides), File(self.log.name)))
         self.children.set_limits(Limits(None, 5.0))
         self.children.rehearse()
@@ -129,7 +129,7 @@ def test_many_that_die_at_once_are_all_reaped():
             client.close()
         for pid in pids:
             wait_for(lambda pid=pid: state(pid) == "Z", "all to be dead")
-        assert family.signals.noted[signal.SIGCHLD]
+        assert family.signals.dead
         assert family.children.reap() == [PEER] * 150, "in one call"
         assert family.children.table == {}
         assert sorted(family.reasons()) == ["eof"] * 75 + ["signal=SIGKILL"] * 75
@@ -222,9 +222,10 @@ def test_a_signal_during_a_rehearsal_is_the_daemons():
             children = Children(Scoreboard(board.fileno()), signals, Log(settings(), File(log.name)))
             children.set_limits(Limits(None, 5.0))
             children.rehearse()
+            signals.open()
         assert signals.session is None
-        assert signals.noted[signal.SIGTERM]
-        assert signals.noted[signal.SIGCHLD]
+        assert signals.noted == {signal.SIGTERM}
+        assert signals.dead
         assert children._session.ended == 0
 
     isolated(check)
@@ -283,7 +284,7 @@ def test_a_fork_that_fails_costs_that_client_and_nothing_else():
         assert words[scoreboard.ACCEPTED] == words[scoreboard.CLOSED] == 0
         assert family.board.claim("next") + scoreboard.SLOT // 8 == family.board.spare(), "its slot is free"
         os.kill(os.getpid(), signal.SIGHUP)
-        assert family.signals.noted[signal.SIGHUP]
+        assert family.signals.noted == {signal.SIGHUP}
         assert os.read(family.signals.fd, 1) == bytes([signal.SIGHUP]), "the pipe is taken again"
 
     isolated(check)

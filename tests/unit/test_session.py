@@ -137,21 +137,21 @@ def test_signals_for_the_daemon_cost_no_client(serve, signum):
     signal.signal(signal.SIGPIPE, signal_before)
 
 
-def test_a_large_buffer_is_made_once(monkeypatch):
+def test_reads_are_large_once_a_client_has_filled_a_small_one(monkeypatch):
     sizes = []
 
-    def counting(size):
+    def read(fd, size):
         sizes.append(size)
-        return bytearray(size)
+        return os.read(fd, size)
 
-    monkeypatch.setattr(session, "bytearray", counting, raising=False)
+    monkeypatch.setattr(session, "read", read)
     ours, theirs = socket.socketpair()
-    client = session.Session(NEVER)
-    for _ in range(5):
-        ours.sendall(bytes(session.FIRST_READ))
+    ours.sendall(bytes(session.FIRST_READ - 1))
+    assert theirs.recv(session.FIRST_READ, socket.MSG_PEEK | socket.MSG_WAITALL)
+    ours.sendall(bytes(session.FIRST_READ))
     ours.shutdown(socket.SHUT_WR)
-    assert client.run(theirs.fileno(), [0, 0, 0, 0], 0) == EOF
-    assert sizes == [session.FIRST_READ, session.LARGE_READ]
+    assert Session(NEVER).run(theirs.fileno(), [0, 0, 0, 0], 0) == EOF
+    assert sizes == [session.FIRST_READ, session.LARGE_READ, session.LARGE_READ]
     ours.close()
     theirs.close()
 
