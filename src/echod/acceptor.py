@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from echod.log import Log
 
 FOREVER = float("inf")
-IPV4 = 2  # parts of an IPv4 socket address: host and port
 PAUSE = 0.1  # seconds without accepting when the system is out of something
 OVER_LIMIT, FORK_FAILED = "over_limit", "fork_failed"
 
@@ -34,7 +33,7 @@ class Acceptor:
 
     __slots__ = (
         *("admission", "checking", "children", "closed", "counting", "listeners", "log", "poller", "polling"),
-        *("refusing", "resume_at", "room", "schedule", "table"),
+        *("refusing", "resume_at", "room", "schedule"),
     )
 
     def __init__(
@@ -46,7 +45,7 @@ class Acceptor:
         log: Log,
         schedule: Callable[[], None],
     ) -> None:
-        self.children, self.table, self.poller, self.schedule = children, children.table, poller, schedule
+        self.children, self.poller, self.schedule = children, poller, schedule
         self.polling = self.closed = False
         self.resume_at = FOREVER
         self._set(config, listeners, log)
@@ -55,9 +54,9 @@ class Acceptor:
     def _set(self, config: Config, listeners: list[Listener], log: Log) -> None:
         self.log = log
         self.listeners = {listener.fd: listener for listener in listeners}
-        self.room = config.max_children - len(self.table)  # below zero after a reload with a lower cap
+        self.room = config.max_children - len(self.children.table)  # below zero after a reload with a lower cap
         self.refusing = config.over_limit == "refuse"
-        self.admission = Admission(config, [host_of(peer) for _, peer in self.table.values()])
+        self.admission = Admission(config, [host_of(peer) for peer in self.children.peers()])
         self.checking, self.counting = not self.admission.open, self.admission.limit > 0
 
     def settle(self) -> None:
@@ -79,20 +78,19 @@ class Acceptor:
             if not client_gone(error):
                 self.pause(f"accept error={error.strerror!r}")
             return False
-        peer = "%s:%d" % address if len(address) == IPV4 else write_address(address)
         if self.log.debugging:
-            self.log.debug(f"accept peer={peer} fd={fd} listener={listener.name}")
+            self.log.debug(f"accept peer={write_address(address)} fd={fd} listener={listener.name}")
         reason = "" if self.room > 0 else OVER_LIMIT
         if self.checking:
             reason = self.admission.refusal(address[0]) or reason
         if reason:
             os.close(fd)
-            self.refuse(peer, reason)
+            self.refuse(write_address(address), reason)
             return True
         try:
-            self.children.spawn(fd, peer)
+            self.children.spawn(fd, address)
         except OSError as error:
-            self.refuse(peer, FORK_FAILED)
+            self.refuse(write_address(address), FORK_FAILED)
             self.pause(f"fork error={error.strerror!r}")
             return False
         if self.counting:
@@ -117,6 +115,8 @@ class Acceptor:
 
     def make_room(self, peers: list[str]) -> None:
         """Let others in, in the place of those that are gone."""
+        if not peers:
+            return
         self.room += len(peers)
         if self.counting:
             for peer in peers:

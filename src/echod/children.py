@@ -1,8 +1,9 @@
 """The children, one a client: spawn, reap, signal. The only place that forks.
 
 A child is entered in the table before anyone can reap it, never returns from `spawn`, and keeps no descriptor but its
-connection and 0 to 2. What a client costs is above all the pages that it or its parent writes to while both share them:
-each is copied. So a child is given nothing that was not there before, and its code has been rehearsed by the parent.
+connection and 0 to 2. What a client costs is above all the pages that it or its parent writes to while both have them:
+each is copied. So a child is given nothing that was not there before, its code has been rehearsed by the parent, and the
+parent keeps its books, scoreboard and log, for many clients at once: `spawn` does not write to them.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import errno
 
 from echod.lean import os, signal, socket
 from echod.log import INFO
+from echod.scoreboard import ACCEPTED, CLOSED, NEXT, PEAK
 from echod.session import CRASHED, ERRNO, Limits, Session
 from echod.signals import SignalPipe, name
+from echod.values import write_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from echod.log import Log
     from echod.scoreboard import Scoreboard
 
@@ -30,21 +35,28 @@ set_wakeup_fd = signal.set_wakeup_fd
 
 
 class Children:
-    """The table: the slot and the peer of each child, by pid."""
+    """The table: by pid, the slot of each child on the scoreboard, and its peer as accept(2) gave it, or as text."""
 
-    __slots__ = ("_session", "board", "log", "signals", "table")
+    __slots__ = ("_free", "_session", "_words", "board", "log", "signals", "table", "unbooked")
 
     def __init__(self, board: Scoreboard, signals: SignalPipe, log: Log) -> None:
         self.board = board
         self.signals = signals
         self.log = log
-        self.table: dict[int, tuple[int, str]] = {}
+        self.table: dict[int, tuple[int, Any]] = {}
         self._session: Session
+        self._words = board.words
+        self._free = 0  # the slot freed last; each free one names the next
+        self.unbooked = 0  # the youngest in the table, not on the scoreboard yet
 
-    def spawn(self, fd: int, peer: str) -> None:
+    def spawn(self, fd: int, address: tuple[Any, ...]) -> None:
         """Fork a child that serves the connection `fd`, which is closed here. Raises OSError when fork does."""
-        board, signals = self.board, self.signals
-        slot = board.claim(peer)
+        slot, signals = self._free, self.signals
+        if slot:
+            self._free = self._words[slot + NEXT]
+        else:
+            slot = self.board.spare()
+        came = signals.came
         set_wakeup_fd(-1)  # for the moment of the fork: see `signals`
         try:
             pid = fork()
@@ -53,30 +65,50 @@ class Children:
                 try:
                     if self.log.debugging:
                         self.log.debug(
-                            f"child keeps fd={fd} and closes all others above 2: listeners, pipe, log, pid file"
+                            f"child keeps fd={fd}, closes the others above 2: listeners, pipe, log, pid file"
                         )
                     reason = self._serve(fd, slot, 3, HIGHEST_FD)
                 finally:
                     _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
-            self.table[pid] = (slot, peer)
-            board.words[slot] = pid
+            self.table[pid] = (slot, address)
+            self.unbooked += 1
         except OSError:
-            board.abandon(slot)
+            self._release(slot)
             raise
         finally:
             set_wakeup_fd(signals.write_end)
-            if signals.came:  # meanwhile, and has woken nobody
+            if signals.came and not came:  # it has woken nobody
                 signals.wake()
             close(fd)
-        if self.log.debugging:
-            self.log.debug(f"fork child={pid} peer={peer} clients={len(self.table)}; the parent has closed fd={fd}")
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own; then echo."""
         client = self.signals.session = self._session
         closerange(lowest, fd)
         closerange(fd + 1, highest)
-        return client.run(fd, self.board.words, slot)
+        return client.run(fd, self._words, slot)
+
+    def book(self) -> None:
+        """Enter the youngest on the scoreboard."""
+        left, words = self.unbooked, self._words
+        if not left:
+            return
+        self.unbooked = 0
+        words[ACCEPTED] += left
+        words[PEAK] = max(words[PEAK], words[ACCEPTED] - words[CLOSED])
+        for pid, (slot, address) in reversed(self.table.items()):
+            if left == 0:
+                break
+            left -= 1
+            peer = write_address(address)
+            self.table[pid] = (slot, peer)
+            self.board.enter(slot, pid, peer)
+            if self.log.debugging:
+                self.log.debug(f"fork child={pid} peer={peer}; the parent has closed its copy of the connection")
+
+    def _release(self, slot: int) -> None:
+        self._words[slot + NEXT] = self._free
+        self._free = slot
 
     def set_limits(self, limits: Limits) -> None:
         """Set the limits of the children to come."""
@@ -102,6 +134,7 @@ class Children:
 
     def reap(self) -> list[str]:
         """Collect all who are dead, log them, and return their peers: SIGCHLDs coalesce, one may stand for many."""
+        self.book()
         gone: list[str] = []
         table, log = self.table, self.log
         while table:
@@ -113,14 +146,19 @@ class Children:
                 break
             if pid not in table:
                 continue  # it was a child before the server was executed in its place
-            slot, peer = table[pid]
-            del table[pid]
-            gone += (peer,)
-            received, sent, milliseconds = self.board.release(slot)
+            slot, peer = table.pop(pid)
+            gone.append(peer)
+            received, sent, milliseconds = self.board.leave(slot)
+            self._release(slot)
             if log.clients:
                 reason = reason_of(status) if status else "eof"
                 log.line(INFO, CLOSE % (peer, pid, reason, received, sent, milliseconds // 1000, milliseconds % 1000))
         return gone
+
+    def peers(self) -> list[str]:
+        """Return the peers of all clients."""
+        self.book()
+        return [peer for _, peer in self.table.values()]
 
     def send(self, signum: int) -> None:
         """Signal every child. None of these pids can be a stranger's: they have not been waited for."""

@@ -2,7 +2,7 @@
 
     page 0         the counters, one 64-bit word each          the server writes
     pages 1 to 4   texts, a line each: key=value               the server writes, under a sequence number
-    from page 5    slots of 128 bytes, one a client            server: pid, peer, start; child: bytes, last move
+    from page 5    slots of 128 bytes, one a client            server: pid, peer; child: start, bytes, last move
 
 Moments are nanoseconds of CLOCK_MONOTONIC. A word is written with one aligned store, so a reader never sees half of
 one. The file has room for every
@@ -51,7 +51,6 @@ class Scoreboard:
             os.ftruncate(fd, SIZE)
         self.map = mmap.mmap(fd, SIZE, mmap.MAP_SHARED, mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
         self.words = memoryview(self.map).cast("B").cast("Q")
-        self._free = 0  # the slot freed last
         if writable:
             self.words[MAGIC] = VERSION
             self.words[PID] = os.getpid()
@@ -60,44 +59,26 @@ class Scoreboard:
 
     # the server's side; a slot is known by the number of its first word
 
-    def claim(self, peer: str) -> int:
-        """Take a slot for a client and count it; the one freed last first, its page is warm."""
-        words, slot = self.words, self._free
-        if slot:
-            self._free = words[slot + NEXT]
-        else:
-            slot = self.spare()
-        pack_peer(self.map, slot * 8 + PEER_AT, peer.encode())
-        words[slot + SENT] = words[slot + RECEIVED] = 0
-        words[slot + LAST] = words[slot + BEGUN] = monotonic_ns()
-        words[ACCEPTED] = accepted = words[ACCEPTED] + 1
-        clients = accepted - words[CLOSED]
-        words[PEAK] = max(words[PEAK], clients)
-        return slot
-
     def spare(self) -> int:
         """Take a slot that has never been used."""
         number = self.words[TOP]
         self.words[TOP] = number + 1
         return (SLOTS_AT + number * SLOT) // 8
 
-    def abandon(self, slot: int) -> None:
-        """Give back a slot that no child came to own."""
-        self.words[ACCEPTED] -= 1
-        self.words[slot + NEXT] = self._free
-        self._free = slot
+    def enter(self, slot: int, pid: int, peer: str) -> None:
+        """Name the child that owns a slot, and its peer: from now on readers show it."""
+        pack_peer(self.map, slot * 8 + PEER_AT, peer.encode())
+        self.words[slot] = pid
 
-    def release(self, slot: int) -> tuple[int, int, int]:
-        """Free the slot of a child that is gone; returns its bytes in, bytes out and milliseconds."""
+    def leave(self, slot: int) -> tuple[int, int, int]:
+        """Clear the slot of a child that is gone; returns its bytes in, bytes out and milliseconds."""
         words = self.words
-        words[slot] = 0
-        received, sent = words[slot + RECEIVED], words[slot + SENT]
+        received, sent, begun = words[slot + RECEIVED], words[slot + SENT], words[slot + BEGUN]
+        words[slot] = words[slot + RECEIVED] = words[slot + SENT] = words[slot + LAST] = words[slot + BEGUN] = 0
         words[BYTES_IN] += received
         words[BYTES_OUT] += sent
         words[CLOSED] += 1
-        words[slot + NEXT] = self._free
-        self._free = slot
-        return received, sent, (monotonic_ns() - words[slot + BEGUN]) // 1_000_000
+        return received, sent, (monotonic_ns() - begun) // 1_000_000 if begun else 0
 
     def set_texts(self, **texts: str) -> None:
         """Replace the texts. An odd sequence number tells readers that they are being written."""
@@ -128,4 +109,4 @@ class Scoreboard:
             if pid:
                 at = slot * 8 + PEER_AT
                 peer = self.map[at : at + PEER_ROOM].partition(b"\0")[0].decode(errors="replace")
-                yield pid, peer, begun, last, received, sent
+                yield pid, peer, begun or monotonic_ns(), last or monotonic_ns(), received, sent

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from echod.notify import Notify
     from echod.scoreboard import Scoreboard
 
-BATCH = 16  # rounds of the loop that the dead may wait while clients come: to reap many at once is cheaper
+BATCH = 16  # rounds of the loop that the books and the dead may wait while clients come: many at once are cheaper
 REPEAT = 0.25  # seconds between the SIGTERMs of a drain: one may land before the system call it is to interrupt
 
 
@@ -63,11 +63,11 @@ class Server:
         """Serve until a drain has ended: the only loop."""
         self.board.words[scoreboard.STATE] = scoreboard.RUNNING
         self.log.info(f"ready listen={reload.names(self)} max_children={self.config.max_children}")
-        poll, acceptor, signals, rounds = self.poller.poll, self.acceptor, self.signals, 0
-        while not (self.draining and not self.children.table):
+        poll, acceptor, children, signals, rounds = self.poller.poll, self.acceptor, self.children, self.signals, 0
+        while not (self.draining and not children.table):
             busy = False
-            # while the dead wait for their turn it does not sleep
-            for fd, _event in poll(0 if signals.dead else None if self.due is None else self.left()):
+            waiting = signals.dead or children.unbooked  # it does not sleep on them
+            for fd, _event in poll(0 if waiting else None if self.due is None else self.left()):
                 if fd == signals.fd:
                     read(fd, 4096)
                     signals.came = False
@@ -77,9 +77,9 @@ class Server:
                     acceptor.admit(acceptor.listeners[fd])
                     busy = True
             rounds += 1
-            if signals.dead and (rounds >= BATCH or not busy):
-                signals.dead, rounds = False, 0
-                acceptor.make_room(self.children.reap())
+            if rounds >= BATCH or not busy:
+                rounds, signals.dead = 0, False
+                acceptor.make_room(children.reap())
             if self.due is not None:
                 self.tick(time.monotonic())
 

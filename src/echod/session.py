@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 EOF, CRASHED, RESET, IDLE, LIFETIME, DRAIN = range(6)
 ERRNO = 64
 
-SENT, RECEIVED, LAST = 1, 2, 3  # the tally's words: bytes out, bytes in, CLOCK_MONOTONIC nanoseconds of the last move
+# the tally's words: bytes out and in; when a byte last moved, and when it all began: CLOCK_MONOTONIC nanoseconds
+SENT, RECEIVED, LAST, BEGUN = range(1, 5)
 FIRST_READ, LARGE_READ = 16 << 10, 1 << 20  # a large buffer only once a client has filled the small one
 FOREVER = float("inf")
 LINGER = 1.0  # seconds to read and drop after our FIN, so that data under way is not answered with RST
@@ -83,7 +84,7 @@ class Session:
     def run(self, fd: int, tally: Tally, at: int) -> int:
         """Echo on the connected, blocking socket `fd` until the end and return its reason; the caller closes it.
 
-        The bytes are counted in the words of `tally` after `at`: SENT, RECEIVED, LAST.
+        The bytes are counted in the words of `tally` after `at`: SENT, RECEIVED, LAST, BEGUN.
         """
         self.fd = fd
         if self.ended:  # by a signal that came before this
@@ -118,6 +119,7 @@ class Session:
 
     def _echo(self, fd: int, tally: Tally, at: int) -> int:
         received, size = 0, FIRST_READ
+        tally[at + BEGUN] = tally[at + LAST] = monotonic_ns()
         while True:
             try:
                 data = read(fd, size)

@@ -34,7 +34,7 @@ def serve(config: Config) -> int:
         log = Log(config, open_sink(config.log, config.syslog_facility))
     except OSError as error:
         raise from_os_error("cannot open the log", error) from None
-    tally = [0, 0, 0, 0]
+    tally = [0, 0, 0, 0, 0]
     client = Session(Limits(config.max_lifetime, config.drain_timeout))
     signal.signal(signal.SIGTERM, lambda signum, _frame: client.end(signum))
     conn.close()
