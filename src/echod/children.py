@@ -2,8 +2,8 @@
 
 A child is entered in the table before anyone can reap it, never returns from `spawn`, and keeps no descriptor but its
 connection and 0 to 2. What a client costs is above all the pages that it or its parent writes to while both have them:
-each is copied. So a child is given nothing that was not there before, its code has been rehearsed by the parent, and the
-parent keeps its books, scoreboard and log, for many clients at once: `spawn` does not write to them.
+each is copied. So a child is given nothing that was not there before, its code has been rehearsed by the parent, and
+the parent keeps its books, scoreboard and log, for many clients at once: `spawn` does not write to them.
 """
 
 from __future__ import annotations
