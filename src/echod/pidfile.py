@@ -72,7 +72,8 @@ class PidFile(PIDLockFile):
             except (FileNotFoundError, NotADirectoryError):
                 return 0
         try:
-            asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+            # who would keep us from reading: a daemon's is a write lock, and takes the right to write the file
+            asked = struct.pack(FLOCK, fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
             kind, _, _, _, pid = struct.unpack(FLOCK, fcntl.fcntl(fd, fcntl.F_GETLK, asked))
         finally:
             if fd != self.fd:
@@ -175,7 +176,7 @@ class PidFile(PIDLockFile):
                 return
         try:
             fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, STARTING)
-            if not self.holder() and self._is_current():
+            if stat.S_ISREG(os.fstat(self.fd).st_mode) and not self.holder() and self._is_current():
                 os.unlink(self.path)
         except BlockingIOError:
             return
