@@ -91,9 +91,10 @@ def for_people(state: dict[str, Any]) -> str:
     ]
     lines = [f"{name:<9}{text}" for name, text in rows]
     if state["children"]:
-        lines += ["", f"{'PID':>8}  {'PEER':<28}{'AGE':>10}{'IDLE':>10}{'IN':>12}{'OUT':>12}"]
+        width = max(len(child["peer"]) for child in state["children"]) + 2
+        lines += ["", f"{'PID':>8}  {'PEER':<{width}}{'AGE':>10}{'IDLE':>10}{'IN':>12}{'OUT':>12}"]
         lines += [
-            f"{child['pid']:>8}  {child['peer']:<28}{span(child['age']):>10}{span(child['idle']):>10}"
+            f"{child['pid']:>8}  {child['peer']:<{width}}{span(child['age']):>10}{span(child['idle']):>10}"
             f"{size(child['bytes_in']):>12}{size(child['bytes_out']):>12}"
             for child in state["children"]
         ]
