@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 from _struct import pack
-from array import array
 
 from echod.errors import FAILED, NOT_PERMITTED, EchodError
 from echod.lean import os, socket
@@ -26,7 +25,8 @@ SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
 SO_ATTACH_FILTER = 26  # socket(7)
 # classic BPF, which sees a segment from its TCP header on: ldb [13]; jset #SYN, 0, 1; ret #0; ret #-1 (RFC 9293, 3.1)
-NO_SYN = array("B", pack(4 * "HBBI", 0x30, 0, 0, 13, 0x45, 0, 1, 2, 0x06, 0, 0, 0, 0x06, 0, 0, 0xFFFFFFFF))
+NO_SYN = pack(4 * "HBBI", 0x30, 0, 0, 13, 0x45, 0, 1, 2, 0x06, 0, 0, 0, 0x06, 0, 0, 0xFFFFFFFF)
+NO_SYN_AT = id(NO_SYN) + bytes.__basicsize__ - 1  # of its bytes in memory; `array` would tell, and costs 0.5 MiB
 # accept(2): Linux passes network errors already pending on the new socket; they are the client's, not ours
 CLIENT_GONE = {
     errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN,
@@ -75,7 +75,7 @@ class Listener:
 
         Closing is not enough: while a child just forked has its copy the kernel goes on queueing clients, for nobody.
         """
-        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, pack("HP", 4, NO_SYN.buffer_info()[0]))
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, pack("HP", 4, NO_SYN_AT))
 
     def close(self) -> None:
         """Stop listening. Clients still in the backlog are reset by the kernel."""
