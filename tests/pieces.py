@@ -131,7 +131,7 @@ class Served:
             theirs.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(idle), int(idle % 1 * 1e6)))
         self.conn.settimeout(DEADLINE)
         shared = mmap.mmap(-1, mmap.PAGESIZE)
-        self.tally = memoryview(shared).cast("B").cast("Q")[:4]
+        self.tally = memoryview(shared).cast("B").cast("Q")[:5]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # until the child has its handlers
         self.pid = os.fork()
         if self.pid == 0:

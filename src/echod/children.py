@@ -12,7 +12,6 @@ import errno
 
 from echod.lean import os, signal, socket
 from echod.log import INFO
-from echod.scoreboard import ACCEPTED, CLOSED, NEXT, PEAK
 from echod.session import CRASHED, ERRNO, Limits, Session
 from echod.signals import SignalPipe, name
 from echod.values import write_address
@@ -37,7 +36,7 @@ set_wakeup_fd = signal.set_wakeup_fd
 class Children:
     """The table: by pid, the slot of each child on the scoreboard, and its peer as accept(2) gave it, or as text."""
 
-    __slots__ = ("_free", "_session", "_words", "board", "log", "signals", "table", "unbooked")
+    __slots__ = ("_session", "board", "log", "signals", "table", "unbooked")
 
     def __init__(self, board: Scoreboard, signals: SignalPipe, log: Log) -> None:
         self.board = board
@@ -45,17 +44,11 @@ class Children:
         self.log = log
         self.table: dict[int, tuple[int, Any]] = {}
         self._session: Session
-        self._words = board.words
-        self._free = 0  # the slot freed last; each free one names the next
         self.unbooked = 0  # the youngest in the table, not on the scoreboard yet
 
     def spawn(self, fd: int, address: tuple[Any, ...]) -> None:
         """Fork a child that serves the connection `fd`, which is closed here. Raises OSError when fork does."""
-        slot, signals = self._free, self.signals
-        if slot:
-            self._free = self._words[slot + NEXT]
-        else:
-            slot = self.board.spare()
+        slot, signals = self.board.take(), self.signals
         came = signals.came
         set_wakeup_fd(-1)  # for the moment of the fork: see `signals`
         try:
@@ -73,7 +66,7 @@ class Children:
             self.table[pid] = (slot, address)
             self.unbooked += 1
         except OSError:
-            self._release(slot)
+            self.board.free(slot)
             raise
         finally:
             set_wakeup_fd(signals.write_end)
@@ -86,29 +79,19 @@ class Children:
         client = self.signals.session = self._session
         closerange(lowest, fd)
         closerange(fd + 1, highest)
-        return client.run(fd, self._words, slot)
+        return client.run(fd, self.board.words, slot)
 
     def book(self) -> None:
         """Enter the youngest on the scoreboard."""
-        left, words = self.unbooked, self._words
-        if not left:
-            return
-        self.unbooked = 0
-        words[ACCEPTED] += left
-        words[PEAK] = max(words[PEAK], words[ACCEPTED] - words[CLOSED])
         for pid, (slot, address) in reversed(self.table.items()):
-            if left == 0:
+            if self.unbooked == 0:
                 break
-            left -= 1
+            self.unbooked -= 1
             peer = write_address(address)
             self.table[pid] = (slot, peer)
             self.board.enter(slot, pid, peer)
             if self.log.debugging:
                 self.log.debug(f"fork child={pid} peer={peer}; the parent has closed its copy of the connection")
-
-    def _release(self, slot: int) -> None:
-        self._words[slot + NEXT] = self._free
-        self._free = slot
 
     def set_limits(self, limits: Limits) -> None:
         """Set the limits of the children to come."""
@@ -120,7 +103,7 @@ class Children:
         The interpreter specialises code as it runs (PEP 659). In a child that would begin anew for each client, and it
         writes to many pages that are still shared with the parent.
         """
-        slot, limited = self.board.spare(), self._session
+        slot, limited = self.board.take(), self._session  # a slot never given back, so never shown
         self._session = Session(Limits(None, None))  # the timer of a lifetime would be the daemon's
         for _ in range(REHEARSALS):
             ours, theirs = socket.socketpair()
@@ -149,7 +132,6 @@ class Children:
             slot, peer = table.pop(pid)
             gone.append(peer)
             received, sent, milliseconds = self.board.leave(slot)
-            self._release(slot)
             if log.clients:
                 reason = reason_of(status) if status else "eof"
                 log.line(INFO, CLOSE % (peer, pid, reason, received, sent, milliseconds // 1000, milliseconds % 1000))

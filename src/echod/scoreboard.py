@@ -51,6 +51,7 @@ class Scoreboard:
             os.ftruncate(fd, SIZE)
         self.map = mmap.mmap(fd, SIZE, mmap.MAP_SHARED, mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
         self.words = memoryview(self.map).cast("B").cast("Q")
+        self._free = 0  # the slot freed last; each free one names the next
         if writable:
             self.words[MAGIC] = VERSION
             self.words[PID] = os.getpid()
@@ -59,25 +60,38 @@ class Scoreboard:
 
     # the server's side; a slot is known by the number of its first word
 
-    def spare(self) -> int:
-        """Take a slot that has never been used."""
+    def take(self) -> int:
+        """Take a slot; the one freed last first, its page is warm."""
+        slot = self._free
+        if slot:
+            self._free = self.words[slot + NEXT]
+            return slot
         number = self.words[TOP]
         self.words[TOP] = number + 1
         return (SLOTS_AT + number * SLOT) // 8
 
+    def free(self, slot: int) -> None:
+        """Give back a slot that no child came to own."""
+        self.words[slot + NEXT] = self._free
+        self._free = slot
+
     def enter(self, slot: int, pid: int, peer: str) -> None:
-        """Name the child that owns a slot, and its peer: from now on readers show it."""
+        """Count a client, and name the child that owns its slot: from now on readers show it."""
+        words = self.words
         pack_peer(self.map, slot * 8 + PEER_AT, peer.encode())
-        self.words[slot] = pid
+        words[slot] = pid
+        words[ACCEPTED] += 1
+        words[PEAK] = max(words[PEAK], words[ACCEPTED] - words[CLOSED])
 
     def leave(self, slot: int) -> tuple[int, int, int]:
-        """Clear the slot of a child that is gone; returns its bytes in, bytes out and milliseconds."""
+        """Count out a child that is gone, and free its slot; returns its bytes in, bytes out and milliseconds."""
         words = self.words
         received, sent, begun = words[slot + RECEIVED], words[slot + SENT], words[slot + BEGUN]
         words[slot] = words[slot + RECEIVED] = words[slot + SENT] = words[slot + LAST] = words[slot + BEGUN] = 0
         words[BYTES_IN] += received
         words[BYTES_OUT] += sent
         words[CLOSED] += 1
+        self.free(slot)
         return received, sent, (monotonic_ns() - begun) // 1_000_000 if begun else 0
 
     def set_texts(self, **texts: str) -> None:

@@ -20,6 +20,7 @@ from echod.signals import HANDLED, SignalPipe
 from echod.sinks import File
 from pieces import NOBODY, isolated, settings, signal_pipe, state, tcp_pair
 
+ADDRESS = ("127.0.0.1", 7)
 PEER = "127.0.0.1:7"
 
 
@@ -38,7 +39,7 @@ class Family:
     def spawn(self):
         """Spawn a child and return the client's end of its connection."""
         ours, theirs = tcp_pair()
-        self.children.spawn(theirs.detach(), PEER)
+        self.children.spawn(theirs.detach(), ADDRESS)
         return ours
 
     def reap(self):
@@ -84,6 +85,7 @@ def test_a_child_echoes_is_reaped_and_logged():
     def check():
         family = Family()
         client = family.spawn()
+        family.children.book()
         ((pid, (_, peer)),) = family.children.table.items()
         assert peer == PEER
         assert [entry[:2] for entry in family.board.clients()] == [(pid, PEER)]
@@ -106,7 +108,7 @@ def test_the_parent_closes_its_end_and_the_child_all_but_its_own():
         family = Family()
         ours, theirs = tcp_pair()
         fd = theirs.detach()
-        family.children.spawn(fd, PEER)
+        family.children.spawn(fd, ADDRESS)
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
         (pid,) = family.children.table
@@ -274,7 +276,7 @@ def test_a_fork_that_fails_costs_that_client_and_nothing_else():
         before = os.listdir("/proc/self/fd")
         ours, theirs = tcp_pair()
         with pytest.raises(BlockingIOError):
-            family.children.spawn(theirs.detach(), PEER)
+            family.children.spawn(theirs.detach(), ADDRESS)
         assert ours.recv(1) == b""
         ours.close()
         assert os.listdir("/proc/self/fd") == before
@@ -282,7 +284,7 @@ def test_a_fork_that_fails_costs_that_client_and_nothing_else():
         assert list(family.board.clients()) == []
         words = family.board.words
         assert words[scoreboard.ACCEPTED] == words[scoreboard.CLOSED] == 0
-        assert family.board.claim("next") + scoreboard.SLOT // 8 == family.board.spare(), "its slot is free"
+        assert family.board.take() + scoreboard.SLOT // 8 == family.board.take(), "its slot is free"
         os.kill(os.getpid(), signal.SIGHUP)
         assert family.signals.noted == {signal.SIGHUP}
         assert os.read(family.signals.fd, 1) == bytes([signal.SIGHUP]), "the pipe is taken again"

@@ -66,24 +66,26 @@ def test_an_unused_board_takes_next_to_no_room(board, file):
 
 
 def enter(board, peer, pid):
-    """Claim a slot for a client and name its child, as `children` does."""
-    slot = board.claim(peer)
-    board.words[slot] = pid
+    """Give a client a slot and enter its child, as `children` and the child do."""
+    slot = board.take()
+    board.words[slot + BEGUN] = board.words[slot + LAST] = time.monotonic_ns()
+    board.enter(slot, pid, peer)
     return slot
 
 
 def test_a_client_is_shown_from_when_its_child_is_known_until_it_is_released(board, file):
     reader = Scoreboard(file, writable=False)
-    slot = board.claim("192.0.2.1:7")
+    slot = board.take()
     assert list(reader.clients()) == []
-    board.words[slot] = 4711
+    board.words[slot + BEGUN] = time.monotonic_ns()
+    board.enter(slot, 4711, "192.0.2.1:7")
     board.words[slot + RECEIVED], board.words[slot + SENT], board.words[slot + LAST] = 5, 3, 17
     ((pid, peer, begun, last, received, sent),) = reader.clients()
     assert (pid, peer, last, received, sent) == (4711, "192.0.2.1:7", 17, 5, 3)
     assert 0 < begun <= time.monotonic_ns()
     assert counters(reader, *COUNTED) == [1, 1, 0]
     board.words[slot + BEGUN] -= 1_500_000_000
-    bytes_in, bytes_out, milliseconds = board.release(slot)
+    bytes_in, bytes_out, milliseconds = board.leave(slot)
     assert (bytes_in, bytes_out) == (5, 3)
     assert milliseconds >= 1500
     assert list(reader.clients()) == []
@@ -96,31 +98,30 @@ def test_slots_are_reused_the_last_one_first_and_start_at_zero(board):
     assert slots == [slots[0] + number * SLOT // 8 for number in range(4)]
     for slot in slots:
         board.words[slot + RECEIVED] = 9
-    board.release(slots[2])
-    board.release(slots[1])
-    assert [board.claim("new"), board.claim("a longer peer")] == [slots[1], slots[2]]
-    assert board.claim("next") == slots[3] + SLOT // 8
+    board.leave(slots[2])
+    board.leave(slots[1])
+    assert enter(board, "new", 7) == slots[1]
+    assert [board.take(), board.take()] == [slots[2], slots[3] + SLOT // 8]
     assert counters(board, slots[1] + SENT, slots[1] + RECEIVED) == [0, 0]
-    board.words[slots[1]] = 7
     assert [entry[:2] for entry in board.clients()] == [(100, "peer0"), (7, "new"), (103, "peer3")]
 
 
 def test_a_slot_that_no_child_came_to_own_is_given_back(board):
-    slot = board.claim("peer")
-    board.abandon(slot)
-    assert board.claim("other") == slot
+    slot = board.take()
+    board.free(slot)
+    assert enter(board, "other", 1) == slot
     assert counters(board, scoreboard.ACCEPTED) == [1]
 
 
 def test_a_slot_for_another_use_is_not_a_clients(board):
-    spare = board.spare()
-    assert board.claim("peer") != spare
+    spare = board.take()
+    assert enter(board, "peer", 1) != spare
     assert counters(board, *COUNTED) == [1, 1, 0]
 
 
 def test_the_peak_stays(board):
     for slot in [enter(board, "peer", 9) for _ in range(3)]:
-        board.release(slot)
+        board.leave(slot)
     enter(board, "peer", 9)
     assert counters(board, *COUNTED) == [4, 3, 3]
 
@@ -141,13 +142,13 @@ def test_a_childs_tally_is_its_own(board):
 )
 def test_a_long_peer_is_cut_where_its_room_ends(board, text):
     first, second = enter(board, "first", 1), enter(board, "second", 2)
-    board.release(first)
+    board.leave(first)
     assert enter(board, text, 3) == first
     (pid, shown, *_), following = board.clients()
     assert (pid, following[:2]) == (3, (2, "second"))
     assert text.startswith(shown.rstrip("\ufffd"))
     assert len(shown.encode()) >= 62
-    board.release(second)
+    board.leave(second)
 
 
 def test_counters_have_64_bits(board, file):
@@ -157,7 +158,7 @@ def test_counters_have_64_bits(board, file):
         board.words[slot + RECEIVED] = many
         assert next(reader.clients())[4] == many
     board.words[scoreboard.BYTES_IN] = 1 << 40
-    assert board.release(slot)[0] == (1 << 63) - 1
+    assert board.leave(slot)[0] == (1 << 63) - 1
     assert reader.words[scoreboard.BYTES_IN] == (1 << 40) + (1 << 63) - 1
 
 

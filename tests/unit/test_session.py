@@ -150,7 +150,7 @@ def test_reads_are_large_once_a_client_has_filled_a_small_one(monkeypatch):
     assert theirs.recv(session.FIRST_READ, socket.MSG_PEEK | socket.MSG_WAITALL)
     ours.sendall(bytes(session.FIRST_READ))
     ours.shutdown(socket.SHUT_WR)
-    assert Session(NEVER).run(theirs.fileno(), [0, 0, 0, 0], 0) == EOF
+    assert Session(NEVER).run(theirs.fileno(), [0, 0, 0, 0, 0], 0) == EOF
     assert sizes == [session.FIRST_READ, session.LARGE_READ, session.LARGE_READ]
     ours.close()
     theirs.close()
@@ -158,5 +158,5 @@ def test_reads_are_large_once_a_client_has_filled_a_small_one(monkeypatch):
 
 def test_an_error_of_the_socket_is_the_reason():
     fd = os.open("/dev/null", os.O_WRONLY)
-    assert Session(NEVER).run(fd, [0, 0, 0, 0], 0) == session.ERRNO + 9
+    assert Session(NEVER).run(fd, [0, 0, 0, 0, 0], 0) == session.ERRNO + 9
     os.close(fd)

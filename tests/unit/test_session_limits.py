@@ -172,7 +172,7 @@ def test_a_session_that_is_ended_before_it_begins_echoes_what_is_queued():
 
     def run():
         ours.close()
-        return client.run(theirs.fileno(), [0, 0, 0, 0], 0)
+        return client.run(theirs.fileno(), [0, 0, 0, 0, 0], 0)
 
     pid = fork(run)
     theirs.close()

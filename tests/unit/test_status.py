@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 
 import pytest
 
@@ -10,6 +11,14 @@ from echod import scoreboard, status
 from echod.scoreboard import LAST, RECEIVED, SENT, Scoreboard
 
 LONG = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535"
+
+
+def enter(board, peer, pid):
+    """Give a client a slot and enter its child, as `children` and the child do."""
+    slot = board.take()
+    board.words[slot + scoreboard.BEGUN] = board.words[slot + LAST] = time.monotonic_ns()
+    board.enter(slot, pid, peer)
+    return slot
 
 
 @pytest.fixture
@@ -21,12 +30,11 @@ def board():
     board.words[scoreboard.ACCESS] = 1
     board.set_texts(listen="0.0.0.0:27978,[::]:27978", config_file="/etc/echod.conf", last_reload="ok")
     for pid, peer in ((4711, "192.0.2.7:51514"), (4194304, LONG), (9, "127.0.0.1:1")):
-        slot = board.claim(peer)
-        board.words[slot] = pid
+        slot = enter(board, peer, pid)
         board.words[slot + RECEIVED], board.words[slot + SENT] = 5, 3
-    gone = board.claim("127.0.0.1:2")
+    gone = enter(board, "127.0.0.1:2", 2)
     board.words[gone + RECEIVED] = board.words[gone + SENT] = 100
-    board.release(gone)
+    board.leave(gone)
     return board
 
 
@@ -60,8 +68,7 @@ def test_a_snapshot_has_what_programs_rely_on(board):
 
 
 def test_ages_are_in_seconds_and_never_below_zero(board):
-    slot = board.claim("127.0.0.1:3")
-    board.words[slot] = 3
+    slot = enter(board, "127.0.0.1:3", 3)
     board.words[slot + scoreboard.BEGUN] -= 2_000_000_000
     board.words[slot + LAST] += 3_600_000_000_000  # written by the child after we looked at the clock
     child = status.snapshot(board)["children"][-1]
@@ -99,8 +106,7 @@ def test_without_clients_there_is_no_table():
 
 def test_nothing_unprintable_reaches_the_terminal(board):
     board.set_texts(config_file="/etc/\x1b[2J\udcff\r.conf", last_reload="bad\ttext", listen="\x07")
-    slot = board.claim("\x1b]0;title\x07")
-    board.words[slot] = 5
+    enter(board, "\x1b]0;title\x07", 5)
     text = status.for_people(status.snapshot(board))
     assert all(line.isprintable() for line in text.split("\n"))
     assert "/etc/?[2J??.conf" in text
