@@ -1,0 +1,142 @@
+"""echoc: the command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from echod.echoc import report
+from echod.echoc.check import State, check, line
+from echod.echoc.connect import Target
+from echod.echoc.errors import EchoError, LocalError, ServerError, SinkClosedError
+from echod.echoc.histogram import histogram_lines
+from echod.echoc.options import parse
+from echod.echoc.patterns import PATTERNS
+from echod.echoc.ping import SIZE as PING_SIZE
+from echod.echoc.ping import Summary, ping
+from echod.echoc.progress import Progress
+from echod.echoc.stream import stream
+from echod.echoc.verify import SIZE as VERIFY_SIZE
+from echod.echoc.verify import Row, verify
+
+if TYPE_CHECKING:
+    import argparse
+    from types import FrameType
+
+STDERR = 2
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def main() -> int:
+    """Run echoc with the arguments of the process, and return its exit status."""
+    _open_standard_descriptors()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _leave)
+    options = parse()
+    target = Target(options.host, options.port, options.timeout, options.family, options.source, options.proxy)
+    run = {"stream": _stream, "verify": _verify, "ping": _ping, "check": _check}[options.mode]
+    try:
+        code = run(target, options)
+        print(end="", flush=True)  # while its failure can still be reported
+    except ServerError as error:
+        return _fail(f"{target}: {error}", error.code)
+    except EchoError as error:
+        return _fail(f"{error}", error.code)
+    except BrokenPipeError:
+        return _fail("output: its reader has gone", SinkClosedError.code)
+    except OSError as error:
+        return _fail(f"system: {error.strerror}", LocalError.code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    return code
+
+
+def _stream(target: Target, _options: argparse.Namespace) -> int:
+    with Progress(source=0, sink=1) as progress:
+        stream(target, 0, 1, progress.show)
+    return 0
+
+
+def _verify(target: Target, options: argparse.Namespace) -> int:
+    def show(row: Row) -> None:
+        if not options.json:
+            print(*report.row_lines(row), sep="\n", flush=True)
+
+    if not options.json:
+        print(report.HEADING, flush=True)
+    found = verify(
+        target,
+        size=options.size or VERIFY_SIZE,
+        parallel=options.parallel or 1,
+        patterns=options.pattern or PATTERNS,
+        seed=options.seed,
+        on_row=show,
+    )
+    print(report.report_json(found) if options.json else report.verdict(found))
+    return 0 if found.ok else 1
+
+
+def _ping(target: Target, options: argparse.Namespace) -> int:
+    summary = Summary()
+    size = options.size or PING_SIZE
+    count = options.c and int(options.c)
+    interval = 1.0 if options.interval is None else options.interval
+    replies = ping(target, count, interval, size, options.seed)
+    try:
+        for reply in replies:
+            summary.add(reply)
+            if not options.json:
+                print(report.reply_line(reply, size, options.host), flush=True)
+    except KeyboardInterrupt:  # the way to end it
+        pass
+    if options.json:
+        print(report.summary_json(summary))
+        return _ping_status(summary)
+    print(*report.summary_lines(summary, options.host), sep="\n")
+    if options.histogram:
+        print(*histogram_lines(summary.times, _bar()), sep="\n")
+    return _ping_status(summary)
+
+
+def _ping_status(summary: Summary) -> int:
+    return 0 if summary.times and not summary.lost + summary.wrong else 1
+
+
+def _bar() -> str:
+    return "█" if sys.stdout and sys.stdout.encoding.lower() == "utf-8" else "#"
+
+
+def _check(target: Target, options: argparse.Namespace) -> int:
+    try:
+        state, text = check(target, options.w, options.c)
+    except OSError as error:
+        state, text = State.UNKNOWN, line(State.UNKNOWN, f"system: {error.strerror}")
+    except KeyboardInterrupt:
+        state, text = State.UNKNOWN, line(State.UNKNOWN, "interrupted")
+    print(text)
+    return state
+
+
+def _open_standard_descriptors() -> None:
+    """Open what the caller closed of 0, 1 and 2, or our socket would become one of them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass
+    os.close(descriptor)
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    """End as the signal wants, but through every `finally`: no child is left behind."""
+    raise SystemExit(128 + number)
+
+
+def _fail(message: str, code: int) -> int:
+    """Report a failure; what could not be printed must not be tried again at exit."""
+    try:
+        print(f"echoc: {message}", file=sys.stderr)
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code

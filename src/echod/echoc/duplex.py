@@ -1,0 +1,117 @@
+"""One connection, two processes, as in the textbook: a child sends, this process receives.
+
+Neither can block the other, so a server that stops reading until it is read from is served like any other.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from echod.echoc import faults
+from echod.echoc.errors import ServerError
+from echod.echoc.processes import forked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CHUNK = 1 << 20
+TCP_CLOSE = 7  # linux/tcp_states.h; the first byte of TCP_INFO is the state
+
+
+class Board:
+    """What the sender tells the receiver, in memory that both share. Only one process writes at a time.
+
+    Both notes are made before the act that they tell of, so a right server never seems to be ahead of the sender.
+    """
+
+    def __init__(self) -> None:
+        self._cells = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("q")
+
+    @property
+    def sent(self) -> int:
+        """Bytes handed to the kernel, or just being handed."""
+        return self._cells[0]
+
+    @sent.setter
+    def sent(self, count: int) -> None:
+        self._cells[0] = count
+
+    @property
+    def ended(self) -> bool:
+        """Whether all was sent, and the sending side shut down, or just being so."""
+        return bool(self._cells[1])
+
+    @property
+    def source_errno(self) -> int:
+        """Why the sender's own input failed; 0: it did not."""
+        return self._cells[2]
+
+    @source_errno.setter
+    def source_errno(self, number: int) -> None:
+        self._cells[2] = number
+
+    def half_close(self, sock: socket.socket) -> None:
+        """End the sending side."""
+        self._cells[1] = 1
+        sock.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def sender(send: Callable[[Board], None]) -> Iterator[Board]:
+    """Run `send` in a child, which is gone when the block is left; a connection that breaks simply ends it.
+
+    Yield the board it writes on. The receiver notices the broken connection for itself, and says so.
+    """
+    board = Board()
+
+    def run() -> None:
+        with suppress(OSError):
+            send(board)
+
+    with forked(run, finished=lambda: board.ended):
+        yield board
+
+
+def receive(sock: socket.socket, board: Board, timeout: float) -> Iterator[memoryview]:
+    """Yield what the server returns, as views on a buffer that is used again, until it closes after our half-close.
+
+    ServerError: it closed before, or the connection broke, or nothing moved for `timeout` seconds while bytes or the
+    close were due. Whether the count is right is for the caller to say.
+    """
+    buffer = memoryview(bytearray(CHUNK))
+    received = 0
+    while True:
+        before = (board.sent, board.ended)
+        try:
+            count = sock.recv_into(buffer)
+        except BlockingIOError:
+            now = (board.sent, board.ended)
+            if now == before and (board.ended or received < board.sent):
+                raise ServerError(faults.silent(received, board.sent, board.ended, timeout)) from None
+            continue
+        except OSError as error:
+            raise ServerError(faults.broken(received, board.sent, board.ended, error)) from None
+        if count == 0:
+            return _end(sock, board, received)
+        received += count
+        yield buffer[:count]
+
+
+def _end(sock: socket.socket, board: Board, received: int) -> None:
+    """Judge an end of file: the kernel reports a reset to one of us only, and that may have been the sender."""
+    state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    if board.ended:  # read after the state: a half-close of our own also leads to TCP_CLOSE
+        return
+    if state == TCP_CLOSE:
+        raise ServerError(faults.broken(received, board.sent, ended=False, error=ConnectionResetError()))
+    raise ServerError(faults.closed_early(received, board.sent))
+
+
+def write_all(descriptor: int, view: memoryview) -> None:
+    """Write the whole of `view`, however the kernel cuts it."""
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,44 @@
+"""A distribution of times, drawn with characters."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+BAR = 50
+
+
+def histogram_lines(times: Sequence[float], bar: str = "█") -> Iterator[str]:
+    """Yield the distribution of `times` (seconds) as bars, in buckets of 1-2-5 steps: small and large alike visible."""
+    buckets: dict[int, int] = {}
+    for seconds in times:
+        step = _step(seconds)
+        buckets[step] = buckets.get(step, 0) + 1
+    most = max(buckets.values(), default=0)
+    for step in range(min(buckets, default=0), max(buckets, default=-1) + 1):
+        count = buckets.get(step, 0)
+        length = math.ceil(BAR * count / most)
+        yield f"{_bound(step):>7} - {_bound(step + 1):<7} {count:>8} {bar * length}".rstrip()
+
+
+def _step(seconds: float) -> int:
+    """Return the number of the bucket: three to a decade, 0 beginning at 1 µs; what is faster is in it too."""
+    step = 0
+    while seconds >= _lower(step + 1):
+        step += 1
+    return step
+
+
+def _lower(step: int) -> float:
+    return (1e-6, 2e-6, 5e-6)[step % 3] * 10.0 ** (step // 3)
+
+
+def _bound(step: int) -> str:
+    seconds = _lower(step)
+    for unit, factor in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= factor:
+            return f"{seconds / factor:g} {unit}"
+    return f"{seconds * 1e6:g} µs"

@@ -1,0 +1,73 @@
+"""The ways in which verify uses a connection. Each one has caught a server that passed the others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from echod.echoc.data import SPAN
+from echod.echoc.errors import UsageError
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+
+
+class Close(Enum):
+    """How a connection is ended."""
+
+    AFTER_SENDING = "half-close as soon as all is sent"
+    WITH_DATA = "half-close in the same segment as the last data, before anything is read"
+    LATE = "half-close only when all has come back"
+    ABRUPT = "reset half-way"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One way: bytes a write (0: at random), the most bytes it makes sense to send, who waits, and how it ends."""
+
+    name: str
+    about: str
+    chunk: int = SPAN
+    limit: int | None = None
+    late_reader: bool = False
+    close: Close = Close.AFTER_SENDING
+
+    def size(self, wanted: int) -> int:
+        """Return how many bytes to send where the user wants `wanted`."""
+        return wanted if self.limit is None else min(wanted, self.limit)
+
+    def chunks(self, size: int, rng: random.Random) -> Iterator[int]:
+        """Yield the sizes of the writes that send `size` bytes; random ones are as often tiny as large."""
+        while size > 0:
+            chunk = min(size, self.chunk or int(2 ** rng.uniform(0, math.log2(SPAN))))
+            yield chunk
+            size -= chunk
+
+
+PATTERNS = (
+    Pattern("byte", "one byte a write (64 KiB at most)", chunk=1, limit=1 << 16),
+    Pattern("16KiB", "16 KiB a write", chunk=1 << 14),
+    Pattern("1MiB", "1 MiB a write"),
+    Pattern("random", "writes of random size, 1 byte to 1 MiB", chunk=0),
+    Pattern(
+        "half-close",
+        "half-close together with the data, then read (64 KiB at most)",
+        limit=1 << 16,
+        close=Close.WITH_DATA,
+    ),
+    Pattern("late-reader", "read only once the sender is stuck, or done", late_reader=True),
+    Pattern("late-close", "half-close only when all has come back", close=Close.LATE),
+    Pattern("abrupt", "reset half-way, then expect a new connection to be served", close=Close.ABRUPT),
+)
+
+
+def named(names: str) -> tuple[Pattern, ...]:
+    """Return the patterns of a list like "byte,late-reader". UsageError: one does not exist."""
+    known = {pattern.name.lower(): pattern for pattern in PATTERNS}
+    try:
+        return tuple(known[name.strip().lower()] for name in names.split(","))
+    except KeyError as error:
+        raise UsageError(f"pattern {error}: unknown; there are {', '.join(p.name for p in PATTERNS)}") from None

@@ -1,0 +1,134 @@
+"""One connection, used in one pattern, every byte of it compared."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from echod.echoc import faults
+from echod.echoc.connect import Target, connect
+from echod.echoc.data import PERIOD, Data
+from echod.echoc.diagnose import KEY, WINDOW, diagnose, first_difference
+from echod.echoc.duplex import Board, receive, sender
+from echod.echoc.errors import ConnectError, Fault, ServerError
+from echod.echoc.patterns import Close, Pattern
+from echod.echoc.roundtrip import roundtrip
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+
+STUCK = 0.25  # seconds without progress after which a sender is taken for blocked
+PAUSE = 0.2  # seconds in which a server may wrongly close before a late half-close
+
+
+@dataclass(frozen=True)
+class Result:
+    """One connection: bytes returned in good order, seconds it took, and what was wrong, if anything."""
+
+    size: int
+    seconds: float
+    fault: Fault | None = None
+    connected: bool = True
+
+
+class Probe:
+    """A connection to `target` that sends `size` bytes of `data`, in a `pattern` whose chances `rng` decides."""
+
+    def __init__(self, target: Target, pattern: Pattern, data: Data, size: int, rng: random.Random) -> None:
+        self.target = target
+        self.pattern = pattern
+        self.data = data.from_point(rng.randrange(PERIOD))
+        self.size = pattern.size(size)
+        self.rng = rng
+        self.received = 0
+
+    def run(self) -> Result:
+        """Connect, send, compare, close. What is wrong is in the result; no error is raised for it."""
+        start = time.monotonic()
+        fault, connected = None, False
+        try:
+            with connect(self.target) as sock:
+                connected = True
+                self._converse(sock)
+            if self.pattern.close is Close.ABRUPT:
+                self._expect_survival()
+        except ServerError as error:
+            fault = error.fault
+        except ConnectError as error:
+            fault = Fault("refused", f"cannot connect: {error}")
+        return Result(self.received, time.monotonic() - start, fault, connected)
+
+    def _converse(self, sock: socket.socket) -> None:
+        with sender(lambda board: self._send(sock, board)) as board:
+            if self.pattern.late_reader or self.pattern.close is Close.WITH_DATA:
+                _wait_until_stuck(board)
+            try:
+                self._compare(sock, board)
+            except ServerError as error:
+                if self.pattern.late_reader and error.fault.kind == "stopped":
+                    raise ServerError(faults.late_reader_hangs(error.fault)) from None
+                raise
+
+    def _send(self, sock: socket.socket, board: Board) -> None:
+        if self.pattern.close is Close.WITH_DATA:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        for chunk in self.pattern.chunks(self.size, self.rng):
+            view = self.data.view(board.sent, chunk)
+            board.sent += chunk
+            sock.sendall(view)
+        if self.pattern.close in {Close.AFTER_SENDING, Close.WITH_DATA}:
+            board.half_close(sock)
+
+    def _compare(self, sock: socket.socket, board: Board) -> None:
+        answer = receive(sock, board, self.target.timeout)
+        for view in answer:
+            if not self.data.matches(view, self.received):
+                raise ServerError(self._diagnose(bytes(view), answer))
+            self.received += len(view)
+            if self.pattern.close is Close.ABRUPT and self.received >= self.size // 2:
+                _reset_on_close(sock)
+                return
+            if self.pattern.close is Close.LATE and self.received == self.size and _stays_open(sock):
+                board.half_close(sock)
+        if fault := faults.count_differs(self.received, board.sent):
+            raise ServerError(fault)
+
+    def _diagnose(self, got: bytes, answer: Iterator[memoryview]) -> Fault:
+        at = first_difference(got, bytes(self.data.view(self.received, len(got))))
+        self.received += at
+        got = got[at:]
+        try:
+            while len(got) < WINDOW:
+                got += bytes(next(answer))
+        except (StopIteration, ServerError):
+            pass
+        return diagnose(self.data, self.received, got, self.size)
+
+    def _expect_survival(self) -> None:
+        try:
+            with connect(self.target) as sock:
+                roundtrip(sock, bytes(self.data.view(0, KEY)), self.target.timeout)
+        except (ConnectError, ServerError) as error:
+            raise ServerError(Fault("gone", f"no longer serves after an abrupt close: {error}")) from None
+
+
+def _wait_until_stuck(board: Board) -> None:
+    before = -1
+    while not board.ended and board.sent != before:
+        before = board.sent
+        time.sleep(STUCK)
+
+
+def _stays_open(sock: socket.socket) -> bool:
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return not poller.poll(PAUSE * 1000)
+
+
+def _reset_on_close(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))

@@ -1,0 +1,60 @@
+"""A progress bar for those who wait longer than a second."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+PATIENCE = 1.0
+
+
+class Progress:
+    """Shows bytes and rate on stderr; as a context manager, leaves the terminal tidy.
+
+    Shown only if stderr is a terminal which neither carries the output nor is typed on.
+    """
+
+    def __init__(self, source: int, sink: int) -> None:
+        self._wanted = sys.stderr is not None and sys.stderr.isatty() and not os.isatty(source) and not os.isatty(sink)
+        self._total = _size(source)
+        self._start = time.monotonic()
+        self._bar: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _type: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, received: int) -> None:
+        """Note that so many bytes have come back."""
+        if self._bar is not None:
+            self._bar.update(received - self._bar.n)
+        elif self._wanted and time.monotonic() - self._start > PATIENCE:
+            self._bar = self._open(received)
+
+    def _open(self, received: int) -> Any:
+        from tqdm import tqdm  # noqa: PLC0415  most streams are over before it would be needed
+
+        tqdm.monitor_interval = 0  # no thread: the receiver calls often enough, or there is nothing to show
+        bar = tqdm(total=self._total, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr)
+        bar.start_t -= time.monotonic() - self._start
+        bar.update(received)
+        return bar
+
+
+def _size(descriptor: int) -> int | None:
+    """Return how many bytes a descriptor has in store, if it is a file's."""
+    try:
+        status = os.fstat(descriptor)
+        at = os.lseek(descriptor, 0, os.SEEK_CUR) if stat.S_ISREG(status.st_mode) else None
+    except OSError:
+        return None
+    return None if at is None else max(0, status.st_size - at)

@@ -1,0 +1,25 @@
+"""The PROXY protocol, version 2: a header that tells a server who its client is (haproxy's proxy-protocol.txt)."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+VERSION_2_PROXY = 0x21
+STREAM = {socket.AF_INET: 0x11, socket.AF_INET6: 0x21}
+
+
+def header(family: int, source: tuple[str, int], destination: tuple[str, int]) -> bytes:
+    """Return the header for a TCP connection from `source` to `destination`, each (numeric address, port).
+
+    `family` is AF_INET or AF_INET6. OSError: an address is not one of that family.
+    """
+    addresses = b"".join(socket.inet_pton(family, host.partition("%")[0]) for host, _ in (source, destination))
+    body = addresses + struct.pack("!HH", source[1], destination[1])
+    return SIGNATURE + struct.pack("!BBH", VERSION_2_PROXY, STREAM[socket.AddressFamily(family)], len(body)) + body
+
+
+def header_for(sock: socket.socket) -> bytes:
+    """Return the header that describes the connected socket `sock` itself."""
+    return header(sock.family, sock.getsockname()[:2], sock.getpeername()[:2])

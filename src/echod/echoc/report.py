@@ -1,0 +1,98 @@
+"""What people and programs read: tables, summaries, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from echod.echoc.ping import Reply, Summary
+    from echod.echoc.verify import Report, Row
+
+SHOWN = 5  # faults told of each pattern; --json has them all
+PERCENTS = (50, 90, 99)
+HEADING = f"{'pattern':<12} {'conns':>5} {'bytes':>9} {'seconds':>8} {'rate':>11}  result"
+UNITS = ("", "KiB", "MiB", "GiB", "TiB")
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes as people read it: 1536 is "1.5KiB"."""
+    power = min(int(math.log2(size) // 10), len(UNITS) - 1) if size >= 1 else 0
+    return f"{size / 1024**power:.4g}{UNITS[power]}"
+
+
+def row_lines(row: Row) -> Iterator[str]:
+    """Yield the line of a pattern's row in the table, and a line for each fault below it."""
+    wrong = row.faults
+    result = f"{len(wrong)} of {len(row.results)} WRONG" if wrong else "ok"
+    rate = f"{size_text(row.size / row.seconds)}/s"
+    yield (
+        f"{row.pattern.name:<12} {len(row.results):>5} {size_text(row.size):>9} "
+        f"{row.seconds:>8.3f} {rate:>11}  {result}"
+    )
+    for number, fault in wrong[:SHOWN]:
+        yield f"    connection {number}: {fault.message}"
+    if len(wrong) > SHOWN:
+        yield f"    and {len(wrong) - SHOWN} more (--json tells all)"
+
+
+def verdict(report: Report) -> str:
+    """Return the last line of a verification: what it comes to, and how to repeat it."""
+    wrong = [row.pattern.name for row in report.rows if row.faults]
+    text = f"WRONG in {', '.join(wrong)}" if wrong else "ok: every byte returned, every connection closed in order"
+    return f"{report.target}: {text} (--seed {report.seed})"
+
+
+def report_json(report: Report) -> str:
+    """Return the whole report as one JSON object; sizes in bytes, times in seconds."""
+    rows = [
+        {
+            "pattern": row.pattern.name,
+            "connections": len(row.results),
+            "bytes": row.size,
+            "seconds": round(row.seconds, 6),
+            "faults": [{"connection": number, **asdict(fault)} for number, fault in row.faults],
+        }
+        for row in report.rows
+    ]
+    target = report.target
+    about = {"host": target.host, "port": target.port, "seed": report.seed, "size": report.size, "ok": report.ok}
+    return json.dumps({**about, "patterns": rows}, indent=2)
+
+
+def reply_line(reply: Reply, size: int, peer: str) -> str:
+    """Return the line for one round trip."""
+    if reply.seconds is not None:
+        return f"{size} bytes from {peer}: seq={reply.seq} time={reply.seconds * 1000:.3f} ms"
+    what = "lost" if reply.lost else "wrong"
+    return f"{what}: seq={reply.seq}: {reply.fault.message if reply.fault else ''}"
+
+
+def summary_lines(summary: Summary, peer: str) -> Iterator[str]:
+    """Yield the lines at the end of a ping; times in milliseconds."""
+    lost = 100 * summary.lost / summary.sent if summary.sent else 0
+    yield f"--- {peer} echo statistics ---"
+    yield f"{summary.sent} sent, {len(summary.times)} received, {summary.lost} lost ({lost:g}%), {summary.wrong} wrong"
+    if summary.times:
+        rtt = (min(summary.times), summary.mean, max(summary.times), summary.mdev)
+        yield f"rtt min/avg/max/mdev = {_milliseconds(rtt)} ms"
+        yield f"rtt {'/'.join(f'p{p}' for p in PERCENTS)} = {_milliseconds(summary.percentiles(*PERCENTS))} ms"
+
+
+def summary_json(summary: Summary) -> str:
+    """Return the summary of a ping as one JSON object; times in seconds, null where nothing came back."""
+    counts = {"sent": summary.sent, "received": len(summary.times), "lost": summary.lost, "wrong": summary.wrong}
+    names = ("min", "avg", "max", "mdev", *(f"p{p}" for p in PERCENTS))
+    rtt = None
+    if summary.times:
+        values = (min(summary.times), summary.mean, max(summary.times), summary.mdev, *summary.percentiles(*PERCENTS))
+        rtt = {name: round(value, 9) for name, value in zip(names, values, strict=True)}
+    return json.dumps({**counts, "rtt": rtt}, indent=2)
+
+
+def _milliseconds(times: Sequence[float]) -> str:
+    return "/".join(f"{seconds * 1000:.3f}" for seconds in times)

@@ -1,0 +1,78 @@
+"""The textbook client: input to the server, the server's answer to output."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from echod.echoc import faults
+from echod.echoc.connect import Target, connect
+from echod.echoc.duplex import CHUNK, Board, receive, sender, write_all
+from echod.echoc.errors import LocalError, ServerError, SinkClosedError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A stream that came back whole: how many bytes, in how many seconds."""
+
+    size: int
+    seconds: float
+
+
+def _ignore(_received: int) -> None:
+    pass
+
+
+def stream(target: Target, source: int = 0, sink: int = 1, on_progress: Callable[[int], None] = _ignore) -> Transfer:
+    """Copy the descriptor `source` to the server, half-close, and copy what it returns to the descriptor `sink`.
+
+    `on_progress` is called with the bytes returned so far. Bytes are counted, not compared: that is what verify is
+    for. Forks; don't call it where that is not safe (other threads running).
+
+    ConnectError: no connection. ServerError: the server closed early, reset, went silent for `target.timeout` seconds
+    with bytes or its close due, or returned another number of bytes than were sent. LocalError: `source` or
+    `sink` failed; SinkClosedError: nobody reads `sink` any more.
+    """
+    start = time.monotonic()
+    with connect(target) as sock, sender(lambda board: _copy_in(source, sock, board)) as board:
+        received = 0
+        for view in receive(sock, board, target.timeout):
+            _put(sink, view, received)
+            received += len(view)
+            on_progress(received)
+        if board.source_errno:
+            raise LocalError(f"input: {os.strerror(board.source_errno)}")
+        if fault := faults.count_differs(received, board.sent):
+            raise ServerError(fault)
+    return Transfer(received, time.monotonic() - start)
+
+
+def _copy_in(source: int, sock: socket.socket, board: Board) -> None:
+    buffer = memoryview(bytearray(CHUNK))
+    while count := _read(source, buffer, board):
+        board.sent += count
+        sock.sendall(buffer[:count])
+    board.half_close(sock)
+
+
+def _read(source: int, buffer: memoryview, board: Board) -> int:
+    try:
+        return os.readv(source, [buffer])
+    except OSError as error:  # as good as the end: the half-close that follows is what wakes the receiver
+        board.source_errno = error.errno or 0
+        return 0
+
+
+def _put(sink: int, view: memoryview, received: int) -> None:
+    try:
+        write_all(sink, view)
+    except BrokenPipeError:
+        raise SinkClosedError(f"output: its reader has gone, after {received} bytes") from None
+    except OSError as error:
+        raise LocalError(f"output: {error.strerror}") from None

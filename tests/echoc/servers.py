@@ -1,0 +1,185 @@
+"""Echo servers to try echoc on: a right one, and one for each way of being wrong.
+
+Run as `python servers.py KIND`: prints its port, and serves until it is terminated.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+
+AT = 70001  # where a fault that strikes at an offset strikes
+
+
+def right(sock):
+    while data := sock.recv(1 << 16):
+        sock.sendall(data)
+
+
+def _edit(sock, edit):
+    """Echo, with the bytes around AT replaced by what `edit(before, after)` makes of them."""
+    head = b""
+    while len(head) < AT + 1000 and (data := sock.recv(1 << 16)):
+        head += data
+    sock.sendall(edit(head[:AT], head[AT:]) if len(head) > AT + 100 else head)
+    right(sock)
+
+
+def flip(sock):
+    _edit(sock, lambda before, after: before + bytes([after[0] ^ 0x45]) + after[1:])
+
+
+def drop(sock):
+    _edit(sock, lambda before, after: before + after[1:])
+
+
+def drop_block(sock):
+    _edit(sock, lambda before, after: before + after[100:])
+
+
+def duplicate(sock):
+    _edit(sock, lambda before, after: before + before[-1:] + after)
+
+
+def duplicate_block(sock):
+    _edit(sock, lambda before, after: before + before[-4096:] + after)
+
+
+def swap(sock):
+    _edit(sock, lambda before, after: before + after[1::-1] + after[2:])
+
+
+def insert(sock):
+    _edit(sock, lambda before, after: before + b"Hello!\r\n" + after)
+
+
+def banner(sock):
+    sock.sendall(b"220 echo ready\r\n")
+    right(sock)
+
+
+def trailer(sock):
+    right(sock)
+    sock.sendall(b"bye")
+
+
+def swap_blocks(sock):
+    """Echo with each pair of 4 KiB blocks exchanged, once both are there."""
+    while block := sock.recv(8192, socket.MSG_WAITALL):
+        sock.sendall(block[4096:] + block[:4096] if len(block) == 8192 else block)
+
+
+def uppercase(sock):
+    while data := sock.recv(1 << 16):
+        sock.sendall(data.upper())
+
+
+def stop(sock):
+    """Echo AT bytes, then read on in silence."""
+    left = AT
+    while left and (data := sock.recv(left)):
+        sock.sendall(data)
+        left -= len(data)
+    while sock.recv(1 << 16):
+        pass
+    time.sleep(3600)
+
+
+def deaf(sock):
+    time.sleep(3600)
+
+
+def never_close(sock):
+    right(sock)
+    time.sleep(3600)
+
+
+def close_early(sock):
+    """Echo AT bytes and close in order, whatever else comes."""
+    left = AT
+    while left and (data := sock.recv(left)):
+        sock.sendall(data)
+        left -= len(data)
+    sock.shutdown(socket.SHUT_WR)
+    while sock.recv(1 << 16):
+        pass
+
+
+def _reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
+
+
+def reset(sock):
+    sock.sendall(sock.recv(1000))
+    _reset(sock)
+
+
+def reset_at_end(sock):
+    right(sock)
+    while not _all_acknowledged(sock):
+        time.sleep(0.001)
+    time.sleep(0.2)  # a reset discards what the peer has not read yet
+    _reset(sock)
+
+
+def _all_acknowledged(sock):
+    import fcntl
+
+    SIOCOUTQ = 0x5411
+    return struct.unpack("i", fcntl.ioctl(sock, SIOCOUTQ, bytes(4)))[0] == 0
+
+
+def lose_after_half_close(sock):
+    """Look for the end before echoing, as those do who poll for hang-up first."""
+    while data := sock.recv(1 << 16):
+        time.sleep(0.01)
+        if not sock.recv(1, socket.MSG_PEEK):
+            return
+        sock.sendall(data)
+
+
+def write_before_read(sock):
+    """Write the whole of what has come, before reading on: without threads, a late reader's deadlock."""
+    sock.settimeout(0.05)
+    store = b""
+    while True:
+        try:
+            data = sock.recv(1 << 16)
+        except TimeoutError:
+            data = None
+        if data:
+            store += data
+            continue
+        while store:
+            try:
+                store = store[sock.send(store) :]
+            except TimeoutError:
+                time.sleep(3600)
+        if data == b"":
+            return
+
+
+def serve(kind):
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    print(listener.getsockname()[1], flush=True)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    behave = globals()[kind]
+    while True:
+        sock, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            try:
+                behave(sock)
+            except OSError:
+                pass
+            finally:
+                os._exit(0)
+        sock.close()
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
