@@ -1,15 +1,18 @@
 """Echo servers to try echoc on: a right one, and one for each way of being wrong.
 
-Run as `python servers.py KIND`: prints its port, and serves until it is terminated.
+Run as `python servers.py KIND [ADDRESS]`: prints its port, and serves until it is terminated, with a process group
+of its own that is to be terminated with it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import struct
 import sys
+import termios
 import time
 
 AT = 70001  # where a fault that strikes at an offset strikes
@@ -127,10 +130,7 @@ def reset_at_end(sock):
 
 
 def _all_acknowledged(sock):
-    import fcntl
-
-    SIOCOUTQ = 0x5411
-    return struct.unpack("i", fcntl.ioctl(sock, SIOCOUTQ, bytes(4)))[0] == 0
+    return struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0] == 0
 
 
 def lose_after_half_close(sock):
@@ -142,31 +142,55 @@ def lose_after_half_close(sock):
         sock.sendall(data)
 
 
-def write_before_read(sock):
-    """Write the whole of what has come, before reading on: without threads, a late reader's deadlock."""
-    sock.settimeout(0.05)
-    store = b""
-    while True:
+def impatient(sock):
+    """Hang for ever once a write blocks: what a late reader brings upon a server that waits for itself."""
+    while data := sock.recv(1 << 16):
+        sock.settimeout(0.1)
         try:
-            data = sock.recv(1 << 16)
+            sock.sendall(data)
         except TimeoutError:
-            data = None
-        if data:
-            store += data
-            continue
-        while store:
-            try:
-                store = store[sock.send(store) :]
-            except TimeoutError:
-                time.sleep(3600)
-        if data == b"":
+            time.sleep(3600)
+        sock.settimeout(None)
+
+
+def flip_third(sock):
+    """Spoil the third message, if each comes in one piece."""
+    for number in range(1, 1 << 30):
+        if not (data := sock.recv(1 << 16)):
             return
+        sock.sendall(bytes([data[0] ^ 1]) + data[1:] if number == 3 else data)
 
 
-def serve(kind):
-    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    print(listener.getsockname()[1], flush=True)
+def mute_second(sock):
+    for number in range(1, 1 << 30):
+        if not (data := sock.recv(1 << 16)):
+            return
+        if number != 2:
+            sock.sendall(data)
+
+
+def record(sock):
+    """Echo, and keep what came, by peer, in the current directory."""
+    with open(f"{sock.getpeername()[1]}.received", "wb") as file:
+        while data := sock.recv(1 << 16):
+            file.write(data)
+            file.flush()
+            sock.sendall(data)
+
+
+def mortal(sock):
+    """Take the whole server along when a client resets."""
+    try:
+        right(sock)
+    except OSError:
+        os.killpg(0, signal.SIGKILL)
+
+
+def serve(kind, address="127.0.0.1"):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, 0), family=family, backlog=128)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    print(listener.getsockname()[1], flush=True)
     behave = globals()[kind]
     while True:
         sock, _ = listener.accept()
@@ -182,4 +206,4 @@ def serve(kind):
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

@@ -10,6 +10,7 @@ from echod.echoc import proxy
 from echod.echoc.errors import ConnectError
 
 PORT = 27978
+TICKS = 10
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,9 @@ class Target:
 def connect(target: Target) -> socket.socket:
     """Connect to the first of the target's addresses that accepts.
 
-    The socket blocks, but a receive that waits longer than `target.timeout` fails with BlockingIOError: the limit is
-    the kernel's, because Python's own would make the socket non-blocking for a forked sender too.
+    The socket blocks, but a receive that gets nothing fails with BlockingIOError TICKS times in `target.timeout`, so
+    that the receiver can look around. The limit is the kernel's: Python's own would make the socket non-blocking for
+    a forked sender too.
     ConnectError: the name does not resolve, or no address accepts; the message tells why of each.
     """
     family, local = target.family, None
@@ -71,9 +73,9 @@ def _open(sock: socket.socket, target: Target, local: tuple[str, int] | None, ad
     sock.settimeout(target.timeout)
     sock.connect(address)
     sock.settimeout(None)
-    seconds, fraction = divmod(target.timeout, 1)
-    limit = struct.pack("@ll", int(seconds), max(1, int(fraction * 1e6)))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    seconds, fraction = divmod(target.timeout / TICKS, 1)
+    tick = struct.pack("@ll", int(seconds), max(1, int(fraction * 1e6)))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if target.send_proxy:
         sock.sendall(proxy.header_for(sock))

@@ -9,6 +9,8 @@ from echod.echoc.data import PERIOD, Data
 from echod.echoc.errors import Fault
 
 KEY = 16
+SURE = 4  # bytes that are enough to find a place by, where a stream ends before KEY
+PAIR = 2
 WINDOW = 1 << 19
 
 
@@ -28,43 +30,58 @@ def diagnose(data: Data, offset: int, got: bytes, size: int) -> Fault:
         return Fault("extra", f"more than the {size} bytes sent, beginning with 0x{got[:KEY].hex()}", size)
     got = got[:WINDOW]
     expected = bytes(data.view(offset, len(got)))
-    again = (differences(got, expected) + bytes(1)).find(bytes(min(KEY, len(got))))
-    if again > 1 and sorted(got[:again]) == sorted(expected[:again]):
-        kind, message = "swapped", _swapped(offset, again)
-    elif again == 1 or len(got) == 1:
-        kind, message = "changed", _comparison(offset, expected, got)
-    elif distance := _displacement(data, offset, got, size):
-        kind, message = _shifted(offset, distance)
-    elif (extra := got.find(expected[:KEY])) > 0:
-        kind, message = "inserted", f"{_bytes(extra)} never sent inserted at offset {offset}"
-    elif again > 1:
-        kind, message = "changed", f"{_bytes(again)} changed: {_comparison(offset, expected, got)}"
-    elif data.find(got[:KEY]) is not None:
-        kind, message = "foreign", f"data of another place or connection from offset {offset} on"
-    else:
-        kind, message = "garbled", f"garbled from there on: {_comparison(offset, expected, got)}"
+    kind, message = (
+        _moved(offset, _displacement(data, offset, got, size), got.find(expected[:KEY]))
+        or _in_place(offset, expected, got)
+        or _strange(data, offset, expected, got)
+    )
     return Fault(kind, message, offset, expected[:KEY].hex(), got[:KEY].hex())
+
+
+def _in_place(offset: int, expected: bytes, got: bytes) -> tuple[str, str] | None:
+    """Name what affects only bytes that keep their places: one changed, or a few in another order."""
+    affected = _affected(expected, got)
+    if affected == 1:
+        return "changed", _comparison(offset, expected, got)
+    if sorted(got[:affected]) != sorted(expected[:affected]):
+        return None
+    if affected == PAIR:
+        return "swapped", f"bytes {offset} and {offset + 1} swapped"
+    return "swapped", f"{affected} bytes swapped: from offset {offset} on all there, in another order"
+
+
+def _moved(offset: int, distance: int, overtaking: int) -> tuple[str, str] | None:
+    """Name what shifts all that follows: `got` belongs `distance` ahead, what was expected came `overtaking` later."""
+    if distance > 0 and overtaking > 0:
+        return "swapped", f"blocks swapped: {_bytes(overtaking)} came at offset {offset} that belong {distance} behind"
+    if distance > 0:
+        return "missing", f"{_bytes(distance)} missing at offset {offset}"
+    if distance < 0:
+        return "duplicated", f"{_bytes(-distance)} duplicated at offset {offset}"
+    if overtaking > 0:
+        return "inserted", f"{_bytes(overtaking)} inserted at offset {offset} that were never sent"
+    return None
+
+
+def _strange(data: Data, offset: int, expected: bytes, got: bytes) -> tuple[str, str]:
+    """Name what fits no other description."""
+    if len(got) >= KEY and data.find(got[:KEY]) is not None:
+        return "foreign", f"data of another place, or connection, from offset {offset} on"
+    return "changed", f"{_bytes(_affected(expected, got))} changed: {_comparison(offset, expected, got)}"
+
+
+def _affected(expected: bytes, got: bytes) -> int:
+    """Return how many bytes pass until both agree again at the same place."""
+    return (differences(got, expected) + bytes(KEY)).find(bytes(KEY))
 
 
 def _displacement(data: Data, offset: int, got: bytes, size: int) -> int:
     """Return how far ahead (or, negative, back) in the data `got` belongs; 0: nowhere that can be."""
-    if len(got) < KEY or (at := data.find(got[:KEY])) is None:
+    if len(got) < SURE or (at := data.find(got[:KEY])) is None:
         return 0
     ahead = (at - offset) % PERIOD
     possible = [n for n in (ahead, ahead - PERIOD) if -offset <= n < size - offset]
     return min(possible, key=abs, default=0)
-
-
-def _shifted(offset: int, distance: int) -> tuple[str, str]:
-    if distance > 0:
-        return "missing", f"{_bytes(distance)} missing at offset {offset}"
-    return "duplicated", f"{_bytes(-distance)} duplicated at offset {offset}"
-
-
-def _swapped(offset: int, length: int) -> str:
-    if length == 2:  # noqa: PLR2004  a pair
-        return f"bytes {offset} and {offset + 1} swapped"
-    return f"{_bytes(length)} from offset {offset} on swapped: all there, in another order"
 
 
 def _comparison(offset: int, expected: bytes, got: bytes) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 import socket
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -83,14 +84,16 @@ def receive(sock: socket.socket, board: Board, timeout: float) -> Iterator[memor
     close were due. Whether the count is right is for the caller to say.
     """
     buffer = memoryview(bytearray(CHUNK))
-    received = 0
+    received, sent = 0, (0, False)
+    moved = time.monotonic()
     while True:
-        before = (board.sent, board.ended)
         try:
             count = sock.recv_into(buffer)
         except BlockingIOError:
-            now = (board.sent, board.ended)
-            if now == before and (board.ended or received < board.sent):
+            if (board.sent, board.ended) != sent:
+                sent = (board.sent, board.ended)
+                moved = time.monotonic()
+            elif time.monotonic() - moved >= timeout and (board.ended or received < board.sent):
                 raise ServerError(faults.silent(received, board.sent, board.ended, timeout)) from None
             continue
         except OSError as error:
@@ -99,6 +102,7 @@ def receive(sock: socket.socket, board: Board, timeout: float) -> Iterator[memor
             return _end(sock, board, received)
         received += count
         yield buffer[:count]
+        moved = time.monotonic()  # only now: whoever uses the bytes may take their time, and that is not silence
 
 
 def _end(sock: socket.socket, board: Board, received: int) -> None:

@@ -176,7 +176,7 @@ def _add_modes(parser: Parser) -> None:
         "--size",
         metavar="SIZE",
         type=size,
-        help="bytes a connection, like 64MiB (default 16MiB); with --ping: bytes a round trip (default 56)",
+        help="bytes a connection, like 64MiB (default 64MiB); with --ping: bytes a round trip (default 56)",
     )
     add("-P", "--parallel", metavar="N", type=positive, help="connections at once (default 1)")
     add("--pattern", metavar="NAME,...", type=pattern_list, help="only these patterns (default: all, see below)")

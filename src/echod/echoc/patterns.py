@@ -26,18 +26,22 @@ class Close(Enum):
 
 @dataclass(frozen=True)
 class Pattern:
-    """One way: bytes a write (0: at random), the most bytes it makes sense to send, who waits, and how it ends."""
+    """One way: bytes a write (0: at random), the most bytes it makes sense to send, who waits, and how it ends.
+
+    What a server does wrong only now and then gets several `tries`, each on a connection with its share of the bytes.
+    """
 
     name: str
     about: str
     chunk: int = SPAN
     limit: int | None = None
+    tries: int = 1
     late_reader: bool = False
     close: Close = Close.AFTER_SENDING
 
     def size(self, wanted: int) -> int:
-        """Return how many bytes to send where the user wants `wanted`."""
-        return wanted if self.limit is None else min(wanted, self.limit)
+        """Return how many bytes to send on each connection where the user wants `wanted`."""
+        return max(1, min(wanted, self.limit or wanted) // self.tries)
 
     def chunks(self, size: int, rng: random.Random) -> Iterator[int]:
         """Yield the sizes of the writes that send `size` bytes; random ones are as often tiny as large."""
@@ -58,7 +62,8 @@ PATTERNS = (
         limit=1 << 16,
         close=Close.WITH_DATA,
     ),
-    Pattern("late-reader", "read only once the sender is stuck, or done", late_reader=True),
+    # A prime: sizes that fit a server's buffers evenly would hide the deadlock of one that waits for its own pipe.
+    Pattern("late-reader", "read only once the sender is stuck, or done", chunk=99991, tries=8, late_reader=True),
     Pattern("late-close", "half-close only when all has come back", close=Close.LATE),
     Pattern("abrupt", "reset half-way, then expect a new connection to be served", close=Close.ABRUPT),
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
 
-STUCK = 0.25  # seconds without progress after which a sender is taken for blocked
+STUCK = 0.1  # seconds without progress after which a sender is taken for blocked
 PAUSE = 0.2  # seconds in which a server may wrongly close before a late half-close
 
 
@@ -37,14 +37,18 @@ class Result:
 
 
 class Probe:
-    """A connection to `target` that sends `size` bytes of `data`, in a `pattern` whose chances `rng` decides."""
+    """One client of `target`: sends `size` bytes of `data` in a `pattern`, whose chances `rng` decides.
+
+    Where the pattern wants several tries, they are as many connections, one after the other, and share the size.
+    """
 
     def __init__(self, target: Target, pattern: Pattern, data: Data, size: int, rng: random.Random) -> None:
         self.target = target
         self.pattern = pattern
-        self.data = data.from_point(rng.randrange(PERIOD))
+        self.data = data
         self.size = pattern.size(size)
         self.rng = rng
+        self.total = 0
         self.received = 0
 
     def run(self) -> Result:
@@ -52,25 +56,28 @@ class Probe:
         start = time.monotonic()
         fault, connected = None, False
         try:
-            with connect(self.target) as sock:
-                connected = True
-                self._converse(sock)
+            for _ in range(self.pattern.tries):
+                with connect(self.target) as sock:
+                    connected = True
+                    self._converse(sock)
             if self.pattern.close is Close.ABRUPT:
                 self._expect_survival()
         except ServerError as error:
             fault = error.fault
         except ConnectError as error:
             fault = Fault("refused", f"cannot connect: {error}")
-        return Result(self.received, time.monotonic() - start, fault, connected)
+        return Result(self.total + self.received, time.monotonic() - start, fault, connected)
 
     def _converse(self, sock: socket.socket) -> None:
+        self.total, self.received = self.total + self.received, 0
+        self.data = self.data.from_point(self.rng.randrange(PERIOD))
         with sender(lambda board: self._send(sock, board)) as board:
             if self.pattern.late_reader or self.pattern.close is Close.WITH_DATA:
                 _wait_until_stuck(board)
             try:
                 self._compare(sock, board)
             except ServerError as error:
-                if self.pattern.late_reader and error.fault.kind == "stopped":
+                if self.pattern.late_reader and error.fault.kind == "stopped" and self.received:
                     raise ServerError(faults.late_reader_hangs(error.fault)) from None
                 raise
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from echod.echoc.connect import Target
 
-SIZE = 16 << 20
+SIZE = 64 << 20
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+
+def one_line(result, *parts):
+    text = result.stderr.decode()
+    assert text.startswith("echoc: ")
+    assert text.count("\n") == 1
+    for part in parts:
+        assert part in text
+    return True
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 100_003, 8 << 20])
+def test_returns_what_was_sent(echoc, echo_server, size):
+    data = random.Random(size).randbytes(size)
+    result = echoc(*echo_server, input=data)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout == data
+
+
+def test_sends_a_file_from_where_it_stands(echoc, echo_server, tmp_path):
+    (tmp_path / "file").write_bytes(b"skipped kept")
+    with open(tmp_path / "file", "rb", buffering=0) as file:
+        file.seek(8)
+        assert echoc(*echo_server, stdin=file).stdout == b"kept"
+
+
+def test_waits_for_a_reader_of_its_own_that_is_late(start_echoc, echo_server, tmp_path):
+    data = random.Random(1).randbytes(32 << 20)
+    (tmp_path / "data").write_bytes(data)
+    with open(tmp_path / "data", "rb") as file:
+        process = start_echoc(*echo_server, "--timeout", 0.3, stdin=file)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=2)  # it is stuck by now, and not for the server's fault
+        out = b"".join(iter(lambda: process.stdout.read(1 << 20), b""))
+    assert out == data
+    assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "finding"),
+    [
+        ("close_early", "closed early: before we did, with 70001 of 80000 bytes returned"),
+        ("reset", "reset, with 1000 of 80000 bytes returned"),
+        ("stop", "stopped echoing: 70001 of 80000 bytes returned"),
+        ("deaf", "stopped echoing: 0 of 80000 bytes returned"),
+    ],
+)
+def test_fails_while_input_is_still_open(start_echoc, server, kind, finding):
+    process = start_echoc("--timeout", 0.5, "127.0.0.1", server(kind), stdout=subprocess.DEVNULL)
+    data = bytes(80_000)  # more than a pipe takes at once
+    while data:
+        data = data[process.stdin.write(data) :]
+    assert process.wait(timeout=60) == 1
+    assert finding in process.stderr.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "finding"),
+    [
+        ("drop", "lost the last 1 of 80000 bytes after half-close"),
+        ("duplicate", "1 bytes more than the 80000 sent"),
+        ("trailer", "3 bytes more than the 80000 sent"),
+        ("never_close", "never closes: all 80000 bytes returned"),
+        ("reset_at_end", "reset at the end: all 80000 bytes returned"),
+    ],
+)
+def test_fails_after_the_end_of_input(echoc, server, kind, finding):
+    result = echoc("--timeout", 0.5, "127.0.0.1", server(kind), input=bytes(80_000))
+    assert result.returncode == 1
+    one_line(result, "127.0.0.1 port ", finding)
+
+
+def test_refused(echoc, unused_port):
+    result = echoc("127.0.0.1", unused_port)
+    assert result.returncode == 3
+    assert one_line(result, f"127.0.0.1 port {unused_port}", "refused")
+
+
+@pytest.mark.parametrize("name", ["no-such-host.invalid", "a..b", "x" * 70 + ".invalid"])
+def test_name_that_does_not_resolve(echoc, name):
+    result = echoc(name)
+    assert result.returncode == 3
+    assert one_line(result, name)
+
+
+def test_interrupt(start_echoc, echo_server, eventually):
+    process = start_echoc(*echo_server)
+    process.stdin.write(b"ping")
+    assert process.stdout.read(4) == b"ping"
+    sender = psutil.Process(process.pid).children()[0]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert process.stderr.read() == b"echoc: interrupted\n"
+    assert not sender.is_running()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)])
+def test_ended_by_a_signal_leaves_no_sender(start_echoc, echo_server, eventually, number, code):
+    process = start_echoc(*echo_server)
+    process.stdin.write(b"ping")
+    assert process.stdout.read(4) == b"ping"
+    sender = psutil.Process(process.pid).children()[0]
+    process.send_signal(number)
+    assert process.wait(timeout=60) == code
+    eventually(lambda: not sender.is_running() or sender.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_reader_that_goes_away(start_echoc, echo_server):
+    with open("/dev/zero", "rb") as zero:
+        process = start_echoc(*echo_server, stdin=zero)
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(timeout=60) == 141
+    assert process.stderr.read().startswith(b"echoc: output: its reader has gone, after ")
+
+
+def test_full_disk(echo_server, start_echoc):
+    with open("/dev/full", "wb") as full:
+        process = start_echoc(*echo_server, stdout=full)
+        process.stdin.write(b"x")
+        assert process.wait(timeout=60) == 4
+    assert process.stderr.read() == b"echoc: output: No space left on device\n"
+
+
+def test_input_that_cannot_be_read(echoc, echo_server, tmp_path):
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    result = echoc(*echo_server, stdin=descriptor)
+    os.close(descriptor)
+    assert result.returncode == 4
+    assert one_line(result, "input: Is a directory")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors(echo_server, closed):
+    host, port = echo_server
+    command = f"{sys.executable} -m echod.echoc {host} {port} {closed}"
+    result = subprocess.run(["sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+def read_until(descriptor, wanted):
+    text = b""
+    while wanted not in text:
+        text += os.read(descriptor, 1024)
+    return text
+
+
+def test_interactive_on_a_terminal(start_echoc, echo_server):
+    keyboard, terminal = pty.openpty()
+    process = start_echoc(*echo_server, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    os.write(keyboard, b"hello\n")
+    read_until(keyboard, b"hello\r\nhello\r\n")  # the terminal's own echo, and the server's
+    os.write(keyboard, b"again\n\x04")
+    read_until(keyboard, b"again\r\nagain\r\n")
+    assert process.wait(timeout=60) == 0
+    os.close(keyboard)
+
+
+def test_progress_bar_for_those_who_wait(start_echoc, echo_server):
+    screen, terminal = pty.openpty()
+    process = start_echoc(*echo_server, stderr=terminal)
+    os.close(terminal)
+    process.stdin.write(b"x" * 1000)
+    assert process.stdout.read(1000)
+    os.set_blocking(screen, False)
+    shown = b""
+    while b"B/s" not in shown:  # each byte that comes back after the first second may bring it
+        process.stdin.write(b"x")
+        process.stdout.read(1)
+        try:
+            shown += os.read(screen, 4096)
+        except BlockingIOError:
+            continue
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+    os.close(screen)
+
+
+def test_no_progress_bar_for_the_quick(start_echoc, echo_server):
+    screen, terminal = pty.openpty()
+    process = start_echoc(*echo_server, stderr=terminal, stdin=subprocess.DEVNULL)
+    os.close(terminal)
+    assert process.wait(timeout=60) == 0
+    with pytest.raises(OSError):
+        os.read(screen, 1)
+    os.close(screen)
