@@ -134,11 +134,10 @@ def test_full_disk(echo_server, start_echoc):
 
 
 def test_input_that_cannot_be_read(echoc, echo_server, tmp_path):
-    descriptor = os.open(tmp_path, os.O_RDONLY)
-    result = echoc(*echo_server, stdin=descriptor)
-    os.close(descriptor)
+    with open(tmp_path / "file", "wb") as write_only:
+        result = echoc(*echo_server, stdin=write_only)
     assert result.returncode == 4
-    assert one_line(result, "input: Is a directory")
+    assert one_line(result, "input: Bad file descriptor")
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -44,10 +44,26 @@ class Progress:
         from tqdm import tqdm  # noqa: PLC0415  most streams are over before it would be needed
 
         tqdm.monitor_interval = 0  # no thread: the receiver calls often enough, or there is nothing to show
-        bar = tqdm(total=self._total, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr)
+        columns, rows = _terminal_size()
+        bar = tqdm(
+            total=self._total,
+            unit="B",
+            unit_scale=True,
+            unit_divisor=1024,
+            miniters=1,
+            ncols=columns,
+            nrows=rows,
+            file=sys.stderr,
+        )
         bar.start_t -= time.monotonic() - self._start
         bar.update(received)
         return bar
+
+
+def _terminal_size() -> tuple[int, int]:
+    """Return columns and rows; what the terminal does not know is as usual, for tqdm would show nothing."""
+    columns, rows = os.get_terminal_size(sys.stderr.fileno())
+    return columns or 80, rows or 24
 
 
 def _size(descriptor: int) -> int | None:
