@@ -86,11 +86,11 @@ def echo_server(server):
 
 @pytest.fixture
 def foreign_server():
-    """Start a program that listens on the port `{}` of its command; returns that port."""
+    """Start a program that listens on the port `{}` of its command (or on `port`); returns the port."""
     with contextlib.ExitStack() as stack:
 
-        def start(*command):
-            port = free_port()
+        def start(*command, port=None):
+            port = port or free_port()
             stack.enter_context(running([word.format(port) for word in command], stderr=subprocess.DEVNULL))
             eventually(lambda: accepts(port))
             return port

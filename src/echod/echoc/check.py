@@ -35,8 +35,10 @@ def check(target: Target, warning: float | None = None, critical: float | None =
     try:
         with connect(target) as sock:
             seconds = roundtrip(sock, os.urandom(SIZE), target.timeout)
-    except (ConnectError, ServerError) as error:
+    except ConnectError as error:
         return State.CRITICAL, line(State.CRITICAL, f"{error}")
+    except ServerError as error:
+        return State.CRITICAL, line(State.CRITICAL, f"{target}: {error}")
     state, limit = State.OK, None
     for worse, threshold in ((State.WARNING, warning), (State.CRITICAL, critical)):
         if threshold is not None and seconds * 1000 > threshold:

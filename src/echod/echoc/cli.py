@@ -35,14 +35,9 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _leave)
-    options = parse()
-    target = Target(options.host, options.port, options.timeout, options.family, options.source, options.proxy)
-    run = {"stream": _stream, "verify": _verify, "ping": _ping, "check": _check}[options.mode]
     try:
-        code = run(target, options)
+        code = _run(parse())
         print(end="", flush=True)  # while its failure can still be reported
-    except ServerError as error:
-        return _fail(f"{target}: {error}", error.code)
     except EchoError as error:
         return _fail(f"{error}", error.code)
     except BrokenPipeError:
@@ -54,9 +49,18 @@ def main() -> int:
     return code
 
 
+def _run(options: argparse.Namespace) -> int:
+    target = Target(options.host, options.port, options.timeout, options.family, options.source, options.proxy)
+    mode = {"stream": _stream, "verify": _verify, "ping": _ping, "check": _check}[options.mode]
+    return mode(target, options)
+
+
 def _stream(target: Target, _options: argparse.Namespace) -> int:
     with Progress(source=0, sink=1) as progress:
-        stream(target, 0, 1, progress.show)
+        try:
+            stream(target, 0, 1, progress.show)
+        except ServerError as error:
+            raise EchoError(f"{target}: {error}") from None
     return 0
 
 
@@ -97,7 +101,7 @@ def _ping(target: Target, options: argparse.Namespace) -> int:
         return _ping_status(summary)
     print(*report.summary_lines(summary, options.host), sep="\n")
     if options.histogram:
-        print(*histogram_lines(summary.times, _bar()), sep="\n")
+        print(*histogram_lines(summary.times, ascii_only=not _is_utf8()), sep="\n")
     return _ping_status(summary)
 
 
@@ -105,8 +109,8 @@ def _ping_status(summary: Summary) -> int:
     return 0 if summary.times and not summary.lost + summary.wrong else 1
 
 
-def _bar() -> str:
-    return "█" if sys.stdout and sys.stdout.encoding.lower() == "utf-8" else "#"
+def _is_utf8() -> bool:
+    return sys.stdout is not None and sys.stdout.encoding.lower() == "utf-8"
 
 
 def _check(target: Target, options: argparse.Namespace) -> int:

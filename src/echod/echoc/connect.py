@@ -69,7 +69,10 @@ def _resolve(host: str, port: int, family: int) -> list[tuple[int, int, int, str
 
 def _open(sock: socket.socket, target: Target, local: tuple[str, int] | None, address: tuple[str, int]) -> None:
     if local is not None:
-        sock.bind(local)
+        try:
+            sock.bind(local)
+        except OSError as error:
+            raise ConnectError(f"{target.source}: not to be connected from: {error.strerror}") from None
     sock.settimeout(target.timeout)
     sock.connect(address)
     sock.settimeout(None)

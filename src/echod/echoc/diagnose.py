@@ -30,11 +30,17 @@ def diagnose(data: Data, offset: int, got: bytes, size: int) -> Fault:
         return Fault("extra", f"more than the {size} bytes sent, beginning with 0x{got[:KEY].hex()}", size)
     got = got[:WINDOW]
     expected = bytes(data.view(offset, len(got)))
-    kind, message = (
-        _moved(offset, _displacement(data, offset, got, size), got.find(expected[:KEY]))
-        or _in_place(offset, expected, got)
-        or _strange(data, offset, expected, got)
-    )
+    distance = _displacement(data, offset, got, size)
+    overtaking = got.find(expected[:KEY])
+    if distance > 0 and overtaking > 0:
+        kind = "swapped"
+        message = f"blocks swapped: {_bytes(overtaking)} came at offset {offset} that belong {distance} behind"
+    else:
+        kind, message = (
+            _in_place(offset, expected, got)
+            or _shifted(offset, distance, overtaking)
+            or _strange(data, offset, expected, got)
+        )
     return Fault(kind, message, offset, expected[:KEY].hex(), got[:KEY].hex())
 
 
@@ -50,10 +56,8 @@ def _in_place(offset: int, expected: bytes, got: bytes) -> tuple[str, str] | Non
     return "swapped", f"{affected} bytes swapped: from offset {offset} on all there, in another order"
 
 
-def _moved(offset: int, distance: int, overtaking: int) -> tuple[str, str] | None:
-    """Name what shifts all that follows: `got` belongs `distance` ahead, what was expected came `overtaking` later."""
-    if distance > 0 and overtaking > 0:
-        return "swapped", f"blocks swapped: {_bytes(overtaking)} came at offset {offset} that belong {distance} behind"
+def _shifted(offset: int, distance: int, overtaking: int) -> tuple[str, str] | None:
+    """Name what shifts all that follows: `got` belongs `distance` ahead, or what was expected comes later."""
     if distance > 0:
         return "missing", f"{_bytes(distance)} missing at offset {offset}"
     if distance < 0:

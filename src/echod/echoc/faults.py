@@ -38,7 +38,7 @@ def count_differs(received: int, sent: int) -> Fault | None:
         return Fault("extra", f"{received - sent} bytes more than the {sent} sent", sent)
     if received == sent:
         return None
-    what = f"the last {sent - received} of {sent} bytes" if received else "everything"
+    what = f"the last {sent - received} of {sent} bytes" if received else f"everything ({sent} bytes)"
     return Fault("lost", f"lost {what} after half-close", received)
 
 

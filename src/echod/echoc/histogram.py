@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 BAR = 50
 
 
-def histogram_lines(times: Sequence[float], bar: str = "█") -> Iterator[str]:
+def histogram_lines(times: Sequence[float], ascii_only: bool = False) -> Iterator[str]:
     """Yield the distribution of `times` (seconds) as bars, in buckets of 1-2-5 steps: small and large alike visible."""
+    bar, micro = ("#", "us") if ascii_only else ("█", "µs")
     buckets: dict[int, int] = {}
     for seconds in times:
         step = _step(seconds)
@@ -21,7 +22,7 @@ def histogram_lines(times: Sequence[float], bar: str = "█") -> Iterator[str]:
     for step in range(min(buckets, default=0), max(buckets, default=-1) + 1):
         count = buckets.get(step, 0)
         length = math.ceil(BAR * count / most)
-        yield f"{_bound(step):>7} - {_bound(step + 1):<7} {count:>8} {bar * length}".rstrip()
+        yield f"{_bound(step, micro):>7} - {_bound(step + 1, micro):<7} {count:>8} {bar * length}".rstrip()
 
 
 def _step(seconds: float) -> int:
@@ -36,9 +37,9 @@ def _lower(step: int) -> float:
     return (1e-6, 2e-6, 5e-6)[step % 3] * 10.0 ** (step // 3)
 
 
-def _bound(step: int) -> str:
+def _bound(step: int, micro: str) -> str:
     seconds = _lower(step)
     for unit, factor in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= factor:
             return f"{seconds / factor:g} {unit}"
-    return f"{seconds * 1e6:g} µs"
+    return f"{seconds * 1e6:g} {micro}"

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+
+def check(echoc, *arguments):
+    result = echoc("--check", *arguments)
+    assert result.stderr == b""
+    text = result.stdout.decode()
+    assert text.count("\n") == 1
+    return result.returncode, text.rstrip("\n")
+
+
+def test_ok_with_performance_data(echoc, echo_server):
+    code, line = check(echoc, "-w", 30000, "-c", 50000, "--timeout", 60, *echo_server)
+    assert code == 0
+    assert re.fullmatch(
+        r"ECHO OK - 64 bytes returned by 127\.0\.0\.1 port \d+ in \d+\.\d{3} ms \| time=\d+\.\d{6}s;30;50;0;60", line
+    )
+
+
+def test_without_thresholds(echoc, echo_server):
+    code, line = check(echoc, *echo_server)
+    assert code == 0
+    assert line.endswith("s;;;0;10")
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "code", "word"), [(("-w", 0, "-c", 50000), 1, "WARNING"), (("-w", 0, "-c", 0), 2, "CRITICAL")]
+)
+def test_too_slow(echoc, echo_server, thresholds, code, word):
+    got, line = check(echoc, *thresholds, *echo_server)
+    assert got == code
+    assert line.startswith(f"ECHO {word} - 64 bytes returned by ")
+    assert ", over 0 ms | time=" in line
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("uppercase", "expected 0x"),
+        ("deaf", "stopped echoing: 0 of 64 bytes returned, then nothing for 0.5 s"),
+        ("banner", "expected 0x"),
+        ("reset", None),
+    ],
+)
+def test_wrong_is_critical(echoc, server, kind, words):
+    code, line = check(echoc, "--timeout", 0.5, "127.0.0.1", server(kind))
+    if words is None:  # its reset may overtake the echo, or not: it did echo
+        assert code in {0, 2}
+        return
+    assert code == 2
+    assert line.startswith("ECHO CRITICAL - 127.0.0.1 port ")
+    assert words in line
+
+
+def test_refused_is_critical(echoc, unused_port):
+    code, line = check(echoc, "127.0.0.1", unused_port)
+    assert code == 2
+    assert line == f"ECHO CRITICAL - 127.0.0.1 port {unused_port}: 127.0.0.1: refused: nothing listens there"
+
+
+def test_unknown_name_is_critical(echoc):
+    code, line = check(echoc, "no-such-host.invalid")
+    assert code == 2
+    assert line.startswith("ECHO CRITICAL - no-such-host.invalid: ")
+
+
+@pytest.mark.parametrize("arguments", [("-w", "x", "localhost"), ("-w", 2, "-c", 1, "localhost"), ()])
+def test_usage_is_unknown(echoc, arguments):
+    code, line = check(echoc, *arguments)
+    assert code == 3
+    assert line.startswith("ECHO UNKNOWN - usage: ")

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+from pathlib import Path
+
+import echod.echoc
+import pytest
+from echod.echoc.options import port, size
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1", 1), ("1000", 1000), ("64k", 65536), ("64KiB", 65536), ("2M", 2 << 20), ("1GiB", 1 << 30), ("5b", 5)],
+)
+def test_sizes(text, value):
+    assert size(text) == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", 1), ("65535", 65535), ("ssh", 22)])
+def test_ports(text, value):
+    assert port(text) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "HOST"),
+        (("localhost", "0"), "'0' is neither a port (1 to 65535) nor a service"),
+        (("localhost", "65536"), "65536"),
+        (("localhost", "no-such-service"), "no-such-service"),
+        (("--verify", "--ping", "localhost"), "--verify and --ping: one at a time"),
+        (("-P", "2", "localhost"), "-P: only with --verify"),
+        (("-w", "2", "--ping", "localhost"), "-w: only with --check"),
+        (("--histogram", "localhost"), "--histogram: only with --ping"),
+        (("--verify", "-s", "0", "localhost"), "'0' is not a size above 0"),
+        (("--verify", "-s", "12 parsecs", "localhost"), "'12 parsecs' is not a size"),
+        (("--verify", "-P", "0", "localhost"), "'0' is not a whole number above 0"),
+        (("--verify", "--pattern", "byte,bite", "localhost"), "pattern 'bite': unknown; there are byte, 16KiB"),
+        (("--ping", "-c", "0.5", "localhost"), "-c: a whole number"),
+        (("--ping", "-i", "-1", "localhost"), "-i"),
+        (("--timeout", "0", "localhost"), "--timeout: must be above 0"),
+        (("--timeout", "nan", "localhost"), "'nan' is not a number"),
+        (("--verif", "localhost"), "--verif"),
+    ],
+)
+def test_usage_errors_are_one_line(echoc, arguments, words):
+    result = echoc(*arguments)
+    text = result.stderr.decode()
+    assert result.returncode == 2
+    assert text.startswith("echoc: usage: ")
+    assert text.count("\n") == 1
+    assert words in text
+    assert "echoc --help" in text
+
+
+def test_help_and_version(echoc):
+    help_text = echoc("--help").stdout.decode()
+    for word in ("--verify", "--ping", "--check", "--proxy", "late-reader", "exit status", "examples"):
+        assert word in help_text
+    assert echoc("--version").stdout.decode() == f"echoc {importlib.metadata.version('echod')}\n"
+
+
+@pytest.mark.parametrize("mode", [(), ("--help",)])
+def test_nobody_reads_the_output(start_echoc, echo_server, mode):
+    process = start_echoc("--verify", "-s", 1, *mode, *echo_server)
+    process.stdout.close()
+    assert process.wait(timeout=60) in {141, 0}
+    assert b"Traceback" not in process.stderr.read()
+
+
+def test_imports_nothing_of_the_server():
+    for module in Path(echod.echoc.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                assert not name.startswith("echod") or name.startswith("echod.echoc"), (module, name)

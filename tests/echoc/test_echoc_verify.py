@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+import signal
+
+import psutil
+import pytest
+from echod.echoc import PATTERNS, ConnectError, Target, verify
+
+# What each wrong server is caught at, by which kind of fault, in which words.
+WRONG = [
+    ("flip", "1MiB", "changed", "byte 70001: expected 0x"),
+    ("drop", "16KiB", "missing", "one byte missing at offset 70001"),
+    ("drop_block", "random", "missing", "100 bytes missing at offset 70001"),
+    ("duplicate", "1MiB", "duplicated", "one byte duplicated at offset 70001"),
+    ("duplicate_block", "1MiB", "duplicated", "4096 bytes duplicated at offset 70001"),
+    ("swap", "16KiB", "swapped", "bytes 70001 and 70002 swapped"),
+    ("swap_blocks", "1MiB", "swapped", "blocks swapped: 4096 bytes came at offset 0 that belong 4096 behind"),
+    ("insert", "1MiB", "inserted", "8 bytes inserted at offset 70001 that were never sent"),
+    ("banner", "byte", "inserted", "16 bytes inserted at offset 0 that were never sent"),
+    ("trailer", "half-close", "extra", "more than the 65536 bytes sent, beginning with 0x627965"),
+    ("uppercase", "1MiB", "changed", "expected 0x"),
+    ("stop", "1MiB", "stopped", "stopped echoing: 70001 of 1048576 bytes returned, then nothing for 0.5 s"),
+    ("deaf", "late-reader", "stopped", "stopped echoing: 0 of "),
+    ("never_close", "1MiB", "never-closes", "never closes: all 1048576 bytes returned, then nothing for 0.5 s"),
+    ("never_close", "late-close", "never-closes", "never closes: all 1048576 bytes returned, then nothing for 0.5 s"),
+    ("close_early", "late-close", "closed-early", "closed early: before we did, with 70001 of "),
+    ("reset", "late-close", "reset", "reset, with 1000 of "),
+    ("reset_at_end", "1MiB", "reset-at-end", "reset at the end: all 1048576 bytes returned, then a reset, not a close"),
+    ("lose_after_half_close", "half-close", "lost", "lost "),
+    ("mortal", "abrupt", "gone", "no longer serves after an abrupt close: "),
+]
+
+
+def faults(result):
+    report = json.loads(result.stdout)
+    return {row["pattern"]: row["faults"] for row in report["patterns"]}
+
+
+@pytest.mark.parametrize(("kind", "pattern", "fault", "words"), WRONG, ids=[f"{row[0]}-{row[1]}" for row in WRONG])
+def test_finds_and_names_what_is_wrong(echoc, server, kind, pattern, fault, words):
+    timeout = 0.5 if fault in {"stopped", "never-closes"} else 30
+    options = ("--json", "--seed", 1, "-s", "1MiB", "--timeout", timeout, "--pattern", pattern)
+    result = echoc("--verify", *options, "127.0.0.1", server(kind))
+    assert result.returncode == 1
+    (found,) = faults(result)[pattern]
+    assert found["kind"] == fault
+    assert words in found["message"]
+
+
+def test_late_reader_that_a_server_deadlocks_on(echoc, server):
+    result = echoc("--verify", "--json", "--timeout", 0.5, "127.0.0.1", server("impatient"))
+    assert result.returncode == 1
+    wrong = {pattern: found[0]["kind"] for pattern, found in faults(result).items() if found}
+    assert wrong["late-reader"] == "late-reader-hangs"
+
+
+def test_ncat_loses_what_it_has_not_echoed_at_half_close(echoc, foreign_server):
+    port = foreign_server("ncat", "-l", "-k", "-e", "/bin/cat", "127.0.0.1", "{}")
+    result = echoc("--verify", "--json", "--timeout", 0.5, "--pattern", "half-close,late-reader", "127.0.0.1", port)
+    found = faults(result)
+    assert result.returncode == 1
+    assert found["half-close"][0]["kind"] == "lost"
+    assert found["half-close"][0]["message"].startswith("lost ")
+    assert found["late-reader"][0]["kind"] in {"lost", "late-reader-hangs"}  # whichever comes first
+
+
+def test_socat_deadlocks_on_a_late_reader(echoc, foreign_server):
+    port = foreign_server("socat", "TCP-LISTEN:{},bind=127.0.0.1,reuseaddr,fork", "PIPE")
+    result = echoc(
+        "--verify", "--json", "--timeout", 1, "-P", 3, "--pattern", "late-reader,half-close", "127.0.0.1", port
+    )
+    found = faults(result)
+    assert result.returncode == 1
+    assert {fault["kind"] for fault in found["late-reader"]} == {"late-reader-hangs"}
+    assert found["half-close"] == []
+
+
+def test_finds_nothing_wrong_with_a_right_server(echoc, echo_server):
+    result = echoc("--verify", *echo_server)
+    assert result.returncode == 0
+    lines = result.stdout.decode().splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == [pattern.name for pattern in PATTERNS]
+    assert all(line.endswith("  ok") for line in lines[1:-1])
+    assert ": ok: " in lines[-1]
+
+
+def test_fifty_connections_at_once(echoc, echo_server):
+    result = echoc("--verify", "--json", "-P", 50, "-s", "10k", *echo_server)
+    assert result.returncode == 0
+    report = json.loads(result.stdout)
+    assert {row["connections"] for row in report["patterns"]} == {50}
+    assert report["patterns"][1]["bytes"] == 50 * 10240
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100])
+def test_tiny_sizes(echoc, echo_server, size):
+    assert echoc("--verify", "-s", size, *echo_server).returncode == 0
+
+
+def test_only_one_of_many_connections_wrong(server, echoc):
+    result = echoc("--verify", "-P", 8, "-s", "1MiB", "--pattern", "1MiB", "127.0.0.1", server("swap"))
+    text = result.stdout.decode()
+    assert "8 of 8 WRONG" in text
+    assert text.count("connection ") == 5
+    assert "and 3 more (--json tells all)" in text
+
+
+def recorded(directory, echoc, port, seed):
+    assert (
+        echoc("--verify", "-s", "50k", "-P", 2, "--seed", seed, "--pattern", "random", "127.0.0.1", port).returncode
+        == 0
+    )
+    contents = set()
+    for file in directory.glob("*.received"):
+        contents.add(file.read_bytes())
+        file.unlink()
+    return contents
+
+
+def test_a_seed_repeats_the_run(server, echoc, tmp_path):
+    port = server("record")
+    first, again, other = (recorded(tmp_path, echoc, port, seed) for seed in (1, 1, 2))
+    assert len(first) == 2  # no two connections send the same
+    assert first == again
+    assert not first & other
+
+
+def test_prints_the_seed_that_repeats_the_run(server, echoc):
+    port = server("flip")
+    command = ("--verify", "--pattern", "1MiB", "-s", "1MiB", "127.0.0.1", port)
+    text = echoc(*command).stdout.decode()
+    seed = text.rpartition("--seed ")[2].rstrip(")\n")
+    fault = next(line for line in text.splitlines() if "expected" in line)
+    assert fault in echoc("--seed", seed, *command).stdout.decode()
+
+
+def test_refused(echoc, unused_port):
+    result = echoc("--verify", "127.0.0.1", unused_port)
+    assert result.returncode == 3
+    assert result.stderr.decode().count("\n") == 1
+
+
+def test_interrupt_leaves_nothing_behind(start_echoc, server, eventually):
+    process = start_echoc("--verify", "-P", 5, "--timeout", 60, "127.0.0.1", server("deaf"))
+    me = psutil.Process(process.pid)
+    children = eventually(lambda: len(found := me.children(recursive=True)) == 10 and found)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert process.stderr.read() == b"echoc: interrupted\n"
+    eventually(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
+
+
+def test_as_a_function(echo_server, server):
+    host, port = echo_server
+    rows = []
+    report = verify(Target(host, port), size=1 << 16, parallel=2, on_row=rows.append)
+    assert report.ok
+    assert rows == report.rows
+    wrong = verify(Target(host, server("drop"), timeout=1), size=1 << 20, patterns=PATTERNS[2:3], seed=1)
+    assert not wrong.ok
+    assert [(number, fault.kind) for number, fault in wrong.rows[0].faults] == [(1, "missing")]
+
+
+def test_as_a_function_refused(unused_port):
+    with pytest.raises(ConnectError, match="refused"):
+        verify(Target("127.0.0.1", unused_port))
