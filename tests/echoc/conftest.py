@@ -10,8 +10,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import CompletedProcess, Popen
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.echoc.kinds import Echoc, Eventually, StartEchoc, StartServer
 
 SERVERS = str(Path(__file__).with_name("servers.py"))
 ECHOC = [sys.executable, "-m", "echod.echoc"]
@@ -19,7 +26,7 @@ DEADLINE = 60
 
 
 @contextlib.contextmanager
-def running(command, **options):
+def running(command: list[str], **options: Any) -> Iterator[Popen[bytes]]:
     """A process, and at the end nothing left of it and its children."""
     process = subprocess.Popen(command, start_new_session=True, **options)
     try:
@@ -34,7 +41,7 @@ def running(command, **options):
                     pipe.close()
 
 
-def eventually(condition):
+def eventually(condition: Callable[[], object]) -> object:
     """Wait until `condition()` is true, and return what it returned."""
     deadline = time.monotonic() + DEADLINE
     while not (result := condition()):
@@ -43,66 +50,68 @@ def eventually(condition):
     return result
 
 
-def free_port():
+def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+        port: int = sock.getsockname()[1]
+        return port
 
 
-def accepts(port):
+def accepts(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
         return True
     return False
 
 
 @pytest.fixture(name="eventually")
-def eventually_fixture():
+def eventually_fixture() -> Eventually:
     return eventually
 
 
 @pytest.fixture
-def unused_port():
+def unused_port() -> int:
     return free_port()
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path: Path) -> Iterator[StartServer]:
     """Start one of servers.py by its name; returns its port."""
     with contextlib.ExitStack() as stack:
 
-        def start(kind, address="127.0.0.1"):
+        def start(kind: str, address: str = "127.0.0.1") -> int:
             command = [sys.executable, SERVERS, kind, address]
             process = stack.enter_context(running(command, stdout=subprocess.PIPE, cwd=tmp_path))
+            assert process.stdout
             return int(process.stdout.readline())
 
         yield start
 
 
 @pytest.fixture
-def echo_server(server):
+def echo_server(server: StartServer) -> tuple[str, int]:
     """A right echo server, as (host, port)."""
     return "127.0.0.1", server("right")
 
 
 @pytest.fixture
-def foreign_server():
+def foreign_server() -> Iterator[StartServer]:
     """Start a program that listens on the port `{}` of its command (or on `port`); returns the port."""
     with contextlib.ExitStack() as stack:
 
-        def start(*command, port=None):
-            port = port or free_port()
-            stack.enter_context(running([word.format(port) for word in command], stderr=subprocess.DEVNULL))
-            eventually(lambda: accepts(port))
-            return port
+        def start(*command: str, port: int | None = None) -> int:
+            at = port or free_port()
+            stack.enter_context(running([word.format(at) for word in command], stderr=subprocess.DEVNULL))
+            eventually(lambda: accepts(at))
+            return at
 
         yield start
 
 
 @pytest.fixture
-def echoc():
+def echoc() -> Echoc:
     """Run echoc to its end; returns the finished process, with bytes as its output."""
 
-    def run(*arguments, **options):
+    def run(*arguments: object, **options: Any) -> CompletedProcess[bytes]:
         command = [*ECHOC, *map(str, arguments)]
         if "stdin" not in options:
             options.setdefault("input", b"")
@@ -112,11 +121,11 @@ def echoc():
 
 
 @pytest.fixture
-def start_echoc():
+def start_echoc() -> Iterator[StartEchoc]:
     """Start echoc and leave it running; it is ended with the test."""
     with contextlib.ExitStack() as stack:
 
-        def start(*arguments, **options):
+        def start(*arguments: object, **options: Any) -> Any:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
             command = [*ECHOC, *map(str, arguments)]
             return stack.enter_context(running(command, bufsize=0, **{**pipes, **options}))

@@ -14,16 +14,19 @@ import struct
 import sys
 import termios
 import time
+from collections.abc import Callable
+
+Edit = Callable[[bytes, bytes], bytes]
 
 AT = 70001  # where a fault that strikes at an offset strikes
 
 
-def right(sock):
+def right(sock: socket.socket) -> None:
     while data := sock.recv(1 << 16):
         sock.sendall(data)
 
 
-def _edit(sock, edit):
+def _edit(sock: socket.socket, edit: Edit) -> None:
     """Echo, with the bytes around AT replaced by what `edit(before, after)` makes of them."""
     head = b""
     while len(head) < AT + 1000 and (data := sock.recv(1 << 16)):
@@ -32,56 +35,56 @@ def _edit(sock, edit):
     right(sock)
 
 
-def flip(sock):
+def flip(sock: socket.socket) -> None:
     _edit(sock, lambda before, after: before + bytes([after[0] ^ 0x45]) + after[1:])
 
 
-def drop(sock):
+def drop(sock: socket.socket) -> None:
     _edit(sock, lambda before, after: before + after[1:])
 
 
-def drop_block(sock):
+def drop_block(sock: socket.socket) -> None:
     _edit(sock, lambda before, after: before + after[100:])
 
 
-def duplicate(sock):
+def duplicate(sock: socket.socket) -> None:
     _edit(sock, lambda before, after: before + before[-1:] + after)
 
 
-def duplicate_block(sock):
+def duplicate_block(sock: socket.socket) -> None:
     _edit(sock, lambda before, after: before + before[-4096:] + after)
 
 
-def swap(sock):
+def swap(sock: socket.socket) -> None:
     _edit(sock, lambda before, after: before + after[1::-1] + after[2:])
 
 
-def insert(sock):
+def insert(sock: socket.socket) -> None:
     _edit(sock, lambda before, after: before + b"Hello!\r\n" + after)
 
 
-def banner(sock):
+def banner(sock: socket.socket) -> None:
     sock.sendall(b"220 echo ready\r\n")
     right(sock)
 
 
-def trailer(sock):
+def trailer(sock: socket.socket) -> None:
     right(sock)
     sock.sendall(b"bye")
 
 
-def swap_blocks(sock):
+def swap_blocks(sock: socket.socket) -> None:
     """Echo with each pair of 4 KiB blocks exchanged, once both are there."""
     while block := sock.recv(8192, socket.MSG_WAITALL):
         sock.sendall(block[4096:] + block[:4096] if len(block) == 8192 else block)
 
 
-def uppercase(sock):
+def uppercase(sock: socket.socket) -> None:
     while data := sock.recv(1 << 16):
         sock.sendall(data.upper())
 
 
-def stop(sock):
+def stop(sock: socket.socket) -> None:
     """Echo AT bytes, then read on in silence."""
     left = AT
     while left and (data := sock.recv(left)):
@@ -92,16 +95,16 @@ def stop(sock):
     time.sleep(3600)
 
 
-def deaf(sock):
+def deaf(_sock: socket.socket) -> None:
     time.sleep(3600)
 
 
-def never_close(sock):
+def never_close(sock: socket.socket) -> None:
     right(sock)
     time.sleep(3600)
 
 
-def close_early(sock):
+def close_early(sock: socket.socket) -> None:
     """Echo AT bytes and close in order, whatever else comes."""
     left = AT
     while left and (data := sock.recv(left)):
@@ -112,16 +115,16 @@ def close_early(sock):
         pass
 
 
-def _reset(sock):
+def _reset(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
 
 
-def reset(sock):
+def reset(sock: socket.socket) -> None:
     sock.sendall(sock.recv(1000))
     _reset(sock)
 
 
-def reset_at_end(sock):
+def reset_at_end(sock: socket.socket) -> None:
     right(sock)
     while not _all_acknowledged(sock):
         time.sleep(0.001)
@@ -129,11 +132,11 @@ def reset_at_end(sock):
     _reset(sock)
 
 
-def _all_acknowledged(sock):
-    return struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0] == 0
+def _all_acknowledged(sock: socket.socket) -> bool:
+    return bool(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0] == 0)
 
 
-def lose_after_half_close(sock):
+def lose_after_half_close(sock: socket.socket) -> None:
     """Look for the end before echoing, as those do who poll for hang-up first."""
     while data := sock.recv(1 << 16):
         time.sleep(0.01)
@@ -142,7 +145,7 @@ def lose_after_half_close(sock):
         sock.sendall(data)
 
 
-def impatient(sock):
+def impatient(sock: socket.socket) -> None:
     """Hang for ever once a write blocks: what a late reader brings upon a server that waits for itself."""
     while data := sock.recv(1 << 16):
         sock.settimeout(0.1)
@@ -153,7 +156,7 @@ def impatient(sock):
         sock.settimeout(None)
 
 
-def flip_third(sock):
+def flip_third(sock: socket.socket) -> None:
     """Spoil the third message, if each comes in one piece."""
     for number in range(1, 1 << 30):
         if not (data := sock.recv(1 << 16)):
@@ -161,7 +164,7 @@ def flip_third(sock):
         sock.sendall(bytes([data[0] ^ 1]) + data[1:] if number == 3 else data)
 
 
-def mute_second(sock):
+def mute_second(sock: socket.socket) -> None:
     for number in range(1, 1 << 30):
         if not (data := sock.recv(1 << 16)):
             return
@@ -169,7 +172,7 @@ def mute_second(sock):
             sock.sendall(data)
 
 
-def record(sock):
+def record(sock: socket.socket) -> None:
     """Echo, and keep what came, by peer, in the current directory."""
     with open(f"{sock.getpeername()[1]}.received", "wb") as file:
         while data := sock.recv(1 << 16):
@@ -178,7 +181,7 @@ def record(sock):
             sock.sendall(data)
 
 
-def mortal(sock):
+def mortal(sock: socket.socket) -> None:
     """Take the whole server along when a client resets."""
     try:
         right(sock)
@@ -186,7 +189,7 @@ def mortal(sock):
         os.killpg(0, signal.SIGKILL)
 
 
-def serve(kind, address="127.0.0.1"):
+def serve(kind: str, address: str = "127.0.0.1") -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.create_server((address, 0), family=family, backlog=128)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps

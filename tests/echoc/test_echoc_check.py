@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from tests.echoc.kinds import Echoc, StartServer
 
-def check(echoc, *arguments):
+
+def check(echoc: Echoc, *arguments: object) -> tuple[int, str]:
     result = echoc("--check", *arguments)
     assert result.stderr == b""
     text = result.stdout.decode()
@@ -13,7 +17,7 @@ def check(echoc, *arguments):
     return result.returncode, text.rstrip("\n")
 
 
-def test_ok_with_performance_data(echoc, echo_server):
+def test_ok_with_performance_data(echoc: Echoc, echo_server: tuple[str, int]) -> None:
     code, line = check(echoc, "-w", 30000, "-c", 50000, "--timeout", 60, *echo_server)
     assert code == 0
     assert re.fullmatch(
@@ -21,7 +25,7 @@ def test_ok_with_performance_data(echoc, echo_server):
     )
 
 
-def test_without_thresholds(echoc, echo_server):
+def test_without_thresholds(echoc: Echoc, echo_server: tuple[str, int]) -> None:
     code, line = check(echoc, *echo_server)
     assert code == 0
     assert line.endswith("s;;;0;10")
@@ -30,7 +34,9 @@ def test_without_thresholds(echoc, echo_server):
 @pytest.mark.parametrize(
     ("thresholds", "code", "word"), [(("-w", 0, "-c", 50000), 1, "WARNING"), (("-w", 0, "-c", 0), 2, "CRITICAL")]
 )
-def test_too_slow(echoc, echo_server, thresholds, code, word):
+def test_too_slow(
+    echoc: Echoc, echo_server: tuple[str, int], thresholds: tuple[object, ...], code: int, word: str
+) -> None:
     got, line = check(echoc, *thresholds, *echo_server)
     assert got == code
     assert line.startswith(f"ECHO {word} - 64 bytes returned by ")
@@ -46,7 +52,7 @@ def test_too_slow(echoc, echo_server, thresholds, code, word):
         ("reset", None),
     ],
 )
-def test_wrong_is_critical(echoc, server, kind, words):
+def test_wrong_is_critical(echoc: Echoc, server: StartServer, kind: str, words: str) -> None:
     code, line = check(echoc, "--timeout", 0.5, "127.0.0.1", server(kind))
     if words is None:  # its reset may overtake the echo, or not: it did echo
         assert code in {0, 2}
@@ -56,20 +62,20 @@ def test_wrong_is_critical(echoc, server, kind, words):
     assert words in line
 
 
-def test_refused_is_critical(echoc, unused_port):
+def test_refused_is_critical(echoc: Echoc, unused_port: int) -> None:
     code, line = check(echoc, "127.0.0.1", unused_port)
     assert code == 2
     assert line == f"ECHO CRITICAL - 127.0.0.1 port {unused_port}: 127.0.0.1: refused: nothing listens there"
 
 
-def test_unknown_name_is_critical(echoc):
+def test_unknown_name_is_critical(echoc: Echoc) -> None:
     code, line = check(echoc, "no-such-host.invalid")
     assert code == 2
     assert line.startswith("ECHO CRITICAL - no-such-host.invalid: ")
 
 
 @pytest.mark.parametrize("arguments", [("-w", "x", "localhost"), ("-w", 2, "-c", 1, "localhost"), ()])
-def test_usage_is_unknown(echoc, arguments):
+def test_usage_is_unknown(echoc: Echoc, arguments: tuple[object, ...]) -> None:
     code, line = check(echoc, *arguments)
     assert code == 3
     assert line.startswith("ECHO UNKNOWN - usage: ")

@@ -3,11 +3,20 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
 from echod.echoc import ConnectError, Target
 from echod.echoc.connect import connect
 from echod.echoc.proxy import header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from subprocess import CompletedProcess
+
+    from tests.echoc.kinds import Echoc, StartServer
 
 HAPROXY = """
 defaults
@@ -21,11 +30,11 @@ listen echo
 """
 
 
-def test_ipv6(echoc, server):
+def test_ipv6(echoc: Echoc, server: StartServer) -> None:
     assert echoc("::1", server("right", "::1"), input=b"six").stdout == b"six"
 
 
-def test_only_the_family_asked_for(echoc, server):
+def test_only_the_family_asked_for(echoc: Echoc, server: StartServer) -> None:
     port = server("right")
     assert echoc("-4", "127.0.0.1", port, input=b"four").stdout == b"four"
     result = echoc("-6", "127.0.0.1", port)
@@ -33,31 +42,33 @@ def test_only_the_family_asked_for(echoc, server):
     assert b"127.0.0.1: " in result.stderr
 
 
-def in_namespace_with_hosts(tmp_path, hosts, command):
+def in_namespace_with_hosts(tmp_path: Path, hosts: str, command: str) -> CompletedProcess[bytes]:
     """Run a shell command where /etc/hosts is of our making."""
     (tmp_path / "hosts").write_text(hosts)
     script = f"mount --bind {tmp_path}/hosts /etc/hosts && {command}"
-    return subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, timeout=60, input=b"hello")
+    return subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, timeout=60, check=False, input=b"hello"
+    )
 
 
 @pytest.fixture
-def several(tmp_path):
-    def run(port):
+def several(tmp_path: Path) -> Callable[[int], CompletedProcess[bytes]]:
+    def run(port: int) -> CompletedProcess[bytes]:
         hosts = "127.0.0.2 several\n127.0.0.3 several\n127.0.0.1 several\n"
         return in_namespace_with_hosts(tmp_path, hosts, f"exec {sys.executable} -m echod.echoc several {port}")
 
-    probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True)
+    probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
     if probe.returncode:
         pytest.skip("needs a mount namespace: root")
     return run
 
 
-def test_tries_each_address_of_a_name(several, server):
+def test_tries_each_address_of_a_name(several: Callable[[int], CompletedProcess[bytes]], server: StartServer) -> None:
     result = several(server("right"))
     assert (result.returncode, result.stdout) == (0, b"hello")
 
 
-def test_tells_why_each_address_failed(several, unused_port):
+def test_tells_why_each_address_failed(several: Callable[[int], CompletedProcess[bytes]], unused_port: int) -> None:
     result = several(unused_port)
     assert result.returncode == 3
     text = result.stderr.decode()
@@ -66,25 +77,29 @@ def test_tells_why_each_address_failed(several, unused_port):
         assert f"{address}: refused" in text
 
 
-def test_timeout_of_an_address_that_does_not_answer():
+def test_timeout_of_an_address_that_does_not_answer() -> None:
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         port = full.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)):  # its backlog of one is taken; the kernel drops our SYN
-            with pytest.raises(ConnectError, match=r"127\.0\.0\.1: no answer within 0\.2 s"):
-                connect(Target("127.0.0.1", port, timeout=0.2))
+        with (
+            socket.create_connection(("127.0.0.1", port)),  # its backlog of one is taken; the kernel drops our SYN
+            pytest.raises(ConnectError, match=r"127\.0\.0\.1: no answer within 0\.2 s"),
+        ):
+            connect(Target("127.0.0.1", port, timeout=0.2))
 
 
-def test_source_address():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        with connect(Target("127.0.0.1", listener.getsockname()[1], source="127.0.0.9")):
-            sock, peer = listener.accept()
-            sock.close()
+def test_source_address() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        connect(Target("127.0.0.1", listener.getsockname()[1], source="127.0.0.9")),
+    ):
+        sock, peer = listener.accept()
+        sock.close()
     assert peer[0] == "127.0.0.9"
 
 
-def test_source_that_is_not_ours(echoc, echo_server):
+def test_source_that_is_not_ours(echoc: Echoc, echo_server: tuple[str, int]) -> None:
     result = echoc("--source", "192.0.2.99", *echo_server)
     assert result.returncode == 3
     assert b"192.0.2.99" in result.stderr
@@ -94,37 +109,39 @@ def test_source_that_is_not_ours(echoc, echo_server):
 V2_SIGNATURE = bytes.fromhex("0d0a0d0a000d0a515549540a")
 
 
-def test_proxy_header_ipv4():
+def test_proxy_header_ipv4() -> None:
     assert header(socket.AF_INET, ("192.0.2.1", 0x1234), ("198.51.100.2", 27978)) == V2_SIGNATURE + bytes.fromhex(
         "21 11 000c c0000201 c6336402 1234 6d4a"
     )
 
 
-def test_proxy_header_ipv6():
+def test_proxy_header_ipv6() -> None:
     assert header(socket.AF_INET6, ("2001:db8::1", 1), ("fe80::2%lo", 2)) == V2_SIGNATURE + bytes.fromhex(
         "21 21 0024 20010db8000000000000000000000001 fe800000000000000000000000000002 0001 0002"
     )
 
 
-def test_proxy_header_comes_first():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        with connect(Target(*listener.getsockname(), send_proxy=True)) as client:
-            expected = header(socket.AF_INET, client.getsockname(), listener.getsockname())
-            client.sendall(b"payload")
-            sock, _ = listener.accept()
-            with sock:
-                assert sock.recv(len(expected) + 7, socket.MSG_WAITALL) == expected + b"payload"
+def test_proxy_header_comes_first() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        connect(Target("127.0.0.1", listener.getsockname()[1], send_proxy=True)) as client,
+    ):
+        expected = header(socket.AF_INET, client.getsockname(), listener.getsockname())
+        client.sendall(b"payload")
+        sock, _ = listener.accept()
+        with sock:
+            assert sock.recv(len(expected) + 7, socket.MSG_WAITALL) == expected + b"payload"
 
 
 @pytest.fixture
-def haproxy(foreign_server, echo_server, unused_port, tmp_path):
+def haproxy(foreign_server: StartServer, echo_server: tuple[str, int], unused_port: int, tmp_path: Path) -> int:
     """The port of a haproxy that stands before the echo server, and wants a PROXY header."""
     config = tmp_path / "haproxy.cfg"
     config.write_text(HAPROXY.format(unused_port, echo_server[1]))
     return foreign_server("haproxy", "-q", "-db", "-f", str(config), port=unused_port)
 
 
-def test_through_haproxy_that_demands_the_header(echoc, haproxy):
+def test_through_haproxy_that_demands_the_header(echoc: Echoc, haproxy: int) -> None:
     result = echoc("--proxy", "127.0.0.1", haproxy, input=b"through")
     assert (result.returncode, result.stdout) == (0, b"through")
     assert echoc("--verify", "--proxy", "-P", 3, "-s", "1MiB", "127.0.0.1", haproxy).returncode == 0

@@ -3,22 +3,27 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
 
 import echod.echoc
-import pytest
 from echod.echoc.options import port, size
+
+if TYPE_CHECKING:
+    from tests.echoc.kinds import Echoc, StartEchoc
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
     [("1", 1), ("1000", 1000), ("64k", 65536), ("64KiB", 65536), ("2M", 2 << 20), ("1GiB", 1 << 30), ("5b", 5)],
 )
-def test_sizes(text, value):
+def test_sizes(text: str, value: int) -> None:
     assert size(text) == value
 
 
 @pytest.mark.parametrize(("text", "value"), [("1", 1), ("65535", 65535), ("ssh", 22)])
-def test_ports(text, value):
+def test_ports(text: str, value: int) -> None:
     assert port(text) == value
 
 
@@ -44,7 +49,7 @@ def test_ports(text, value):
         (("--verif", "localhost"), "--verif"),
     ],
 )
-def test_usage_errors_are_one_line(echoc, arguments, words):
+def test_usage_errors_are_one_line(echoc: Echoc, arguments: tuple[object, ...], words: str) -> None:
     result = echoc(*arguments)
     text = result.stderr.decode()
     assert result.returncode == 2
@@ -54,7 +59,7 @@ def test_usage_errors_are_one_line(echoc, arguments, words):
     assert "echoc --help" in text
 
 
-def test_help_and_version(echoc):
+def test_help_and_version(echoc: Echoc) -> None:
     help_text = echoc("--help").stdout.decode()
     for word in ("--verify", "--ping", "--check", "--proxy", "late-reader", "exit status", "examples"):
         assert word in help_text
@@ -62,14 +67,14 @@ def test_help_and_version(echoc):
 
 
 @pytest.mark.parametrize("mode", [(), ("--help",)])
-def test_nobody_reads_the_output(start_echoc, echo_server, mode):
+def test_nobody_reads_the_output(start_echoc: StartEchoc, echo_server: tuple[str, int], mode: tuple[str, ...]) -> None:
     process = start_echoc("--verify", "-s", 1, *mode, *echo_server)
     process.stdout.close()
     assert process.wait(timeout=60) in {141, 0}
     assert b"Traceback" not in process.stderr.read()
 
 
-def test_imports_nothing_of_the_server():
+def test_imports_nothing_of_the_server() -> None:
     for module in Path(echod.echoc.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(module.read_text())):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -6,12 +6,19 @@ import random
 import signal
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+if TYPE_CHECKING:
+    from pathlib import Path
+    from subprocess import CompletedProcess
 
-def one_line(result, *parts):
+    from tests.echoc.kinds import Echoc, Eventually, StartEchoc, StartServer
+
+
+def one_line(result: CompletedProcess[bytes], *parts: str) -> bool:
     text = result.stderr.decode()
     assert text.startswith("echoc: ")
     assert text.count("\n") == 1
@@ -21,21 +28,23 @@ def one_line(result, *parts):
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 100_003, 8 << 20])
-def test_returns_what_was_sent(echoc, echo_server, size):
+def test_returns_what_was_sent(echoc: Echoc, echo_server: tuple[str, int], size: int) -> None:
     data = random.Random(size).randbytes(size)
     result = echoc(*echo_server, input=data)
     assert (result.returncode, result.stderr) == (0, b"")
     assert result.stdout == data
 
 
-def test_sends_a_file_from_where_it_stands(echoc, echo_server, tmp_path):
+def test_sends_a_file_from_where_it_stands(echoc: Echoc, echo_server: tuple[str, int], tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"skipped kept")
     with open(tmp_path / "file", "rb", buffering=0) as file:
         file.seek(8)
         assert echoc(*echo_server, stdin=file).stdout == b"kept"
 
 
-def test_waits_for_a_reader_of_its_own_that_is_late(start_echoc, echo_server, tmp_path):
+def test_waits_for_its_own_late_reader(
+    start_echoc: StartEchoc, echo_server: tuple[str, int], tmp_path: Path
+) -> None:
     data = random.Random(1).randbytes(32 << 20)
     (tmp_path / "data").write_bytes(data)
     with open(tmp_path / "data", "rb") as file:
@@ -56,7 +65,7 @@ def test_waits_for_a_reader_of_its_own_that_is_late(start_echoc, echo_server, tm
         ("deaf", "stopped echoing: 0 of 80000 bytes returned"),
     ],
 )
-def test_fails_while_input_is_still_open(start_echoc, server, kind, finding):
+def test_fails_while_input_is_still_open(start_echoc: StartEchoc, server: StartServer, kind: str, finding: str) -> None:
     process = start_echoc("--timeout", 0.5, "127.0.0.1", server(kind), stdout=subprocess.DEVNULL)
     data = bytes(80_000)  # more than a pipe takes at once
     while data:
@@ -75,26 +84,26 @@ def test_fails_while_input_is_still_open(start_echoc, server, kind, finding):
         ("reset_at_end", "reset at the end: all 80000 bytes returned"),
     ],
 )
-def test_fails_after_the_end_of_input(echoc, server, kind, finding):
+def test_fails_after_the_end_of_input(echoc: Echoc, server: StartServer, kind: str, finding: str) -> None:
     result = echoc("--timeout", 0.5, "127.0.0.1", server(kind), input=bytes(80_000))
     assert result.returncode == 1
     one_line(result, "127.0.0.1 port ", finding)
 
 
-def test_refused(echoc, unused_port):
+def test_refused(echoc: Echoc, unused_port: int) -> None:
     result = echoc("127.0.0.1", unused_port)
     assert result.returncode == 3
     assert one_line(result, f"127.0.0.1 port {unused_port}", "refused")
 
 
 @pytest.mark.parametrize("name", ["no-such-host.invalid", "a..b", "x" * 70 + ".invalid"])
-def test_name_that_does_not_resolve(echoc, name):
+def test_name_that_does_not_resolve(echoc: Echoc, name: str) -> None:
     result = echoc(name)
     assert result.returncode == 3
     assert one_line(result, name)
 
 
-def test_interrupt(start_echoc, echo_server, eventually):
+def test_interrupt(start_echoc: StartEchoc, echo_server: tuple[str, int]) -> None:
     process = start_echoc(*echo_server)
     process.stdin.write(b"ping")
     assert process.stdout.read(4) == b"ping"
@@ -106,7 +115,9 @@ def test_interrupt(start_echoc, echo_server, eventually):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)])
-def test_ended_by_a_signal_leaves_no_sender(start_echoc, echo_server, eventually, number, code):
+def test_ended_by_a_signal_leaves_no_sender(
+    start_echoc: StartEchoc, echo_server: tuple[str, int], eventually: Eventually, number: int, code: int
+) -> None:
     process = start_echoc(*echo_server)
     process.stdin.write(b"ping")
     assert process.stdout.read(4) == b"ping"
@@ -116,7 +127,7 @@ def test_ended_by_a_signal_leaves_no_sender(start_echoc, echo_server, eventually
     eventually(lambda: not sender.is_running() or sender.status() == psutil.STATUS_ZOMBIE)
 
 
-def test_reader_that_goes_away(start_echoc, echo_server):
+def test_reader_that_goes_away(start_echoc: StartEchoc, echo_server: tuple[str, int]) -> None:
     with open("/dev/zero", "rb") as zero:
         process = start_echoc(*echo_server, stdin=zero)
         process.stdout.read(10)
@@ -125,7 +136,7 @@ def test_reader_that_goes_away(start_echoc, echo_server):
     assert process.stderr.read().startswith(b"echoc: output: its reader has gone, after ")
 
 
-def test_full_disk(echo_server, start_echoc):
+def test_full_disk(echo_server: tuple[str, int], start_echoc: StartEchoc) -> None:
     with open("/dev/full", "wb") as full:
         process = start_echoc(*echo_server, stdout=full)
         process.stdin.write(b"x")
@@ -133,7 +144,7 @@ def test_full_disk(echo_server, start_echoc):
     assert process.stderr.read() == b"echoc: output: No space left on device\n"
 
 
-def test_input_that_cannot_be_read(echoc, echo_server, tmp_path):
+def test_input_that_cannot_be_read(echoc: Echoc, echo_server: tuple[str, int], tmp_path: Path) -> None:
     with open(tmp_path / "file", "wb") as write_only:
         result = echoc(*echo_server, stdin=write_only)
     assert result.returncode == 4
@@ -141,21 +152,23 @@ def test_input_that_cannot_be_read(echoc, echo_server, tmp_path):
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_standard_descriptors(echo_server, closed):
+def test_closed_standard_descriptors(echo_server: tuple[str, int], closed: str) -> None:
     host, port = echo_server
     command = f"{sys.executable} -m echod.echoc {host} {port} {closed}"
-    result = subprocess.run(["sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    result = subprocess.run(
+        ["sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+    )
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
-def read_until(descriptor, wanted):
+def read_until(descriptor: int, wanted: bytes) -> bytes:
     text = b""
     while wanted not in text:
         text += os.read(descriptor, 1024)
     return text
 
 
-def test_interactive_on_a_terminal(start_echoc, echo_server):
+def test_interactive_on_a_terminal(start_echoc: StartEchoc, echo_server: tuple[str, int]) -> None:
     keyboard, terminal = pty.openpty()
     process = start_echoc(*echo_server, stdin=terminal, stdout=terminal, stderr=terminal)
     os.close(terminal)
@@ -167,7 +180,7 @@ def test_interactive_on_a_terminal(start_echoc, echo_server):
     os.close(keyboard)
 
 
-def test_progress_bar_for_those_who_wait(start_echoc, echo_server):
+def test_progress_bar_for_those_who_wait(start_echoc: StartEchoc, echo_server: tuple[str, int]) -> None:
     screen, terminal = pty.openpty()
     process = start_echoc(*echo_server, stderr=terminal)
     os.close(terminal)
@@ -187,11 +200,11 @@ def test_progress_bar_for_those_who_wait(start_echoc, echo_server):
     os.close(screen)
 
 
-def test_no_progress_bar_for_the_quick(start_echoc, echo_server):
+def test_no_progress_bar_for_the_quick(start_echoc: StartEchoc, echo_server: tuple[str, int]) -> None:
     screen, terminal = pty.openpty()
     process = start_echoc(*echo_server, stderr=terminal, stdin=subprocess.DEVNULL)
     os.close(terminal)
     assert process.wait(timeout=60) == 0
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="Input/output error"):  # the end of a terminal on which nothing was written
         os.read(screen, 1)
     os.close(screen)

@@ -2,10 +2,18 @@ from __future__ import annotations
 
 import json
 import signal
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from echod.echoc import PATTERNS, ConnectError, Target, verify
+
+from echod.echoc import PATTERNS, ConnectError, Row, Target, verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from subprocess import CompletedProcess
+
+    from tests.echoc.kinds import Echoc, Eventually, StartEchoc, StartServer
 
 # What each wrong server is caught at, by which kind of fault, in which words.
 WRONG = [
@@ -32,13 +40,14 @@ WRONG = [
 ]
 
 
-def faults(result):
+def faults(result: CompletedProcess[bytes]) -> dict[str, list[dict[str, Any]]]:
     report = json.loads(result.stdout)
     return {row["pattern"]: row["faults"] for row in report["patterns"]}
 
 
-@pytest.mark.parametrize(("kind", "pattern", "fault", "words"), WRONG, ids=[f"{row[0]}-{row[1]}" for row in WRONG])
-def test_finds_and_names_what_is_wrong(echoc, server, kind, pattern, fault, words):
+@pytest.mark.parametrize("case", WRONG, ids=[f"{row[0]}-{row[1]}" for row in WRONG])
+def test_finds_and_names_what_is_wrong(echoc: Echoc, server: StartServer, case: tuple[str, str, str, str]) -> None:
+    kind, pattern, fault, words = case
     timeout = 0.5 if fault in {"stopped", "never-closes"} else 30
     options = ("--json", "--seed", 1, "-s", "1MiB", "--timeout", timeout, "--pattern", pattern)
     result = echoc("--verify", *options, "127.0.0.1", server(kind))
@@ -48,14 +57,14 @@ def test_finds_and_names_what_is_wrong(echoc, server, kind, pattern, fault, word
     assert words in found["message"]
 
 
-def test_late_reader_that_a_server_deadlocks_on(echoc, server):
+def test_late_reader_that_a_server_deadlocks_on(echoc: Echoc, server: StartServer) -> None:
     result = echoc("--verify", "--json", "--timeout", 0.5, "127.0.0.1", server("impatient"))
     assert result.returncode == 1
     wrong = {pattern: found[0]["kind"] for pattern, found in faults(result).items() if found}
     assert wrong["late-reader"] == "late-reader-hangs"
 
 
-def test_ncat_loses_what_it_has_not_echoed_at_half_close(echoc, foreign_server):
+def test_ncat_loses_what_it_has_not_echoed_at_half_close(echoc: Echoc, foreign_server: StartServer) -> None:
     port = foreign_server("ncat", "-l", "-k", "-e", "/bin/cat", "127.0.0.1", "{}")
     result = echoc("--verify", "--json", "--timeout", 0.5, "--pattern", "half-close,late-reader", "127.0.0.1", port)
     found = faults(result)
@@ -65,7 +74,7 @@ def test_ncat_loses_what_it_has_not_echoed_at_half_close(echoc, foreign_server):
     assert found["late-reader"][0]["kind"] in {"lost", "late-reader-hangs"}  # whichever comes first
 
 
-def test_socat_deadlocks_on_a_late_reader(echoc, foreign_server):
+def test_socat_deadlocks_on_a_late_reader(echoc: Echoc, foreign_server: StartServer) -> None:
     port = foreign_server("socat", "TCP-LISTEN:{},bind=127.0.0.1,reuseaddr,fork", "PIPE")
     result = echoc(
         "--verify", "--json", "--timeout", 1, "-P", 3, "--pattern", "late-reader,half-close", "127.0.0.1", port
@@ -76,7 +85,7 @@ def test_socat_deadlocks_on_a_late_reader(echoc, foreign_server):
     assert found["half-close"] == []
 
 
-def test_finds_nothing_wrong_with_a_right_server(echoc, echo_server):
+def test_finds_nothing_wrong_with_a_right_server(echoc: Echoc, echo_server: tuple[str, int]) -> None:
     result = echoc("--verify", *echo_server)
     assert result.returncode == 0
     lines = result.stdout.decode().splitlines()
@@ -85,7 +94,7 @@ def test_finds_nothing_wrong_with_a_right_server(echoc, echo_server):
     assert ": ok: " in lines[-1]
 
 
-def test_fifty_connections_at_once(echoc, echo_server):
+def test_fifty_connections_at_once(echoc: Echoc, echo_server: tuple[str, int]) -> None:
     result = echoc("--verify", "--json", "-P", 50, "-s", "10k", *echo_server)
     assert result.returncode == 0
     report = json.loads(result.stdout)
@@ -94,11 +103,11 @@ def test_fifty_connections_at_once(echoc, echo_server):
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
-def test_tiny_sizes(echoc, echo_server, size):
+def test_tiny_sizes(echoc: Echoc, echo_server: tuple[str, int], size: int) -> None:
     assert echoc("--verify", "-s", size, *echo_server).returncode == 0
 
 
-def test_only_one_of_many_connections_wrong(server, echoc):
+def test_only_one_of_many_connections_wrong(server: StartServer, echoc: Echoc) -> None:
     result = echoc("--verify", "-P", 8, "-s", "1MiB", "--pattern", "1MiB", "127.0.0.1", server("swap"))
     text = result.stdout.decode()
     assert "8 of 8 WRONG" in text
@@ -106,7 +115,7 @@ def test_only_one_of_many_connections_wrong(server, echoc):
     assert "and 3 more (--json tells all)" in text
 
 
-def recorded(directory, echoc, port, seed):
+def recorded(directory: Path, echoc: Echoc, port: int, seed: int) -> set[bytes]:
     assert (
         echoc("--verify", "-s", "50k", "-P", 2, "--seed", seed, "--pattern", "random", "127.0.0.1", port).returncode
         == 0
@@ -118,7 +127,7 @@ def recorded(directory, echoc, port, seed):
     return contents
 
 
-def test_a_seed_repeats_the_run(server, echoc, tmp_path):
+def test_a_seed_repeats_the_run(server: StartServer, echoc: Echoc, tmp_path: Path) -> None:
     port = server("record")
     first, again, other = (recorded(tmp_path, echoc, port, seed) for seed in (1, 1, 2))
     assert len(first) == 2  # no two connections send the same
@@ -126,7 +135,7 @@ def test_a_seed_repeats_the_run(server, echoc, tmp_path):
     assert not first & other
 
 
-def test_prints_the_seed_that_repeats_the_run(server, echoc):
+def test_prints_the_seed_that_repeats_the_run(server: StartServer, echoc: Echoc) -> None:
     port = server("flip")
     command = ("--verify", "--pattern", "1MiB", "-s", "1MiB", "127.0.0.1", port)
     text = echoc(*command).stdout.decode()
@@ -135,25 +144,26 @@ def test_prints_the_seed_that_repeats_the_run(server, echoc):
     assert fault in echoc("--seed", seed, *command).stdout.decode()
 
 
-def test_refused(echoc, unused_port):
+def test_refused(echoc: Echoc, unused_port: int) -> None:
     result = echoc("--verify", "127.0.0.1", unused_port)
     assert result.returncode == 3
     assert result.stderr.decode().count("\n") == 1
 
 
-def test_interrupt_leaves_nothing_behind(start_echoc, server, eventually):
+def test_interrupt_leaves_nothing_behind(start_echoc: StartEchoc, server: StartServer, eventually: Eventually) -> None:
     process = start_echoc("--verify", "-P", 5, "--timeout", 60, "127.0.0.1", server("deaf"))
     me = psutil.Process(process.pid)
-    children = eventually(lambda: len(found := me.children(recursive=True)) == 10 and found)
+    eventually(lambda: len(me.children(recursive=True)) == 10)
+    children = me.children(recursive=True)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     assert process.stderr.read() == b"echoc: interrupted\n"
     eventually(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
 
 
-def test_as_a_function(echo_server, server):
+def test_as_a_function(echo_server: tuple[str, int], server: StartServer) -> None:
     host, port = echo_server
-    rows = []
+    rows: list[Row] = []
     report = verify(Target(host, port), size=1 << 16, parallel=2, on_row=rows.append)
     assert report.ok
     assert rows == report.rows
@@ -162,6 +172,6 @@ def test_as_a_function(echo_server, server):
     assert [(number, fault.kind) for number, fault in wrong.rows[0].faults] == [(1, "missing")]
 
 
-def test_as_a_function_refused(unused_port):
+def test_as_a_function_refused(unused_port: int) -> None:
     with pytest.raises(ConnectError, match="refused"):
         verify(Target("127.0.0.1", unused_port))
