@@ -42,9 +42,7 @@ def test_sends_a_file_from_where_it_stands(echoc: Echoc, echo_server: tuple[str,
         assert echoc(*echo_server, stdin=file).stdout == b"kept"
 
 
-def test_waits_for_its_own_late_reader(
-    start_echoc: StartEchoc, echo_server: tuple[str, int], tmp_path: Path
-) -> None:
+def test_waits_for_its_own_late_reader(start_echoc: StartEchoc, echo_server: tuple[str, int], tmp_path: Path) -> None:
     data = random.Random(1).randbytes(32 << 20)
     (tmp_path / "data").write_bytes(data)
     with open(tmp_path / "data", "rb") as file:
@@ -159,6 +157,12 @@ def test_closed_standard_descriptors(echo_server: tuple[str, int], closed: str) 
         ["sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+def test_without_a_stderr_errors_do_not_end_up_in_the_output(unused_port: int) -> None:
+    command = f"{sys.executable} -m echod.echoc 127.0.0.1 {unused_port} 2>&-"
+    result = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (3, b"")
 
 
 def read_until(descriptor: int, wanted: bytes) -> bytes:

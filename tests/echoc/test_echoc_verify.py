@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -148,6 +150,13 @@ def test_refused(echoc: Echoc, unused_port: int) -> None:
     result = echoc("--verify", "127.0.0.1", unused_port)
     assert result.returncode == 3
     assert result.stderr.decode().count("\n") == 1
+
+
+def test_out_of_descriptors(echo_server: tuple[str, int]) -> None:
+    host, port = echo_server
+    command = f"ulimit -n 20; exec {sys.executable} -m echod.echoc --verify -P 50 {host} {port}"
+    result = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (4, b"echoc: system: Too many open files\n")
 
 
 def test_interrupt_leaves_nothing_behind(start_echoc: StartEchoc, server: StartServer, eventually: Eventually) -> None:

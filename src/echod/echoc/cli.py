@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import argparse
     from types import FrameType
 
-STDERR = 2
+STDOUT, STDERR = 1, 2
 INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -139,8 +139,8 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
 def _fail(message: str, code: int) -> int:
     """Report a failure; what could not be printed must not be tried again at exit."""
     try:
-        print(f"echoc: {message}", file=sys.stderr)
+        os.write(STDERR, f"echoc: {message}\n".encode(errors="backslashreplace"))
         print(end="", flush=True)
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
     return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from echod.echoc import proxy
@@ -46,17 +47,15 @@ def connect(target: Target) -> socket.socket:
         family, *_, local = _resolve(target.source, 0, family)[0]
     failures = []
     for family_, type_, protocol, _, address in _resolve(target.host, target.port, family):
-        sock = socket.socket(family_, type_, protocol)
-        try:
-            _open(sock, target, local, address)
-        except OSError as error:
-            sock.close()
-            failures.append(f"{address[0]}: {_reason(error, target.timeout)}")
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
+        with ExitStack() as unless_connected:
+            try:
+                sock = unless_connected.enter_context(socket.socket(family_, type_, protocol))
+                _open(sock, target, local, address)
+            except OSError as error:
+                failures.append(f"{address[0]}: {_reason(error, target.timeout)}")
+            else:
+                unless_connected.pop_all()
+                return sock
     raise ConnectError(f"{target}: {'; '.join(failures)}")
 
 

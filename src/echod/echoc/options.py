@@ -15,7 +15,6 @@ from echod.echoc.connect import PORT
 from echod.echoc.errors import UsageError
 
 FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
 MOST = 1e6
 
 DESCRIPTION = """\
@@ -118,10 +117,10 @@ def pattern_list(text: str) -> tuple[patterns.Pattern, ...]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+def parse() -> argparse.Namespace:
     """Return the options. SystemExit: 2 for what makes no sense (3 with --check), 0 for --help and --version."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     modes = [mode for mode in MODES if getattr(options, mode)]
     if len(modes) > 1:
         parser.error(f"--{modes[0]} and --{modes[1]}: one at a time")
@@ -184,9 +183,9 @@ def _add_modes(parser: Parser) -> None:
     add("--json", action="store_true", help="report for programs (also with --ping)")
     add = parser.add_argument_group("ping").add_argument
     add("--ping", action="store_true", help="measure round trips until Ctrl-C")
-    add("-c", metavar="N", type=number, help="stop after N round trips; with --check: see there")
+    add("-c", metavar="N", type=number, help="stop after N round trips; with --check: CRITICAL above N ms")
     add("-i", "--interval", metavar="S", type=number, help="seconds from one to the next (default 1; 0: no pause)")
     add("--histogram", action="store_true", help="draw the distribution of the times")
     add = parser.add_argument_group("check").add_argument
     add("--check", action="store_true", help="make one round trip, and report it as a monitoring plugin")
-    add("-w", metavar="MS", type=number, help="WARNING if it takes more than MS milliseconds; -c MS: CRITICAL")
+    add("-w", metavar="MS", type=number, help="WARNING above MS milliseconds; -c MS likewise: CRITICAL")

@@ -108,15 +108,24 @@ def _start(probe: Probe, stack: ExitStack) -> int:
     reading, writing = os.pipe()
     stack.callback(os.close, reading)
     try:
-        stack.enter_context(forked(lambda: os.write(writing, pickle.dumps(probe.run()))))
+        stack.enter_context(forked(lambda: os.write(writing, pickle.dumps(_outcome(probe)))))
     finally:
         os.close(writing)
     return reading
+
+
+def _outcome(probe: Probe) -> Result | OSError:
+    try:
+        return probe.run()
+    except OSError as error:
+        return error
 
 
 def _result(pipe: int) -> Result:
     pickled = os.read(pipe, 1 << 16)  # one write, so one read; far below what a pipe holds
     if not pickled:
         raise EchoError("a connection's process died")
-    result: Result = pickle.loads(pickled)  # noqa: S301  from our own child
-    return result
+    outcome: Result | OSError = pickle.loads(pickled)  # noqa: S301  from our own child
+    if isinstance(outcome, OSError):
+        raise outcome
+    return outcome
