@@ -26,6 +26,14 @@ def right(sock: socket.socket) -> None:
         sock.sendall(data)
 
 
+def slow(sock: socket.socket) -> None:
+    """Right too, but a byte every half second."""
+    while data := sock.recv(1 << 16):
+        for byte in data:
+            time.sleep(0.5)
+            sock.sendall(bytes([byte]))
+
+
 def _edit(sock: socket.socket, edit: Edit) -> None:
     """Echo, with the bytes around AT replaced by what `edit(before, after)` makes of them."""
     head = b""

@@ -54,6 +54,11 @@ def test_waits_for_its_own_late_reader(start_echoc: StartEchoc, echo_server: tup
     assert process.wait() == 0
 
 
+def test_slow_is_not_silent(echoc: Echoc, server: StartServer) -> None:
+    result = echoc("--timeout", 2, "127.0.0.1", server("slow"), input=b"gently")  # takes three seconds
+    assert (result.returncode, result.stdout) == (0, b"gently")
+
+
 @pytest.mark.parametrize(
     ("kind", "finding"),
     [
@@ -70,6 +75,15 @@ def test_fails_while_input_is_still_open(start_echoc: StartEchoc, server: StartS
         data = data[process.stdin.write(data) :]
     assert process.wait(timeout=60) == 1
     assert finding in process.stderr.read().decode()
+
+
+def test_a_reset_is_one_even_if_only_the_sender_hears_of_it(start_echoc: StartEchoc, server: StartServer) -> None:
+    port = server("reset")
+    for _ in range(10):  # a race: who is told, sender or receiver
+        with open("/dev/zero", "rb") as zero:
+            process = start_echoc("127.0.0.1", port, stdin=zero)
+            assert process.wait(timeout=60) == 1
+        assert ": reset, with " in process.stderr.read().decode()
 
 
 @pytest.mark.parametrize(
