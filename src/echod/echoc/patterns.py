@@ -1,4 +1,4 @@
-"""The ways in which verify uses a connection. Each one has caught a server that passed the others."""
+"""The ways in which verify uses a connection: what one server stands, another does not."""
 
 from __future__ import annotations
 
