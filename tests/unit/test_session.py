@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from conftest import DEADLINE, receive_all
 from echod import session
-from echod.session import EOF, RECEIVED, RESET, SENT, Session
-from pieces import NEVER, PAIRS, Served
+from echod.session import EOF, IDLE, RECEIVED, RESET, SENT, Limits, Session
+from pieces import NEVER, PAIRS, SLOT_WORDS, Served
 
 
 def play(conn, script):
@@ -109,6 +109,20 @@ def test_a_client_that_does_not_read_is_not_read_from(serve, pair):
     assert taken < 64 << 20
     assert served.tally[RECEIVED] < taken, "the kernel's buffers hold the rest"
     assert private() - before < 4 << 20
+
+
+def test_the_tally_counts_what_has_been_written_to_the_byte(serve):
+    served = serve(Limits(None, 0.2), pair=socket.socketpair, idle=0.2, buffers=1 << 14)
+    served.conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 17)  # it reads more at once than it can write
+    served.pause()
+    taken = served.stuff(os.urandom(1 << 20))
+    served.signal(signal.SIGCONT)
+    assert served.end() == IDLE
+    got = 0
+    with contextlib.suppress(ConnectionResetError):
+        while part := served.conn.recv(1 << 16):
+            got += len(part)
+    assert 0 < got == served.tally[SENT] < served.tally[RECEIVED] <= taken
 
 
 def test_a_peer_that_resets_is_told_from_one_that_closes(serve):
