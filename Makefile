@@ -40,7 +40,24 @@ test: $(BIN)/pytest
 lint: $(BIN)/pytest
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	@! command -v mandoc >/dev/null || mandoc -T lint -W warning man/*
 	$(BIN)/mypy
 
+# as make test, with the lines counted, those of the forked and executed processes too
+coverage: export PYTHONPATH = $(CURDIR)/tests/cov
+coverage: export COVERAGE_FILE = $(CURDIR)/.coverage-data/echod
+coverage: $(BIN)/pytest
+	rm -rf .coverage-data && mkdir -m 1777 .coverage-data
+	$(BIN)/coverage run -m pytest -m 'not lean'
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --skip-covered
+
+$(BIN)/.bench: $(BIN)/echod
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+bench: $(BIN)/.bench
+	$(BIN)/python benchmarks/run.py
+
 clean:
-	rm -rf $(VENV) dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build .coverage* .coverage-data .pytest_cache .mypy_cache .ruff_cache .hypothesis

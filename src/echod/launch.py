@@ -24,6 +24,7 @@ from lockfile import Error as LockError
 from echod.errors import FAILED, NOT_PERMITTED, ConfigError, EchodError
 from echod.listener import SD_LISTEN_FDS_START, Listener, bind_all
 from echod.pidfile import PidFile
+from echod.scoreboard import Scoreboard
 from echod.signals import HANDLED
 
 if TYPE_CHECKING:
@@ -69,11 +70,12 @@ def become_daemon(config: Config, handover: Handover, listeners: list[Listener],
     pid_file = PidFile(handover.pid_file, lowest_fd=SD_LISTEN_FDS_START + len(listeners))
     try:
         reset_signals()
+        handover.board_fd = make_scoreboard(handover.board_file, config.umask)
         DaemonContext(
             detach_process=True,
             working_directory=config.directory,
             umask=config.umask,
-            files_preserve=[pipe, *(listener.fd for listener in listeners)],
+            files_preserve=[pipe, handover.board_fd, *(listener.fd for listener in listeners)],
             pidfile=pid_file,
             signal_map={},
             initgroups=False,
@@ -97,6 +99,7 @@ def run(config: Config, handover: Handover, pid_file: PidFile, passed: int) -> N
     os.chdir(config.directory)
     os.umask(config.umask)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    handover.board_fd = make_scoreboard(handover.board_file, config.umask)
     pid_file.acquire()
     handover.pid_fd = pid_file.fd
     handover.addresses = [None] * passed
@@ -110,7 +113,7 @@ def execute(handover: Handover, listeners: list[Listener], kept: tuple[str, ...]
     free = SD_LISTEN_FDS_START + len(handover.addresses)
     if handover.pid_fd < free:  # it cannot be moved: closing the old descriptor would drop the lock
         raise EchodError(f"listen: too many addresses, {len(handover.addresses)}", FAILED)
-    handover.board_fd = above(make_scoreboard(handover.board_file), free)
+    handover.board_fd = above(handover.board_fd, free)
     if handover.ready_fd >= 0:
         handover.ready_fd = above(handover.ready_fd, free)
     # first all out of the way, then each to its place: no dup2 hits one that is still to be moved
@@ -140,11 +143,17 @@ def above(fd: int, lowest: int) -> int:
     return fd if fd >= lowest else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
 
 
-def make_scoreboard(path: str) -> int:
-    """Make a new file: children of a daemon that was killed may still be writing to the old one. Raises OSError."""
+def make_scoreboard(path: str, umask: int) -> int:
+    """Make a new file: children of a daemon that was killed may still be writing to the old one. Raises OSError.
+
+    It is there, and says "starting", before the lock is taken that tells others to look for it.
+    """
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    os.fchmod(fd, 0o644 & ~umask)
+    Scoreboard(fd)
+    return fd
 
 
 def reset_signals() -> None:
@@ -160,10 +169,10 @@ def reset_signals() -> None:
 def identify(config: Config, handover: Handover) -> None:
     """Look up whom root becomes; the server gets numbers. Raises ConfigError, or EchodError when not permitted."""
     try:
-        user = pwd.getpwuid(int(config.user)) if config.user.isdigit() else pwd.getpwnam(config.user)
+        user = pwd.getpwuid(int(config.user)) if config.user.isdecimal() else pwd.getpwnam(config.user)
         group = user.pw_gid
         if config.group:
-            group = int(config.group) if config.group.isdigit() else grp.getgrnam(config.group).gr_gid
+            group = int(config.group) if config.group.isdecimal() else grp.getgrnam(config.group).gr_gid
     except KeyError as error:
         raise ConfigError(f"user, group: {error.args[0]}; name one that exists") from None
     if os.geteuid() == 0:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FLOCK = "hhqqi4x"  # struct flock of fcntl(2): type, whence, start, length, pid
 RUNNING, STARTING = 0, 1  # the bytes
+LARGEST = 64  # bytes; a larger file is no pid file, and not ours to remove
 START_TIMEOUT = 60  # seconds to wait for a start that is under way
 
 
@@ -142,8 +143,6 @@ class PidFile(PIDLockFile):
             os.close(self.fd)
             self.fd, self._held = -1, False
 
-    # lockfile's interface
-
     def acquire(self, timeout: float | None = None) -> None:  # noqa: ARG002 - the lock is free, or a daemon's for long
         """Take byte 0 and write our pid. Raises AlreadyLocked, or LockFailed."""
         try:
@@ -168,20 +167,22 @@ class PidFile(PIDLockFile):
 
     def break_lock(self) -> None:
         """Remove the file, unless a daemon runs or is being started. Raises OSError when that is not permitted."""
-        ours = self.fd < 0
-        if ours:
+        opened = self.fd < 0
+        if opened:
             try:
                 self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             except FileNotFoundError:
                 return
         try:
             fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, STARTING)
-            if stat.S_ISREG(os.fstat(self.fd).st_mode) and not self.holder() and self._is_current():
+            found = os.fstat(self.fd)
+            is_ours = stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST
+            if is_ours and not self.holder() and self._is_current():
                 os.unlink(self.path)
         except BlockingIOError:
             return
         finally:
-            if ours:
+            if opened:
                 self._close()
 
     def is_locked(self) -> bool:

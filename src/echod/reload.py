@@ -159,6 +159,6 @@ def publish(server: Server, *outcome: str, reopen: str = "ok") -> None:
         listen=names(server),
         config_file=server.handover.config_file or DEFAULT_PATH,
         last_reload=server.outcome[0],
-        changes="\t".join(server.outcome[1:]),
         reopen=reopen,
+        changes="\t".join(server.outcome[1:]),  # last: it may be cut
     )

@@ -187,5 +187,7 @@ class Session:
             until = time.monotonic() + self._linger
             while self._ready(select.POLLIN, until) and os.read(self.fd, LARGE_READ):
                 pass
+        except OSError:
+            return  # the peer has reset it meanwhile: why it ended is known already
         finally:
             conn.detach()

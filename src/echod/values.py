@@ -62,11 +62,9 @@ def choice(*words: str) -> Kind:
 
 def parse_bool(text: str) -> bool:
     """Read yes or no."""
-    if text in ("yes", "true", "on"):
-        return True
-    if text in ("no", "false", "off"):
-        return False
-    raise ValueError("is neither")
+    if text not in ("yes", "true", "on", "no", "false", "off"):
+        raise ValueError("is neither")
+    return text in ("yes", "true", "on")
 
 
 def duration(least: float, *, never: bool = True) -> Kind:
@@ -101,13 +99,13 @@ def write_duration(seconds: float | None) -> str:
 
 def parse_umask(text: str) -> int:
     """Read an octal mask of permission bits."""
-    if not 1 <= len(text) <= 4 or text.strip("01234567") or int(text, 8) > 0o777:
-        raise ValueError("is not an octal mask")
-    return int(text, 8)
+    if 1 <= len(text) <= 4 and not text.strip("01234567") and int(text, 8) <= 0o777:
+        return int(text, 8)
+    raise ValueError("is not an octal mask")
 
 
 def parse_name(text: str) -> str:
-    """Read a user's or group's name or number; whether it exists is looked up when it is needed."""
+    """Read a user's or group's name or number; whether it exists is for the launcher to look up."""
     if not text or any(c.isspace() or c in ":/," for c in text):
         raise ValueError("is not a name")
     return text
@@ -144,7 +142,7 @@ def write_address(address: tuple[Any, ...]) -> str:
 
 
 def host_of(text: str) -> str:
-    """Return the host of an address that `write_address` wrote."""
+    """Return the host of an address as it is written."""
     return text.rpartition(":")[0].strip("[]")
 
 
@@ -166,7 +164,9 @@ def parse_network(text: str) -> Network:
     written = 128 if ":" in host else 32
     if slash and not (length.isascii() and length.isdigit() and len(length) <= 3 and int(length) <= written):
         raise ValueError(f"has no prefix length from 0 to {written}")
-    prefix = max(0, int(length) - (written - bits)) if slash else bits
+    prefix = int(length) - (written - bits) if slash else bits
+    if prefix < 0:
+        raise ValueError("is wider than the IPv4-mapped addresses; write the IPv4 network")
     masked = number >> (bits - prefix) << (bits - prefix)
     if masked != number:
         raise ValueError(f"has host bits set; the network is {write_network((bits, masked, prefix))}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from subprocess import CompletedProcess
 
-    from tests.echoc.kinds import Echoc, StartServer
+    from echoc.kinds import Echoc, StartServer
 
 HAPROXY = """
 defaults

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -92,9 +93,9 @@ def serve(config, *words):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ours = socket.create_connection(listener.getsockname(), timeout=DEADLINE)
         theirs = listener.accept()[0]
-    command = [ECHOD, "-c", str(config), *words, "inetd"]
+    command: list[str] = [ECHOD, "-c", str(config), *words, "inetd"]
     with theirs:
-        return subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs), ours
+        return subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs), ours  # type: ignore[call-overload]
 
 
 def test_what_it_has_to_say_does_not_reach_the_client(config):
@@ -122,7 +123,7 @@ def test_sigterm_drains_it(config):
 def test_no_connected_socket(config, kind):
     command = [ECHOD, "-c", str(config), "inetd"]
     with contextlib.ExitStack() as stack:
-        stdin = None
+        stdin: Any = None
         if kind == "closed":
             command = ["sh", "-c", 'exec "$0" "$@" <&-', *command]
         elif kind == "pipe":

@@ -35,7 +35,7 @@ class Box:
     def __init__(self, home, *units, config=""):
         command = home / "echod"
         (home / "echod.conf").write_text(f"[echod]\n{config}\n")
-        roots = sorted({str(Path(module.__file__).parent.parent) for module in (package, daemon, lockfile)})
+        roots = sorted({str(Path(str(module.__file__)).parent.parent) for module in (package, daemon, lockfile)})
         binds = {root: f"/opt/echod/{number}" for number, root in enumerate(roots)}
         command.write_text(COMMAND.format(python=os.path.realpath(sys.executable), paths=list(binds.values())))
         command.chmod(0o755)

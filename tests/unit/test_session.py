@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from conftest import DEADLINE, receive_all
 from echod import session
 from echod.session import EOF, IDLE, RECEIVED, RESET, SENT, Limits, Session
-from pieces import NEVER, PAIRS, SLOT_WORDS, Served
+from pieces import NEVER, PAIRS, Served
 
 
 def play(conn, script):

@@ -91,7 +91,7 @@ def test_people_get_aligned_lines(board):
     lines = status.for_people(status.snapshot(board)).splitlines()
     facts, table = lines[: lines.index("")], lines[lines.index("") + 1 :]
     assert all(re.match(r"[a-z]{5,8} +\S", line) for line in facts)
-    assert len({re.match(r"\w+ +", line).end() for line in facts}) == 1  # type: ignore[union-attr]
+    assert len({re.match(r"\w+ +", line).end() for line in facts}) == 1
     assert len({len(line) for line in table}) == 1, "columns that end at the same place"
     head, *rows = table
     assert head.split() == ["PID", "PEER", "AGE", "IDLE", "IN", "OUT"]

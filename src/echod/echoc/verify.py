@@ -65,7 +65,7 @@ def _ignore(_row: Row) -> None:
     pass
 
 
-def verify(  # noqa: PLR0913  each is a choice of the caller's, and has a default
+def verify(
     target: Target,
     *,
     size: int = SIZE,
