@@ -73,6 +73,8 @@ class Children:
             if signals.came and not came:  # it has woken nobody
                 signals.wake()
             close(fd)
+        if self.log.debugging:
+            self.log.debug(f"fork child={pid} slot={slot} clients={len(self.table)}; the parent has closed fd={fd}")
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own; then echo."""
@@ -90,8 +92,6 @@ class Children:
             peer = write_address(address)
             self.table[pid] = (slot, peer)
             self.board.enter(slot, pid, peer)
-            if self.log.debugging:
-                self.log.debug(f"fork child={pid} peer={peer}; the parent has closed its copy of the connection")
 
     def set_limits(self, limits: Limits) -> None:
         """Set the limits of the children to come."""
@@ -130,6 +130,8 @@ class Children:
             if pid not in table:
                 continue  # it was a child before the server was executed in its place
             slot, peer = table.pop(pid)
+            if log.debugging:
+                log.debug(f"waitpid child={pid} status={status:#06x} peer={peer}; slot={slot} is free")
             gone.append(peer)
             received, sent, milliseconds = self.board.leave(slot)
             if log.clients:

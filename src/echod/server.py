@@ -71,7 +71,7 @@ class Server:
                 if fd == signals.fd:
                     read(fd, 4096)
                     signals.came = False
-                    if signals.noted:
+                    if signals.noted or self.log.debugging:
                         self.on_signals()
                 elif acceptor.polling and fd in acceptor.listeners:  # or a signal or the client before has changed that
                     acceptor.admit(acceptor.listeners[fd])
@@ -113,7 +113,8 @@ class Server:
         noted = self.signals.noted.copy()
         self.signals.noted -= noted
         if self.log.debugging:
-            self.log.debug(f"signals noted={','.join(map(name, noted))}")
+            came = noted | {signal.SIGCHLD} if self.signals.dead else noted
+            self.log.debug(f"signals noted={','.join(map(name, came))}")
         if SIGINT in noted:
             self.stop(0.0)
         elif noted & {SIGTERM, SIGQUIT}:
