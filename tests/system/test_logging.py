@@ -73,7 +73,7 @@ class TestFile:
             next(line for line in lines if line.startswith(f"{parent}close peer={host}:{port} child={child.pid} ")),
         ]
         assert [lines.index(step) for step in steps] == sorted(lines.index(step) for step in steps)
-        keeps = next(line for line in lines if line.startswith(f"{own}child keeps fd={fd} "))
+        keeps = next(line for line in lines if line.startswith(f"{own}child keeps fd={fd}, "))
         assert lines.index(steps[0]) < lines.index(keeps) < lines.index(steps[3])
 
     def test_refusals_are_limited(self, echod):
