@@ -28,11 +28,12 @@ OVER_LIMIT, FORK_FAILED = "over_limit", "fork_failed"
 class Acceptor:
     """The open door. `resume_at` is when a pause ends; `schedule` is called when that or the log sets a deadline.
 
+    It is `eager` while it matters at once who is gone: the house is full or closed, or clients are counted by source.
     The cap on children is "do not poll the listeners", so a full house sleeps.
     """
 
     __slots__ = (
-        *("admission", "checking", "children", "closed", "counting", "listeners", "log", "poller", "polling"),
+        *("admission", "checking", "children", "closed", "counting", "eager", "listeners", "log", "poller", "polling"),
         *("refusing", "resume_at", "room", "schedule"),
     )
 
@@ -69,6 +70,7 @@ class Acceptor:
                     self.poller.register(fd, select.POLLIN)
                 else:
                     self.poller.unregister(fd)
+        self.eager = not wanted or self.room <= 0 or self.counting
 
     def admit(self, listener: Listener) -> bool:
         """Accept one client, and refuse it or give it a child; False when there was none."""
@@ -121,7 +123,7 @@ class Acceptor:
         if self.counting:
             for peer in peers:
                 self.admission.leave(host_of(peer))
-        if not self.polling:
+        if self.eager:
             self.settle()
 
     def replace(self, config: Config, listeners: list[Listener], log: Log) -> None:

@@ -12,6 +12,7 @@ import errno
 
 from echod.lean import os, signal, socket
 from echod.log import INFO
+from echod.scoreboard import ENDED, monotonic_ns
 from echod.session import CRASHED, ERRNO, Limits, Session
 from echod.signals import SignalPipe, name
 from echod.values import write_address
@@ -81,7 +82,10 @@ class Children:
         client = self.signals.session = self._session
         closerange(lowest, fd)
         closerange(fd + 1, highest)
-        return client.run(fd, self.board.words, slot)
+        words = self.board.words
+        reason = client.run(fd, words, slot)
+        words[slot + ENDED] = monotonic_ns()
+        return reason
 
     def book(self) -> None:
         """Enter the youngest on the scoreboard."""

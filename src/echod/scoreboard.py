@@ -34,8 +34,8 @@ STARTING, RUNNING, DRAINING = range(3)
 VERSION = 0x6563686F64_000001  # "echod", layout 1
 NEVER = (1 << 64) - 1
 
-# a slot's words: the pid, the session's tally, when it began; of a free one, the next free slot
-SENT, RECEIVED, LAST, BEGUN, NEXT = range(1, 6)
+# a slot's words: the pid, the session's tally, when it began and ended; of a free one, the next free slot
+SENT, RECEIVED, LAST, BEGUN, ENDED, NEXT = range(1, 7)
 SLOT, SLOTS_AT, PEER_AT, PEER_ROOM = 128, 20 << 10, 64, 64
 monotonic_ns, pack_peer = time.monotonic_ns, Struct(f"{PEER_ROOM}s").pack_into
 SLOTS = 65536 + 1  # one for each of max_children, and that of the rehearsal
@@ -86,13 +86,14 @@ class Scoreboard:
     def leave(self, slot: int) -> tuple[int, int, int]:
         """Count out a child that is gone, and free its slot; returns its bytes in, bytes out and milliseconds."""
         words = self.words
-        received, sent, begun = words[slot + RECEIVED], words[slot + SENT], words[slot + BEGUN]
-        words[slot] = words[slot + RECEIVED] = words[slot + SENT] = words[slot + LAST] = words[slot + BEGUN] = 0
+        sent, received, _, begun, ended = words[slot + 1 : slot + 6]
+        for word in range(slot, slot + 6):
+            words[word] = 0
         words[BYTES_IN] += received
         words[BYTES_OUT] += sent
         words[CLOSED] += 1
         self.free(slot)
-        return received, sent, (monotonic_ns() - begun) // 1_000_000 if begun else 0
+        return received, sent, ((ended or monotonic_ns()) - begun) // 1_000_000 if begun else 0
 
     def set_texts(self, **texts: str) -> None:
         """Replace the texts. An odd sequence number tells readers that they are being written."""

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from echod.notify import Notify
     from echod.scoreboard import Scoreboard
 
-BATCH = 16  # rounds of the loop that the books and the dead may wait while clients come: many at once are cheaper
+# The books and the dead wait for a lull, while clients come: many at once are cheaper than one by one.
+LULL = 5  # milliseconds
+BATCH = 16  # rounds of the loop
 REPEAT = 0.25  # seconds between the SIGTERMs of a drain: one may land before the system call it is to interrupt
 
 
@@ -65,9 +67,9 @@ class Server:
         self.log.info(f"ready listen={reload.names(self)} max_children={self.config.max_children}")
         poll, acceptor, children, signals, rounds = self.poller.poll, self.acceptor, self.children, self.signals, 0
         while not (self.draining and not children.table):
-            busy = False
-            waiting = signals.dead or children.unbooked  # it does not sleep on them
-            for fd, _event in poll(0 if waiting else None if self.due is None else self.left()):
+            waiting = signals.dead or children.unbooked
+            ready = poll(LULL if waiting else None if self.due is None else self.left())
+            for fd, _event in ready:
                 if fd == signals.fd:
                     read(fd, 4096)
                     signals.came = False
@@ -75,9 +77,8 @@ class Server:
                         self.on_signals()
                 elif acceptor.polling and fd in acceptor.listeners:  # or a signal or the client before has changed that
                     acceptor.admit(acceptor.listeners[fd])
-                    busy = True
             rounds += 1
-            if rounds >= BATCH or not busy:
+            if (waiting and not ready) or rounds >= BATCH or acceptor.eager:
                 rounds, signals.dead = 0, False
                 acceptor.make_room(children.reap())
             if self.due is not None:
