@@ -142,7 +142,7 @@ class Acceptor:
 
     def close(self) -> None:
         """Accept nobody any more, for good."""
-        self.closed = True
+        self.closed = self.eager = True
         self._stop_polling()
         for listener in self.listeners.values():
             listener.close()
