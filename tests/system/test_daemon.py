@@ -102,7 +102,8 @@ def test_signals_are_as_if_nobody_had_touched_them(echod):
 
     echod.run("start", check=0, preexec_fn=block_and_ignore)
     assert signal_set(echod.pid, "SigBlk") == set()
-    assert signal_set(echod.pid, "SigIgn") == IGNORED
+    # 32 and 33 are the C library's own: nobody else can change what has been inherited for them (nptl(7))
+    assert signal_set(echod.pid, "SigIgn") - {32, 33} == IGNORED
     assert signal_set(echod.pid, "SigCgt") == HANDLED
 
 
