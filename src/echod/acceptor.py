@@ -33,7 +33,19 @@ class Acceptor:
     """
 
     __slots__ = (
-        *("admission", "checking", "children", "closed", "counting", "eager", "listeners", "log", "poller", "polling"),
+        *(
+            "admission",
+            "checking",
+            "children",
+            "closed",
+            "counting",
+            "debugging",
+            "eager",
+            "listeners",
+            "log",
+            "poller",
+            "polling",
+        ),
         *("refusing", "resume_at", "room", "schedule"),
     )
 
@@ -53,7 +65,7 @@ class Acceptor:
         self.settle()
 
     def _set(self, config: Config, listeners: list[Listener], log: Log) -> None:
-        self.log = log
+        self.log, self.debugging = log, log.debugging
         self.listeners = {listener.fd: listener for listener in listeners}
         self.room = config.max_children - len(self.children.table)  # below zero after a reload with a lower cap
         self.refusing = config.over_limit == "refuse"
@@ -80,7 +92,7 @@ class Acceptor:
             if not client_gone(error):
                 self.pause(f"accept error={error.strerror!r}")
             return False
-        if self.log.debugging:
+        if self.debugging:
             self.log.debug(f"accept peer={write_address(address)} fd={fd} listener={listener.name}")
         reason = "" if self.room > 0 else OVER_LIMIT
         if self.checking:

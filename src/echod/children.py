@@ -37,12 +37,12 @@ set_wakeup_fd = signal.set_wakeup_fd
 class Children:
     """The table: by pid, the slot of each child on the scoreboard, and its peer as accept(2) gave it, or as text."""
 
-    __slots__ = ("_session", "board", "log", "signals", "table", "unbooked")
+    __slots__ = ("_debugging", "_session", "_words", "board", "log", "signals", "table", "unbooked")
 
     def __init__(self, board: Scoreboard, signals: SignalPipe, log: Log) -> None:
-        self.board = board
+        self.board, self._words = board, board.words
         self.signals = signals
-        self.log = log
+        self.set_log(log)
         self.table: dict[int, tuple[int, Any]] = {}
         self._session: Session
         self.unbooked = 0  # the youngest in the table, not on the scoreboard yet
@@ -50,7 +50,6 @@ class Children:
     def spawn(self, fd: int, address: tuple[Any, ...]) -> None:
         """Fork a child that serves the connection `fd`, which is closed here. Raises OSError when fork does."""
         slot, signals = self.board.take(), self.signals
-        came = signals.came
         set_wakeup_fd(-1)  # for the moment of the fork: see `signals`
         try:
             pid = fork()
@@ -71,10 +70,8 @@ class Children:
             raise
         finally:
             set_wakeup_fd(signals.write_end)
-            if signals.came and not came:  # it has woken nobody
-                signals.wake()
             close(fd)
-        if self.log.debugging:
+        if self._debugging:
             self.log.debug(f"fork child={pid} slot={slot} clients={len(self.table)}; the parent has closed fd={fd}")
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
@@ -82,9 +79,8 @@ class Children:
         client = self.signals.session = self._session
         closerange(lowest, fd)
         closerange(fd + 1, highest)
-        words = self.board.words
-        reason = client.run(fd, words, slot)
-        words[slot + ENDED] = monotonic_ns()
+        reason = client.run(fd, self._words, slot)
+        self._words[slot + ENDED] = monotonic_ns()
         return reason
 
     def book(self) -> None:
@@ -96,6 +92,10 @@ class Children:
             peer = write_address(address)
             self.table[pid] = (slot, peer)
             self.board.enter(slot, pid, peer)
+
+    def set_log(self, log: Log) -> None:
+        """Set the log of what becomes of children."""
+        self.log, self._debugging = log, log.debugging
 
     def set_limits(self, limits: Limits) -> None:
         """Set the limits of the children to come."""

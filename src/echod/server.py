@@ -67,14 +67,17 @@ class Server:
         self.log.info(f"ready listen={reload.names(self)} max_children={self.config.max_children}")
         poll, acceptor, children, signals, rounds = self.poller.poll, self.acceptor, self.children, self.signals, 0
         while not (self.draining and not children.table):
+            if signals.came:  # what came while the pipe was given up has not made it readable
+                signals.came = False
+                if signals.noted or self.log.debugging:
+                    self.on_signals()
             waiting = signals.dead or children.unbooked
             ready = poll(LULL if waiting else None if self.due is None else self.left())
             for fd, _event in ready:
                 if fd == signals.fd:
                     read(fd, 4096)
-                    signals.came = False
-                    if signals.noted or self.log.debugging:
-                        self.on_signals()
+                    if signals.noted:
+                        break  # a stop comes before clients
                 elif acceptor.polling and fd in acceptor.listeners:  # or a signal or the client before has changed that
                     acceptor.admit(acceptor.listeners[fd])
             rounds += 1

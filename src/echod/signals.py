@@ -31,9 +31,9 @@ def name(signum: int) -> str:
 class SignalPipe:
     """The read end, `fd`, is readable when a signal has come.
 
-    SIGCHLD has been noted in `dead` by then, and others in `noted`, until someone clears it: a handler runs before the
-    next bytecode, and its byte was written before that. Clear a note before acting on it, and a signal that comes
-    meanwhile is acted on again.
+    `came` is then set, SIGCHLD has been noted in `dead` and any other signal in `noted`: a handler runs before the next
+    bytecode, and its byte was written before that. While a child is forked only the notes are made. Clear a note before
+    acting on it, and a signal that comes meanwhile is acted on again.
     """
 
     __slots__ = ("came", "dead", "fd", "noted", "session", "write_end")
@@ -51,13 +51,6 @@ class SignalPipe:
     def open(self) -> None:
         """Let the signals in. The launcher has blocked them, and a rehearsal must not get them."""
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-    def wake(self) -> None:
-        """Make the pipe readable."""
-        try:
-            os.write(self.write_end, b"\0")
-        except BlockingIOError:
-            return  # it is full, and so it is readable
 
     def _note(self, signum: int, _frame: object) -> None:
         if self.session is not None:
