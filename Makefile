@@ -58,6 +58,7 @@ $(BIN)/.bench: $(BIN)/echod
 
 bench: $(BIN)/.bench
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/clients.py
 
 clean:
 	rm -rf $(VENV) dist build .coverage* .coverage-data .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -141,6 +141,8 @@ def bind_any(address: Address, config: Config, *, share: bool) -> list[Listener]
         if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             return [first]
         first.close()
+        if error.errno == errno.EADDRINUSE and port != address[1]:
+            return bind_any(address, config, share=share)  # the free port was free for IPv4 alone: another one
         raise BindError(f"[::]:{port}", error) from None
 
 

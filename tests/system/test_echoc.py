@@ -1,0 +1,59 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from conftest import wait_for
+
+ECHOC = os.path.join(os.path.dirname(sys.executable), "echoc")
+
+
+def echoc(echod, *words, **kwargs):
+    host, port = echod.address
+    return subprocess.run([ECHOC, *words, host, str(port)], capture_output=True, timeout=100, **kwargs)
+
+
+def test_a_stream_comes_back(running):
+    data = os.urandom(5 << 20)
+    done = echoc(running, input=data)
+    assert (done.returncode, done.stdout, done.stderr) == (0, data, b"")
+
+
+def test_verify_finds_no_fault_in_any_pattern(running):
+    done = echoc(running, "--verify", "-P", "20", "--size", "1MiB", "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0, report
+    assert running.wait_idle()["accepted"] >= 8 * 20
+
+
+def test_verify_notices_a_drain(echod):
+    echod.start(drain_timeout="1s")
+    process = subprocess.Popen(
+        [ECHOC, "--verify", "--pattern", "1MiB", "--size", "100GiB", *map(str, echod.address)], stdout=subprocess.PIPE
+    )
+    with process:
+        wait_for(lambda: echod.status()["clients"], "the client")
+        echod.run("stop", check=0)
+        assert b"WRONG" in process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+
+
+def test_ping_and_check(running):
+    done = echoc(running, "--ping", "-c", "20", "-i", "0")
+    assert done.returncode == 0
+    assert b"20 sent, 20 received, 0 lost (0%), 0 wrong" in done.stdout
+    done = echoc(running, "--check", "-w", "5000", "-c", "9000")
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"ECHO OK")
+
+
+@pytest.mark.parametrize("words", [["--ping", "-c", "1"], ["--verify"], []])
+def test_a_stopped_daemon_is_told_in_one_line(running, words):
+    address = [str(part) for part in running.address]
+    running.run("stop", check=0)
+    done = subprocess.run([ECHOC, *words, *address], capture_output=True, input=b"", timeout=60)
+    assert done.returncode == 3
+    assert done.stderr.count(b"\n") == 1
+    assert b"refused" in done.stderr
