@@ -33,21 +33,9 @@ class Acceptor:
     """
 
     __slots__ = (
-        *(
-            "admission",
-            "checking",
-            "children",
-            "closed",
-            "counting",
-            "debugging",
-            "eager",
-            "listeners",
-            "log",
-            "poller",
-            "polling",
-        ),
-        *("refusing", "resume_at", "room", "schedule"),
-    )
+        "admission", "checking", "children", "closed", "counting", "debugging", "eager", "listeners", "log",
+        "poller", "polling", "refusing", "resume_at", "room", "schedule",
+    )  # fmt: skip
 
     def __init__(
         self,

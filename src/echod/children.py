@@ -56,7 +56,7 @@ class Children:
             if pid == 0:
                 reason = CRASHED
                 try:
-                    if self.log.debugging:
+                    if self._debugging:
                         self.log.debug(
                             f"child keeps fd={fd}, closes the others above 2: listeners, pipe, log, pid file"
                         )
