@@ -13,6 +13,7 @@ import time
 import pytest
 
 from conftest import DEADLINE, exchange, need, need_root, wait_for
+from echod.server import LULL
 from procs import close_all, connect_many, cpu_seconds, descriptors, proc_status, wakeups, zombies
 
 PAUSES = 8  # of 100 ms: long enough to tell a pause from a busy loop
@@ -24,8 +25,14 @@ def echo(conn, data=b"x"):
 
 
 def asleep(pid):
-    """Wait until a process sleeps, and return how often it has been switched; see `wakeups`."""
-    wait_for(lambda: proc_status(pid)["State"].startswith("S"), "the daemon to sleep")
+    """Wait until a process sleeps, and not just in a lull; return how often it has been switched: see `wakeups`."""
+
+    def settled():
+        before = wakeups(pid)
+        time.sleep(10 * LULL / 1000)
+        return proc_status(pid)["State"].startswith("S") and wakeups(pid) == before
+
+    wait_for(settled, "the daemon to sleep")
     return wakeups(pid)
 
 
