@@ -17,7 +17,7 @@ from pieces import SOURCE, reap
 
 # Each room may import those to its right and below, never one above; `|` parts the launcher's rooms, the server's and
 # those of both sides.
-LAUNCHER = "cli commands place launch superserver control status pidfile"
+LAUNCHER = "__main__ cli commands place launch superserver control status pidfile"
 SERVER = "boot image server reload acceptor children admission signals session notify log sinks"
 BOTH = "listener scoreboard handover config configfile values errors lean"
 ORDER = f"{LAUNCHER} {SERVER} {BOTH}".split()
