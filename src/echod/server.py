@@ -71,6 +71,7 @@ class Server:
                 signals.came = False
                 if signals.noted or self.log.debugging:
                     self.on_signals()
+                    continue  # it may be over
             waiting = signals.dead or children.unbooked
             ready = poll(LULL if waiting else None if self.due is None else self.left())
             for fd, _event in ready:

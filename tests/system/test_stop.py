@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import select
 import signal
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from conftest import DEADLINE, alive, receive_all, wait_for
+from echod.server import REPEAT
 from procs import close_all, connect_many, servers
 
 MIB = 1 << 20
@@ -278,3 +280,10 @@ def test_a_daemon_that_died_leaves_nobody_else_in_danger(running, stranger):
     running.pid_file.write_text(f"{stranger.pid}\n")
     running.run("restart", check=0)
     assert servers(running) == [running.pid]
+
+
+def test_without_clients_nothing_is_waited_for(running):
+    running.run("stop", check=0)
+    drain, stopped = (line.split()[0] for line in running.log.read_text().splitlines()[-2:])
+    ends = [datetime.datetime.fromisoformat(stamp) for stamp in (drain, stopped)]
+    assert ends[1] - ends[0] < datetime.timedelta(seconds=REPEAT), "the next SIGTERM of a drain was waited for"
