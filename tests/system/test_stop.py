@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import DEADLINE, alive, receive_all, wait_for
+from conftest import DEADLINE, alive, need, receive_all, wait_for
 from procs import close_all, connect_many, servers
 
 MIB = 1 << 20
