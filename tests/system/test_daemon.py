@@ -160,6 +160,7 @@ def test_starts_without_stdin_stdout_stderr(echod):
     assert serves(echod)
 
 
+@pytest.mark.lean
 def test_starts_in_a_directory_that_was_deleted(echod, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -93,6 +93,7 @@ def test_sigpipe_is_ignored():
     isolated(check)
 
 
+@pytest.mark.lean
 def test_a_signal_to_a_fresh_child_never_arrives_in_the_parents_pipe():
     def check():
         pipe = signal_pipe()
