@@ -24,8 +24,9 @@ def main(words: list[str]) -> int:
     try:
         server = prepare(handover, notify)
         notify.ready(f"serving on {names(server)}")
-    except BrokenPipeError:
-        return FAILED  # `start` was interrupted: nothing half-done
+    except BrokenPipeError:  # `start` was interrupted, and has tidied up while this held the lock: nothing half-done
+        remove(handover)
+        return FAILED
     except EchodError as error:
         return fail(notify, error)
     except OSError as error:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 
 import psutil
 import pytest
@@ -188,3 +189,18 @@ class TestStatus:
         dropped.start()
         os.chmod(dropped.pid_file, 0o600)
         refused(dropped.run("status", user=NOBODY, group=NOBODY, extra_groups=[]), 4, "ermission denied")
+
+
+def test_interrupted_before_it_is_ready_it_leaves_nothing(echod):
+    echod.write()
+    # a launcher that is gone when the server is ready: as Ctrl-C leaves it, at the moment that matters
+    code = (
+        "import os, sys; from echod import cli, launch\n"
+        "launch.os.read = lambda fd, size: os._exit(130)\n"
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "-c", str(echod.config), "start"], timeout=60)
+    assert done.returncode == 130
+    wait_for(lambda: echod.run("status").returncode == 3, "the server to end and to remove its files")
+    assert not echod.pid_file.exists()
+    assert not (echod.home / "echod.scoreboard").exists()
