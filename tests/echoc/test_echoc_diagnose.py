@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from echod.echoc.data import PERIOD, SPAN, seeded
@@ -54,6 +54,7 @@ def test_missing(at: int, length: int) -> None:
 
 @unhurried
 @given(places, lengths)
+@example(1024, 1)  # the byte is also the last that is looked at
 def test_duplicated(at: int, length: int) -> None:
     length = min(at, length)
     fault = verdict(SENT[:at] + SENT[at - length : at] + SENT[at:])

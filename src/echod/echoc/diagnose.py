@@ -37,16 +37,22 @@ def diagnose(data: Data, offset: int, got: bytes, size: int) -> Fault:
         message = f"blocks swapped: {_bytes(overtaking)} came at offset {offset} that belong {distance} behind"
     else:
         kind, message = (
-            _in_place(offset, expected, got)
+            _in_place(offset, expected, got, distance)
             or _shifted(offset, distance, overtaking)
             or _strange(data, offset, expected, got)
         )
     return Fault(kind, message, offset, expected[:KEY].hex(), got[:KEY].hex())
 
 
-def _in_place(offset: int, expected: bytes, got: bytes) -> tuple[str, str] | None:
-    """Name what affects only bytes that keep their places: one changed, or a few in another order."""
+def _in_place(offset: int, expected: bytes, got: bytes, distance: int) -> tuple[str, str] | None:
+    """Name what affects only bytes that keep their places: one changed, or a few in another order.
+
+    What never agrees again and belongs elsewhere is shifted, though it be made of the same bytes: shifted by one, it is
+    when the first and the last happen to be equal.
+    """
     affected = _affected(expected, got)
+    if distance and affected == len(got):
+        return None
     if affected == 1:
         return "changed", _comparison(offset, expected, got)
     if sorted(got[:affected]) != sorted(expected[:affected]):
