@@ -35,6 +35,9 @@ BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
 INTERPRETER = [sys.executable, "-I", "-S"]
 KEPT = ("PATH", "LANG", "TZ")  # of the environment
 KEPT_BY_RUN = (*KEPT, "NOTIFY_SOCKET", "JOURNAL_STREAM")
+# Less for a child to write to. ld.so(8) resolves symbols now, once, or every child does it again. malloc(3) has no fast
+# bins: the first large block that a child asks for would tidy them up, all over the heap.
+LEAN = {"LD_BIND_NOW": "1", "GLIBC_TUNABLES": "glibc.malloc.mxfast=0", "LC_ALL": "C"}
 
 
 def start(config: Config, handover: Handover, pid_file: PidFile) -> int:
@@ -124,8 +127,7 @@ def execute(handover: Handover, listeners: list[Listener], kept: tuple[str, ...]
         if fd >= 0:
             os.set_inheritable(fd, True)
     environment = {name: os.environ[name] for name in kept if name in os.environ}
-    # resolve symbols now, once: lazily, every child does it again, at ten page faults a client (ld.so(8))
-    environment |= {"LD_BIND_NOW": "1", "LC_ALL": "C"}
+    environment |= LEAN
     environment |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(handover.addresses))}
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # until the server has its handlers: none gets lost
     compileall.compile_dir(os.path.dirname(BOOT), maxlevels=0, quiet=2)  # in the server it would cost 1 MiB, for good
