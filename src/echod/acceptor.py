@@ -7,6 +7,8 @@ import time
 
 from echod import scoreboard
 from echod.admission import Admission
+from echod.children import BATCH
+from echod.errors import ForkError
 from echod.lean import os
 from echod.listener import Listener, client_gone
 from echod.log import INFO, WARNING
@@ -15,6 +17,7 @@ from echod.values import host_of, write_address
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from echod.children import Children
     from echod.config import Config
@@ -33,8 +36,8 @@ class Acceptor:
     """
 
     __slots__ = (
-        "admission", "checking", "children", "closed", "counting", "debugging", "eager", "listeners", "log",
-        "poller", "polling", "refusing", "resume_at", "room", "schedule",
+        "_cap", "_careful", "_crowd", "admission", "children", "closed", "eager", "listeners", "log", "poller",
+        "polling", "refusing", "resume_at", "schedule",
     )  # fmt: skip
 
     def __init__(
@@ -53,16 +56,18 @@ class Acceptor:
         self.settle()
 
     def _set(self, config: Config, listeners: list[Listener], log: Log) -> None:
-        self.log, self.debugging = log, log.debugging
+        self.log = log
         self.listeners = {listener.fd: listener for listener in listeners}
-        self.room = config.max_children - len(self.children.table)  # below zero after a reload with a lower cap
+        self._cap = config.max_children
+        self._crowd = 1  # how many clients to look for at once
         self.refusing = config.over_limit == "refuse"
         self.admission = Admission(config, [host_of(peer) for peer in self.children.peers()])
-        self.checking, self.counting = not self.admission.open, self.admission.limit > 0
+        self._careful = log.debugging or not self.admission.open
 
     def settle(self) -> None:
         """Poll the listeners while there is room for a client, and only then."""
-        wanted = (self.room > 0 or self.refusing) and not self.closed and self.resume_at == FOREVER
+        room = self._cap > len(self.children.table)
+        wanted = (room or self.refusing) and not self.closed and self.resume_at == FOREVER
         if wanted != self.polling:
             self.polling = wanted
             for fd in self.listeners:
@@ -70,37 +75,48 @@ class Acceptor:
                     self.poller.register(fd, select.POLLIN)
                 else:
                     self.poller.unregister(fd)
-        self.eager = not wanted or self.room <= 0 or self.counting
+        self.eager = not wanted or not room or self.admission.limit > 0 or self.log.debugging
 
     def admit(self, listener: Listener) -> bool:
-        """Accept one client, and refuse it or give it a child; False when there was none."""
+        """Give a child to a client, and in a crowd to those behind it; False when nobody else is there.
+
+        A crowd is looked for from when the books have been kept until there was nobody left: to ask poll(2) before each
+        accept costs less than to find nobody, and more than to find someone.
+        """
+        room, most = self._cap - len(self.children.table), self._crowd
+        if room < most:
+            most = room if room > 0 else 1
+        turn_away = self._turn_away if self._careful or room <= 0 else None
         try:
-            fd, address = listener.accept()
+            self.children.spawn(listener.accept, most, turn_away)
+        except BlockingIOError:
+            self._crowd = 1
+            return False
+        except ForkError as failed:
+            if self.admission.limit:
+                self.admission.leave(failed.peer[0])
+            self.refuse(write_address(failed.peer), FORK_FAILED)
+            self.pause(f"fork error={str(failed)!r}")
+            return False
         except OSError as error:
             if not client_gone(error):
                 self.pause(f"accept error={error.strerror!r}")
-            return False
-        if self.debugging:
-            self.log.debug(f"accept peer={write_address(address)} fd={fd} listener={listener.name}")
-        reason = "" if self.room > 0 else OVER_LIMIT
-        if self.checking:
-            reason = self.admission.refusal(address[0]) or reason
+                return False
+        if room <= most:
+            self.settle()
+        return True
+
+    def _turn_away(self, fd: int, address: tuple[Any, ...]) -> bool:
+        """Apply the cap and the rules to a client; close the connection of one that may not come in."""
+        if self.log.debugging:
+            self.log.debug(f"accept peer={write_address(address)} fd={fd}")
+        reason = self.admission.refusal(address[0]) or ("" if self._cap > len(self.children.table) else OVER_LIMIT)
         if reason:
             os.close(fd)
             self.refuse(write_address(address), reason)
-            return True
-        try:
-            self.children.spawn(fd, address)
-        except OSError as error:
-            self.refuse(write_address(address), FORK_FAILED)
-            self.pause(f"fork error={error.strerror!r}")
-            return False
-        if self.counting:
+        elif self.admission.limit:
             self.admission.enter(address[0])
-        self.room -= 1
-        if self.room == 0:
-            self.settle()
-        return True
+        return bool(reason)
 
     def refuse(self, peer: str, reason: str) -> None:
         """Count and log a client that was closed unserved."""
@@ -116,14 +132,12 @@ class Acceptor:
         self.settle()
 
     def make_room(self, peers: list[str]) -> None:
-        """Let others in, in the place of those that are gone."""
-        if not peers:
-            return
-        self.room += len(peers)
-        if self.counting:
+        """Let others in, in the place of those that are gone; they may have come in a crowd."""
+        self._crowd = BATCH
+        if self.admission.limit:
             for peer in peers:
                 self.admission.leave(host_of(peer))
-        if self.eager:
+        if peers and self.eager:
             self.settle()
 
     def replace(self, config: Config, listeners: list[Listener], log: Log) -> None:
@@ -135,8 +149,8 @@ class Acceptor:
             listener.tune(config)
         for listener in dropped:
             listener.retire()
-            while self.room > 0 and self.admit(listener):
-                pass
+            while self._cap > len(self.children.table) and self.admit(listener):
+                self.children.book()
             listener.close()
         self.settle()
 

@@ -9,7 +9,9 @@ the parent keeps its books, scoreboard and log, for many clients at once: `spawn
 from __future__ import annotations
 
 import errno
+from _thread import allocate_lock
 
+from echod.errors import ForkError
 from echod.lean import os, signal, socket
 from echod.log import INFO
 from echod.scoreboard import ENDED, monotonic_ns
@@ -19,14 +21,20 @@ from echod.values import write_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from echod.listener import Accept
     from echod.log import Log
     from echod.scoreboard import Scoreboard
+
+    TurnAway = Callable[[int, tuple[Any, ...]], bool]  # a connection and its peer
 
 REASONS = ("eof", "error=CRASHED", "reset", "idle", "lifetime", "drain")
 HIGHEST_FD = 0x7FFFFFFF
 REHEARSALS = 100
+LOCKS, FORK_LOCKS = 100, 7
+BATCH = 16  # clients between two looks at the books: many at once are cheaper than one by one
 CLOSE = "close peer=%s child=%d reason=%s in=%d out=%d secs=%d.%03d"
 # names of our own: one object less to touch than with the module's name before them, in the parent and in each child
 WNOHANG = os.WNOHANG
@@ -35,44 +43,59 @@ set_wakeup_fd = signal.set_wakeup_fd
 
 
 class Children:
-    """The table: by pid, the slot of each child on the scoreboard, and its peer as accept(2) gave it, or as text."""
+    """The table: by pid, the slot of each child on the scoreboard, and its peer as accept(2) gave it, or as text.
 
-    __slots__ = ("_debugging", "_session", "_words", "board", "log", "signals", "table", "unbooked")
+    `spare` are slots taken in advance: so many clients may come until the books are kept. All are there: none is young.
+    """
+
+    __slots__ = ("_locks", "_session", "_words", "board", "log", "signals", "spare", "table")
 
     def __init__(self, board: Scoreboard, signals: SignalPipe, log: Log) -> None:
         self.board, self._words = board, board.words
         self.signals = signals
-        self.set_log(log)
+        self.log = log
         self.table: dict[int, tuple[int, Any]] = {}
+        self.spare: list[int] = []
         self._session: Session
-        self.unbooked = 0  # the youngest in the table, not on the scoreboard yet
+        self.book()
 
-    def spawn(self, fd: int, address: tuple[Any, ...]) -> None:
-        """Fork a child that serves the connection `fd`, which is closed here. Raises OSError when fork does."""
-        slot, signals = self.board.take(), self.signals
-        set_wakeup_fd(-1)  # for the moment of the fork: see `signals`
+    def spawn(self, accept: Accept, most: int, turn_away: TurnAway | None = None) -> None:
+        """Accept clients, at most `most` and one for each spare slot, and fork a child for each.
+
+        `turn_away`, where there are rules or somebody to be told every step, closes the connection of a client that
+        gets none. Raises ForkError, and the OSErrors of `accept`: what came before is done.
+        """
+        table, spare, signals = self.table, self.spare, self.signals
+        if turn_away is None and signals.heeded:
+            signals.heed(deaths=False)
+        set_wakeup_fd(-1)  # while there may be forks: see `signals`
         try:
-            pid = fork()
-            if pid == 0:
-                reason = CRASHED
+            while most and spare:
+                most -= 1
+                fd, address = accept()
+                if turn_away is not None and turn_away(fd, address):
+                    continue
+                slot = spare.pop()
                 try:
-                    if self._debugging:
-                        self.log.debug(
-                            f"child keeps fd={fd}, closes the others above 2: listeners, pipe, log, pid file"
-                        )
-                    reason = self._serve(fd, slot, 3, HIGHEST_FD)
+                    pid = fork()
+                    if pid == 0:
+                        reason = CRASHED
+                        try:
+                            if turn_away is not None:
+                                self.log.debug(f"child keeps fd={fd}, closes listeners, pipe, log, pid file")
+                            reason = self._serve(fd, slot, 3, HIGHEST_FD)
+                        finally:
+                            _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
+                    table[pid] = (slot, address)
+                    if turn_away is not None:
+                        self.log.debug(f"fork child={pid} slot={slot} clients={len(table)}; the parent closes fd={fd}")
+                except OSError as error:
+                    spare.append(slot)
+                    raise ForkError(error, address) from error
                 finally:
-                    _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
-            self.table[pid] = (slot, address)
-            self.unbooked += 1
-        except OSError:
-            self.board.free(slot)
-            raise
+                    close(fd)
         finally:
             set_wakeup_fd(signals.write_end)
-            close(fd)
-        if self._debugging:
-            self.log.debug(f"fork child={pid} slot={slot} clients={len(self.table)}; the parent has closed fd={fd}")
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own; then echo."""
@@ -84,18 +107,16 @@ class Children:
         return reason
 
     def book(self) -> None:
-        """Enter the youngest on the scoreboard."""
-        for pid, (slot, address) in reversed(self.table.items()):
-            if self.unbooked == 0:
+        """Enter the youngest on the scoreboard, and take slots for those to come."""
+        table, spare, board = self.table, self.spare, self.board
+        for pid, (slot, address) in reversed(table.items()):
+            if type(address) is str:
                 break
-            self.unbooked -= 1
             peer = write_address(address)
-            self.table[pid] = (slot, peer)
-            self.board.enter(slot, pid, peer)
-
-    def set_log(self, log: Log) -> None:
-        """Set the log of what becomes of children."""
-        self.log, self._debugging = log, log.debugging
+            table[pid] = (slot, peer)
+            board.enter(slot, pid, peer)
+        while len(spare) < BATCH:
+            spare.append(board.take())
 
     def set_limits(self, limits: Limits) -> None:
         """Set the limits of the children to come."""
@@ -107,7 +128,7 @@ class Children:
         The interpreter specialises code as it runs (PEP 659). In a child that would begin anew for each client, and it
         writes to many pages that are still shared with the parent.
         """
-        slot, limited = self.board.take(), self._session  # a slot never given back, so never shown
+        slot, limited = self.spare[0], self._session
         self._session = Session(Limits(None, None))  # the timer of a lifetime would be the daemon's
         for _ in range(REHEARSALS):
             ours, theirs = socket.socketpair()
@@ -118,11 +139,16 @@ class Children:
             theirs.close()
             ours.close()
         self.signals.session, self._session = None, limited
+        self.board.wipe(slot)
+        # A fork renews six locks in the child, out of the blocks of memory freed last: have these lie side by side.
+        self._locks = [allocate_lock() for _ in range(LOCKS)]
+        del self._locks[-FORK_LOCKS:]
 
     def reap(self) -> list[str]:
         """Collect all who are dead, log them, and return their peers: SIGCHLDs coalesce, one may stand for many."""
         self.book()
         gone: list[str] = []
+        lines: list[str] = []
         table, log = self.table, self.log
         while table:
             try:
@@ -134,13 +160,18 @@ class Children:
             if pid not in table:
                 continue  # it was a child before the server was executed in its place
             slot, peer = table.pop(pid)
-            if log.debugging:
-                log.debug(f"waitpid child={pid} status={status:#06x} peer={peer}; slot={slot} is free")
             gone.append(peer)
             received, sent, milliseconds = self.board.leave(slot)
+            if log.debugging:
+                log.debug(f"waitpid child={pid} status={status:#06x} peer={peer}; slot={slot} is free")
             if log.clients:
                 reason = reason_of(status) if status else "eof"
-                log.line(INFO, CLOSE % (peer, pid, reason, received, sent, milliseconds // 1000, milliseconds % 1000))
+                lines.append(CLOSE % (peer, pid, reason, received, sent, milliseconds // 1000, milliseconds % 1000))
+            if len(lines) == BATCH:
+                log.lines(INFO, lines)
+                lines.clear()
+        if lines:
+            log.lines(INFO, lines)
         return gone
 
     def peers(self) -> list[str]:

@@ -1,5 +1,11 @@
 """The errors people see, each with its exit code (LSB, "Init Script Actions")."""
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 DONE, FAILED, USAGE, NOT_PERMITTED, BAD_CONFIG, NOT_RUNNING = 0, 1, 2, 4, 6, 7
 
 
@@ -29,3 +35,11 @@ def describe(error: OSError) -> str:
 def from_os_error(what: str, error: OSError) -> EchodError:
     """Turn a system error into one with an exit code: lacking permission has its own."""
     return EchodError(f"{what}: {describe(error)}", NOT_PERMITTED if isinstance(error, PermissionError) else FAILED)
+
+
+class ForkError(Exception):
+    """A fork failed; the message tells why. `peer` is the client that it cost: its connection is closed."""
+
+    def __init__(self, error: OSError, peer: tuple[Any, ...]) -> None:
+        super().__init__(error.strerror)
+        self.peer = peer

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from echod.config import Config
     from echod.values import Address
 
+    Accept = Callable[[], tuple[int, tuple[Any, ...]]]  # gives a connected descriptor and its peer
 SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
 SO_ATTACH_FILTER = 26  # socket(7)
@@ -58,8 +59,7 @@ class Listener:
         self.fd = sock.fileno()
         self.name = write_address(sock.getsockname())
         self.address = address
-        # accept() gives a connected descriptor and its peer. Raises OSError: see `client_gone`
-        self.accept: Callable[[], tuple[int, tuple[Any, ...]]] = getattr(sock, "_accept")  # noqa: B009
+        self.accept: Accept = getattr(sock, "_accept")  # noqa: B009 - raises OSError: see `client_gone`
 
     def tune(self, config: Config) -> None:
         """Set what accepted sockets are to inherit, and the backlog."""

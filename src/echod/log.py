@@ -23,7 +23,7 @@ class Log:
 
     def __init__(self, config: Config, sink: Sink) -> None:
         self.sink = sink
-        self.line = sink.write  # for an event whose level and text are known to be good
+        self.lines = sink.write_all  # for events whose level and texts are known to be good
         self.level = LEVELS.index(config.log_level)
         self.clients = config.log_clients and self.level >= INFO
         self.debugging = self.level >= DEBUG
@@ -36,7 +36,7 @@ class Log:
             return
         if not text.isprintable():
             text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-        self.line(level, text)
+        self.sink.write(level, text)
 
     def error(self, text: str) -> None:
         """Log what stops the daemon or keeps it from doing what it was told."""

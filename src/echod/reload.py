@@ -122,7 +122,7 @@ def apply(server: Server, change: Change) -> None:
     if old_log.sink is not change.log.sink:
         old_log.sink.close()
     config = server.config = change.config
-    server.children.set_log(change.log)
+    server.children.log = change.log
     server.children.set_limits(Limits(config.max_lifetime, config.drain_timeout))
     server.acceptor.replace(config, change.listeners, change.log)
     server.schedule()

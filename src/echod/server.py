@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from echod.notify import Notify
     from echod.scoreboard import Scoreboard
 
-# The books and the dead wait for a lull, while clients come: many at once are cheaper than one by one.
+# The books and the dead wait for a lull, while clients come
 LULL = 5  # milliseconds
-BATCH = 16  # rounds of the loop
 REPEAT = 0.25  # seconds between the SIGTERMs of a drain: one may land before the system call it is to interrupt
 
 
@@ -65,28 +64,31 @@ class Server:
         """Serve until a drain has ended: the only loop."""
         self.board.words[scoreboard.STATE] = scoreboard.RUNNING
         self.log.info(f"ready listen={reload.names(self)} max_children={self.config.max_children}")
-        poll, acceptor, children, signals, rounds = self.poller.poll, self.acceptor, self.children, self.signals, 0
+        poll, acceptor, children, signals = self.poller.poll, self.acceptor, self.children, self.signals
         while not (self.draining and not children.table):
-            if signals.came:  # what came while the pipe was given up has not made it readable
-                signals.came = False
-                if signals.noted or self.log.debugging:
-                    self.on_signals()
-                    continue  # it may be over
-            waiting = signals.dead or children.unbooked
+            if signals.came and self.on_signals():
+                continue  # it may be over
+            waiting = signals.dead or not signals.heeded
             ready = poll(LULL if waiting else None if self.due is None else self.left())
             for fd, _event in ready:
                 if fd == signals.fd:
                     read(fd, 4096)
-                    if signals.noted:
-                        break  # a stop comes before clients
-                elif acceptor.polling and fd in acceptor.listeners:  # or a signal or the client before has changed that
+                elif fd in acceptor.listeners and acceptor.polling and not signals.noted:  # or that changed meanwhile
                     acceptor.admit(acceptor.listeners[fd])
-            rounds += 1
-            if (waiting and not ready) or rounds >= BATCH or acceptor.eager:
-                rounds, signals.dead = 0, False
-                acceptor.make_room(children.reap())
+            if acceptor.eager or (waiting and not ready):
+                signals.heed(deaths=True)  # first: whoever dies after the reaping makes the pipe readable
+                self.keep_books()
+            elif not children.spare:
+                self.keep_books()
             if self.due is not None:
                 self.tick(time.monotonic())
+
+    def keep_books(self) -> None:
+        """Enter the young, reap the dead, and let others in. Signals come first, also in the narrative of `debug`."""
+        if self.signals.came:
+            self.on_signals()
+        self.signals.dead = False
+        self.acceptor.make_room(self.children.reap())
 
     def left(self) -> float:
         """Return the milliseconds until something is due, for poll(2)."""
@@ -113,8 +115,9 @@ class Server:
             self.repeat_at = now + REPEAT
         self.schedule()
 
-    def on_signals(self) -> None:
-        """Act on the signals that have come: a stop first. The dead are left to the loop."""
+    def on_signals(self) -> bool:
+        """Act on the signals that have come, a stop first; False when none had. The dead are left to the loop."""
+        self.signals.came = False
         noted = self.signals.noted.copy()
         self.signals.noted -= noted
         if self.log.debugging:
@@ -128,6 +131,7 @@ class Server:
             reload.reload(self)
         if SIGUSR1 in noted:
             reload.reopen(self)
+        return bool(noted)
 
     def stop(self, timeout: float | None) -> None:
         """Stop listening and drain the clients for `timeout` seconds (None: as long as it takes), then end them."""

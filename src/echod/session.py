@@ -81,26 +81,52 @@ class Session:
         self._behind = False  # the peer has not taken all that was echoed
         self._unsent = 0  # what the peer had not taken when last asked
 
-    def run(self, fd: int, tally: Tally, at: int) -> int:
+    def run(self, fd: int, tally: Tally, at: int) -> int:  # noqa: C901 - a call costs every client page faults
         """Echo on the connected, blocking socket `fd` until the end and return its reason; the caller closes it.
 
         The bytes are counted in the words of `tally` after `at`: SENT, RECEIVED, LAST, BEGUN.
         """
         self.fd = fd
-        if self.ended:  # by a signal that came before this
-            os.set_blocking(fd, False)
+        received, size = 0, FIRST_READ
         try:
-            if self._lifetime:
-                signal.signal(signal.SIGALRM, lambda signum, _frame: self.end(signum))
-                signal.setitimer(signal.ITIMER_REAL, self._lifetime, 0.5)
-            reason = self._echo(fd, tally, at)
-            if reason:
-                self._hang_up()
-        except ConnectionError:
-            return RESET
+            tally[at + BEGUN] = tally[at + LAST] = monotonic_ns()
+            if self.ended or self._lifetime:
+                self._begin()
+            while True:
+                try:
+                    data = read(fd, size)
+                except BlockingIOError:
+                    if self._more_to_come():
+                        continue
+                    break
+                if not data:
+                    return EOF
+                received += len(data)
+                tally[at + RECEIVED] = received
+                try:
+                    written = write(fd, data)
+                except BlockingIOError:
+                    written = 0
+                if written < len(data) and not self._finish(memoryview(data)[written:], tally, at):
+                    break
+                tally[at + SENT] = received
+                tally[at + LAST] = monotonic_ns()
+                if self.ended and (self.ended == LIFETIME or time.monotonic() > self._deadline):
+                    break
+                if len(data) == FIRST_READ:  # it fills the small buffer: it will fill a large one
+                    size = LARGE_READ
+            self._hang_up()
         except OSError as error:
-            return ERRNO + (error.errno or 0)
-        return reason
+            return RESET if isinstance(error, ConnectionError) else ERRNO + (error.errno or 0)
+        return self.ended or IDLE
+
+    def _begin(self) -> None:
+        """Set the timer of the lifetime; make up for a signal that came before there was a socket."""
+        if self.ended:
+            os.set_blocking(self.fd, False)
+        if self._lifetime:
+            signal.signal(signal.SIGALRM, lambda signum, _frame: self.end(signum))
+            signal.setitimer(signal.ITIMER_REAL, self._lifetime, 0.5)
 
     def end(self, signum: int) -> None:
         """End the session, in a signal handler: SIGALRM when the lifetime is over, SIGTERM and SIGQUIT to drain.
@@ -116,33 +142,6 @@ class Session:
             self._deadline = time.monotonic() + self._grace
             if self.fd >= 0:
                 os.set_blocking(self.fd, False)
-
-    def _echo(self, fd: int, tally: Tally, at: int) -> int:
-        received, size = 0, FIRST_READ
-        tally[at + BEGUN] = tally[at + LAST] = monotonic_ns()
-        while True:
-            try:
-                data = read(fd, size)
-            except BlockingIOError:
-                if self._more_to_come():
-                    continue
-                return self.ended or IDLE
-            if not data:
-                return EOF
-            received += len(data)
-            tally[at + RECEIVED] = received
-            try:
-                written = write(fd, data)
-            except BlockingIOError:
-                written = 0
-            if written < len(data) and not self._finish(memoryview(data)[written:], tally, at):
-                return self.ended or IDLE
-            tally[at + SENT] = received
-            tally[at + LAST] = monotonic_ns()
-            if self.ended and (self.ended == LIFETIME or time.monotonic() > self._deadline):
-                return self.ended
-            if len(data) == FIRST_READ:  # it fills the small buffer: it will fill a large one
-                size = LARGE_READ
 
     def _finish(self, rest: memoryview, tally: Tally, at: int) -> bool:
         """Write the rest of a partial write; False when a limit comes first."""

@@ -33,14 +33,15 @@ class SignalPipe:
 
     `came` is then set, SIGCHLD has been noted in `dead` and any other signal in `noted`: a handler runs before the next
     bytecode, and its byte was written before that. While a child is forked only the notes are made. Clear a note before
-    acting on it, and a signal that comes meanwhile is acted on again.
+    acting on it, and a signal that comes meanwhile is acted on again. SIGCHLD is let in while it is `heeded`.
     """
 
-    __slots__ = ("came", "dead", "fd", "noted", "session", "write_end")
+    __slots__ = ("came", "dead", "fd", "heeded", "noted", "session", "write_end")
 
     def __init__(self) -> None:
         self.fd, self.write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.came = self.dead = False  # anything at all; SIGCHLD
+        self.heeded = True
         self.noted: set[int] = set()
         self.session: Session | None = None  # in a child, its client's
         signal.set_wakeup_fd(self.write_end)
@@ -51,6 +52,16 @@ class SignalPipe:
     def open(self) -> None:
         """Let the signals in. The launcher has blocked them, and a rehearsal must not get them."""
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def heed(self, deaths: bool) -> None:
+        """Let SIGCHLD in, or not: who looks for the dead every few clients need not be told of each of them.
+
+        Look for them once more when it is let in again. The default action is to ignore it, and unlike SIG_IGN that
+        leaves the dead to be waited for (wait(2)).
+        """
+        if deaths != self.heeded:
+            self.heeded = deaths
+            signal.signal(SIGCHLD, self._note if deaths else signal.SIG_DFL)
 
     def _note(self, signum: int, _frame: object) -> None:
         if self.session is not None:

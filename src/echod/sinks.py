@@ -15,19 +15,27 @@ from echod.lean import environ, os, socket
 SEVERITIES = (3, 4, 6, 7)  # RFC 5424, table 2: error, warning, informational, debug
 DEV_LOG = "/dev/log"
 PIPE_BUF = 4096  # bytes that a pipe takes whole, or that poll(2) says it has room for (pipe(7))
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 RETRY = 1.0  # seconds between tries to reach a syslog that is gone
 
-time_ns, write, getpid = time.time_ns, os.write, os.getpid
+time_ns, write = time.time_ns, os.write
 
 
 class Sink:
-    """What a log writes to; `write` is given a level of `log` and a line."""
+    """What a log writes to: each kind has one of `write` and `write_all`. They are given a level of `log`."""
 
     lost = 0
 
     def write(self, level: int, text: str) -> bool:
         """Write one line; False when it was lost, and counted."""
-        raise NotImplementedError
+        before = self.lost
+        self.write_all(level, [text])
+        return self.lost <= before
+
+    def write_all(self, level: int, texts: list[str]) -> None:
+        """Write a few lines, at most PIPE_BUF bytes in all."""
+        for text in texts:
+            self.write(level, text)
 
     def reopen(self) -> None:
         """Open it again. Raises OSError."""
@@ -55,17 +63,14 @@ class Clock(Sink):
         self._second = -1
         self._text = self._zone = ""
 
-    def _prefix(self, second: int) -> None:
-        moment = time.localtime(second)
-        self._second = second
-        self._text = time.strftime("%Y-%m-%dT%H:%M:%S", moment)
-        self._zone = time.strftime("%z", moment)
-
-    def _timed(self, text: str) -> str:
+    def _prefix(self) -> str:
         now = time_ns() // 1_000_000
         if now // 1000 != self._second:
-            self._prefix(now // 1000)
-        return "%s.%03d%s echod[%d]: %s" % (self._text, now % 1000, self._zone, getpid(), text)
+            self._second = now // 1000
+            moment = time.localtime(self._second)
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", moment)
+            self._zone = time.strftime("%z", moment)
+        return "%s.%03d%s echod[%d]: " % (self._text, now % 1000, self._zone, os.getpid())
 
 
 class Syslog(Sink):
@@ -131,7 +136,7 @@ class Syslog(Sink):
 
 
 class File(Clock):
-    """A file, appended to: one write(2) a line, so that lines stay whole whoever else writes."""
+    """A file, appended to: lines go whole into one write(2), so they stay whole whoever else writes."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -140,25 +145,21 @@ class File(Clock):
         self.fd = self._open()
 
     def _open(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-        return os.open(self._path, flags, 0o640)
+        return os.open(self._path, APPEND, 0o640)
 
-    def write(self, level: int, text: str) -> bool:  # noqa: ARG002 - a file has no levels
-        """Append one line."""
-        line = ("%s%s\n" % (self._gap, self._timed(text))).encode()
+    def write_all(self, level: int, texts: list[str]) -> None:  # noqa: ARG002 - a file has no levels
+        """Append a few lines."""
+        prefix = self._prefix()
+        lines = (self._gap + "".join(["%s%s\n" % (prefix, text) for text in texts])).encode()
         try:
-            written = write(self.fd, line)
+            written = write(self.fd, lines)
         except OSError:
-            self.lost += 1
-            return False
-        if written < len(line):
-            self._gap = "\n"
-            self.lost += 1
-            return False
-        self._gap = ""
-        if self.lost:
+            self.lost += len(texts)
+            return
+        self.lost += len(texts) - lines.count(b"\n", len(self._gap), written)
+        self._gap = "" if lines.endswith(b"\n", 0, written) else "\n"
+        if self.lost and written == len(lines):
             self.found()
-        return True
 
     def reopen(self) -> None:
         """Open the path again; the old file is closed when the new one is open."""
@@ -183,7 +184,7 @@ class Stderr(Clock):
 
     def write(self, level: int, text: str) -> bool:
         """Write one line, unless that would block: it is shared, so it cannot be made non-blocking."""
-        line = f"<{SEVERITIES[level]}>{text}" if self._journal else self._timed(text)
+        line = f"<{SEVERITIES[level]}>{text}" if self._journal else self._prefix() + text
         poller = select.poll()
         poller.register(2, select.POLLOUT)
         try:

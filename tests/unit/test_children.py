@@ -12,7 +12,8 @@ import pytest
 
 from conftest import need_root, wait_for
 from echod import scoreboard, session
-from echod.children import Children, reason_of
+from echod.children import BATCH, Children, reason_of
+from echod.errors import ForkError
 from echod.log import Log
 from echod.scoreboard import Scoreboard
 from echod.session import Limits
@@ -39,7 +40,9 @@ class Family:
     def spawn(self):
         """Spawn a child and return the client's end of its connection."""
         ours, theirs = tcp_pair()
-        self.children.spawn(theirs.detach(), ADDRESS)
+        if not self.children.spare:
+            self.children.book()
+        self.children.spawn(lambda: (theirs.detach(), ADDRESS), 1)
         return ours
 
     def reap(self):
@@ -108,7 +111,7 @@ def test_the_parent_closes_its_end_and_the_child_all_but_its_own():
         family = Family()
         ours, theirs = tcp_pair()
         fd = theirs.detach()
-        family.children.spawn(fd, ADDRESS)
+        family.children.spawn(lambda: (fd, ADDRESS), 1)
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
         (pid,) = family.children.table
@@ -131,12 +134,106 @@ def test_many_that_die_at_once_are_all_reaped():
             client.close()
         for pid in pids:
             wait_for(lambda pid=pid: state(pid) == "Z", "all to be dead")
-        assert family.signals.dead
         assert family.children.reap() == [PEER] * 150, "in one call"
         assert family.children.table == {}
         assert sorted(family.reasons()) == ["eof"] * 75 + ["signal=SIGKILL"] * 75
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
+
+    isolated(check)
+
+
+def test_a_crowd_is_let_in_at_once_and_whoever_waits_no_longer_ends_it():
+    def check():
+        family = Family()
+        pairs = [tcp_pair() for _ in range(3)]
+        waiting = [theirs for _, theirs in pairs]
+
+        def accept():
+            if waiting:
+                return waiting.pop(0).detach(), ADDRESS
+            raise BlockingIOError
+
+        family.children.spawn(accept, 2)
+        assert len(family.children.table) == 2
+        with pytest.raises(BlockingIOError):
+            family.children.spawn(accept, 2)
+        assert len(family.children.table) == 3
+        for ours, _ in pairs:
+            ours.sendall(b"x")
+            assert ours.recv(1) == b"x"
+            ours.close()
+        assert family.reasons() == ["eof"] * 3
+
+    isolated(check)
+
+
+def test_there_is_a_spare_slot_for_each_client_until_the_books_are_kept():
+    def check():
+        family = Family()
+        asked, clients = [], []
+
+        def accept():
+            asked.append(0)
+            ours, theirs = tcp_pair()
+            clients.append(ours)
+            return theirs.detach(), ADDRESS
+
+        family.children.spawn(accept, BATCH + 5)
+        family.children.spawn(accept, 1)
+        assert len(asked) == len(family.children.table) == BATCH
+        family.children.book()
+        family.children.spawn(accept, 1)
+        assert len({slot for slot, _ in family.children.table.values()}) == BATCH + 1
+        for client in clients:
+            client.close()
+        family.reap()
+
+    isolated(check)
+
+
+def test_who_is_turned_away_gets_no_child():
+    def check():
+        family = Family()
+        pairs = [tcp_pair() for _ in range(3)]
+        waiting = [theirs for _, theirs in pairs]
+        seen = []
+
+        def turn_away(fd, address):
+            seen.append(address)
+            if len(seen) == 2:
+                os.close(fd)
+            return len(seen) == 2
+
+        family.children.spawn(lambda: (waiting.pop(0).detach(), ADDRESS), 3, turn_away)
+        assert seen == [ADDRESS] * 3
+        assert len(family.children.table) == 2
+        assert len(family.children.spare) == BATCH - 2
+        assert pairs[1][0].recv(1) == b""
+        for ours, _ in pairs:
+            ours.close()
+        assert family.reasons() == ["eof"] * 2
+
+    isolated(check)
+
+
+def test_while_clients_come_their_deaths_make_no_noise_and_are_not_missed():
+    def check():
+        family = Family()
+        client = family.spawn()
+        assert not family.signals.heeded
+        (pid,) = family.children.table
+        client.close()
+        wait_for(lambda: state(pid) == "Z", "its death")
+        assert not family.signals.dead
+        assert not select.select([family.signals.fd], [], [], 0)[0]
+        assert family.reasons() == ["eof"]
+        client = family.spawn()
+        (pid,) = family.children.table
+        family.signals.heed(deaths=True)
+        client.close()
+        wait_for(lambda: family.signals.dead, "SIGCHLD")
+        assert family.reasons() == ["eof"] * 2
 
     isolated(check)
 
@@ -240,7 +337,9 @@ def test_a_rehearsal_leaves_nothing_behind_and_has_no_lifetime():
         for _ in range(3):
             family.children.set_limits(Limits(0.001, 5.0))
         family.children.rehearse()
-        assert family.board.words[scoreboard.TOP] == top + 1
+        assert family.board.words[scoreboard.TOP] == top
+        slot = family.children.spare[0]
+        assert family.board.words[slot : slot + scoreboard.NEXT].tolist() == [0] * scoreboard.NEXT
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0), "a timer would wake the daemon"
         assert os.listdir("/proc/self/fd") == fds
         assert os.path.getsize(family.log.name) == 0, "nothing has happened to a client"
@@ -275,8 +374,9 @@ def test_a_fork_that_fails_costs_that_client_and_nothing_else():
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
         before = os.listdir("/proc/self/fd")
         ours, theirs = tcp_pair()
-        with pytest.raises(BlockingIOError):
-            family.children.spawn(theirs.detach(), ADDRESS)
+        with pytest.raises(ForkError, match="temporarily unavailable") as failure:
+            family.children.spawn(lambda: (theirs.detach(), ADDRESS), 1)
+        assert failure.value.peer == ADDRESS
         assert ours.recv(1) == b""
         ours.close()
         assert os.listdir("/proc/self/fd") == before
@@ -284,7 +384,7 @@ def test_a_fork_that_fails_costs_that_client_and_nothing_else():
         assert list(family.board.clients()) == []
         words = family.board.words
         assert words[scoreboard.ACCEPTED] == words[scoreboard.CLOSED] == 0
-        assert family.board.take() + scoreboard.SLOT // 8 == family.board.take(), "its slot is free"
+        assert len(set(family.children.spare)) == BATCH, "its slot is free"
         os.kill(os.getpid(), signal.SIGHUP)
         assert family.signals.noted == {signal.SIGHUP}
         assert os.read(family.signals.fd, 1) == bytes([signal.SIGHUP]), "the pipe is taken again"

@@ -108,6 +108,29 @@ def test_a_line_that_does_not_fit_whole_is_lost_and_counted(tmp_path):
     isolated(check)
 
 
+@pytest.mark.parametrize(("room", "whole"), [(5, 0), (0, 1), (7, 1)])
+def test_of_several_lines_those_that_are_whole_are_not_lost(tmp_path, room, whole):
+    def check():
+        path = tmp_path / "log"
+        sink = File(str(path))
+        sink.write_all(INFO, ["one", "two"])
+        size = path.stat().st_size // 2
+        assert path.read_text().count("\n") == 2
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size * (2 + whole) + room, hard))
+        sink.write_all(INFO, ["111", "222", "333"])
+        lost = 3 - whole
+        assert sink.lost == lost
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert sink.write(INFO, "end")
+        assert sink.lost == 0
+        lines = [line.partition("]: ")[2] for line in path.read_text().splitlines()]
+        kept = [line for line in lines if line in {"one", "two", "111", "222", "333", "end"} or "lost" in line]
+        assert kept == [*["one", "two", "111", "222", "333"][: 5 - lost], "end", f"log lost={lost}"]
+
+    isolated(check)
+
+
 def test_a_full_disk_loses_lines_and_nothing_else(tmp_path):
     need_root()
 
