@@ -5,6 +5,8 @@ forking process 1.3 MiB; `os` costs another 0.25 MiB. The C modules beneath them
 server makes are all there, but for `socket.accept`, which `_accept` gives as a bare descriptor and an address.
 """
 
+from sys import byteorder
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
@@ -19,4 +21,12 @@ else:
 
     environ = os.environ
 
-__all__ = ["environ", "os", "signal", "socket"]
+LONG = memoryview(bytes(8)).cast("l").itemsize  # bytes of a C long, and of a pointer
+
+
+def as_long(number: int) -> bytes:
+    """Return a number as a C long. `struct`, where it is a shared library, costs every fork five mappings more."""
+    return number.to_bytes(LONG, byteorder)
+
+
+__all__ = ["LONG", "as_long", "environ", "os", "signal", "socket"]

@@ -7,10 +7,10 @@ client no system call.
 from __future__ import annotations
 
 import errno
-from _struct import pack
+from sys import byteorder
 
 from echod.errors import FAILED, NOT_PERMITTED, EchodError
-from echod.lean import os, socket
+from echod.lean import LONG, as_long, os, socket
 from echod.values import write_address
 
 TYPE_CHECKING = False
@@ -26,7 +26,10 @@ SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
 SO_ATTACH_FILTER = 26  # socket(7)
 # classic BPF, which sees a segment from its TCP header on: ldb [13]; jset #SYN, 0, 1; ret #0; ret #-1 (RFC 9293, 3.1)
-NO_SYN = pack(4 * "HBBI", 0x30, 0, 0, 13, 0x45, 0, 1, 2, 0x06, 0, 0, 0, 0x06, 0, 0, 0xFFFFFFFF)
+NO_SYN = b"".join(
+    code.to_bytes(2, byteorder) + bytes((yes, no)) + operand.to_bytes(4, byteorder)
+    for code, yes, no, operand in ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+)
 NO_SYN_AT = id(NO_SYN) + bytes.__basicsize__ - 1  # of its bytes in memory; `array` would tell, and costs 0.5 MiB
 # accept(2): Linux passes network errors already pending on the new socket; they are the client's, not ours
 CLIENT_GONE = {
@@ -75,7 +78,8 @@ class Listener:
 
         Closing is not enough: while a child just forked has its copy the kernel goes on queueing clients, for nobody.
         """
-        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, pack("HP", 4, NO_SYN_AT))
+        program = (len(NO_SYN) // 8).to_bytes(2, byteorder) + bytes(LONG - 2) + as_long(NO_SYN_AT)  # sock_fprog
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
     def close(self) -> None:
         """Stop listening. Clients still in the backlog are reset by the kernel."""
@@ -102,7 +106,7 @@ def set_options(sock: socket.socket, config: Config) -> None:
         option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, whole // 2))
     option(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, min(0x7FFFFFFF, round(seconds * 2000)))
     idle = config.idle_timeout or 0
-    limit = pack("ll", int(idle), int(idle % 1 * 1e6))
+    limit = as_long(int(idle)) + as_long(int(idle % 1 * 1e6))
     option(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     option(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 

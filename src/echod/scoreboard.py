@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import mmap
 import time
-from _struct import Struct, calcsize
 
-from echod.lean import os
+from echod.lean import LONG, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,10 +37,8 @@ NEVER = -1
 # a slot's words: the pid, the session's tally, when it began and ended; of a free one, the next free slot
 SENT, RECEIVED, LAST, BEGUN, ENDED, NEXT = range(1, 7)
 WORD_SIZE, SLOT, SLOTS_AT, PEER_AT, PEER_ROOM = 8, 128, 20 << 10, 64, 64
-monotonic_ns, pack_peer = time.monotonic_ns, Struct(f"{PEER_ROOM}s").pack_into
-WORD: Literal["l", "q"] = (
-    "l" if calcsize("l") == WORD_SIZE else "q"
-)  # in a child, storing a `long` is four page faults cheaper
+monotonic_ns = time.monotonic_ns
+WORD: Literal["l", "q"] = "l" if LONG == WORD_SIZE else "q"  # in a child, storing a `long` is four page faults cheaper
 NOBODYS = memoryview(bytes(WORD_SIZE * NEXT)).cast(WORD)
 SLOTS = 65536 + 64  # one for each of max_children, and some that are taken in advance
 SIZE = SLOTS_AT + SLOTS * SLOT
@@ -83,7 +80,8 @@ class Scoreboard:
     def enter(self, slot: int, pid: int, peer: str) -> None:
         """Count a client, and name the child that owns its slot: from now on readers show it."""
         words = self.words
-        pack_peer(self.map, slot * 8 + PEER_AT, peer.encode())
+        at = slot * WORD_SIZE + PEER_AT
+        self.map[at : at + PEER_ROOM] = peer.encode()[:PEER_ROOM].ljust(PEER_ROOM, b"\0")
         words[slot] = pid
         words[ACCEPTED] += 1
         words[PEAK] = max(words[PEAK], words[ACCEPTED] - words[CLOSED])

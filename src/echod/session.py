@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import select
 import time
-from fcntl import ioctl
-from sys import byteorder
 
 from echod.lean import os, signal, socket
 
@@ -40,7 +38,8 @@ FIRST_READ, LARGE_READ = 16 << 10, 1 << 20  # a large buffer only once a client 
 FOREVER = float("inf")
 LINGER = 1.0  # seconds to read and drop after our FIN, so that data under way is not answered with RST
 QUIET = 0.1  # seconds without data that end a drain while the peer is catching up: longer than most round trips
-TIOCOUTQ = 0x5411  # tcp(7): unacknowledged bytes in the send queue
+# of struct tcp_info (tcp(7), linux/tcp.h): segments under way, bytes not sent yet, bytes that the peer has acknowledged
+UNACKED, NOTSENT, BYTES_ACKED, INFO_SIZE = slice(24, 28), slice(144, 148), slice(120, 128), 148
 
 
 class Limits:
@@ -61,14 +60,12 @@ class Session:
     """One client: `run` echoes until the end, `end` brings it about."""
 
     __slots__ = (
+        "_acked",
         "_behind",
-        "_buffer",
         "_deadline",
         "_grace",
         "_lifetime",
         "_linger",
-        "_unsent",
-        "_vector",
         "ended",
         "fd",
     )
@@ -79,7 +76,7 @@ class Session:
         self.ended = 0  # the reason, once somebody has ended it
         self._deadline = FOREVER
         self._behind = False  # the peer has not taken all that was echoed
-        self._unsent = 0  # what the peer had not taken when last asked
+        self._acked = b""  # how many bytes the peer had taken when last asked
 
     def run(self, fd: int, tally: Tally, at: int) -> int:  # noqa: C901 - a call costs every client page faults
         """Echo on the connected, blocking socket `fd` until the end and return its reason; the caller closes it.
@@ -166,9 +163,15 @@ class Session:
 
     def _moves(self) -> bool:
         """Tell, when a time-out ran out, whether the peer has taken bytes meanwhile, though it sent none."""
-        before = self._unsent
-        self._unsent = int.from_bytes(ioctl(self.fd, TIOCOUTQ, bytes(4)), byteorder)
-        return self._unsent != before
+        conn = socket.socket(fileno=self.fd)
+        try:
+            info = conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO_SIZE)
+        except OSError:
+            return False  # it is not TCP: nobody can tell
+        finally:
+            conn.detach()
+        before, self._acked = self._acked, info[BYTES_ACKED]
+        return self._acked != before and (before != b"" or any(info[UNACKED] + info[NOTSENT]))
 
     def _ready(self, event: int, until: float) -> bool:
         """Wait until the socket is ready, at most to the moment `until`."""

@@ -23,7 +23,8 @@ BOTH = "listener scoreboard handover config configfile values errors lean"
 ORDER = f"{LAUNCHER} {SERVER} {BOTH}".split()
 
 HEAVY = """threading logging asyncio typing dataclasses configparser argparse subprocess enum re os socket signal
-    collections array functools contextlib inspect tempfile shutil ipaddress struct locale site daemon lockfile"""
+    collections array functools contextlib inspect tempfile shutil ipaddress struct locale site daemon lockfile
+    _struct fcntl"""
 
 MODULES = {path.stem: path for path in sorted(SOURCE.glob("*.py"))}
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
