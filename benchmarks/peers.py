@@ -166,6 +166,17 @@ class ForkingServer(Peer):
         return [sys.executable, os.path.join(HERE, "forking_server.py"), str(port)]
 
 
+class Smallest(ForkingServer):
+    """What is left of a forking server in Python when all is left out: what nobody can go below."""
+
+    name, title = "smallest", "smallest in Python"
+
+    def command(self, port: int, directory: str) -> list[str]:  # noqa: ARG002
+        """Serve, with the interpreter set up as lean as echod's."""
+        lean = ["env", "LD_BIND_NOW=1", "LC_ALL=C", "GLIBC_TUNABLES=glibc.malloc.mxfast=0", sys.executable, "-I", "-S"]
+        return [*lean, os.path.join(HERE, "smallest.py"), str(port)]
+
+
 class Uvloop(ForkingServer):
     """The outside reference: one process, no fork."""
 
@@ -185,5 +196,6 @@ class Uvloop(ForkingServer):
 
 
 PEERS: dict[str, Peer] = {
-    peer.name: peer for peer in (Echod(), Textbook(), Xinetd(), Socat(), Tcpserver(), ForkingServer(), Uvloop())
+    peer.name: peer
+    for peer in (Echod(), Textbook(), Xinetd(), Socat(), Tcpserver(), ForkingServer(), Smallest(), Uvloop())
 }
