@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
@@ -23,6 +24,9 @@ from echod.listener import Listener, bind
 ECHOD = os.path.join(os.path.dirname(sys.executable), "echod")
 DEADLINE = 20.0
 PR_SET_CHILD_SUBREAPER = 36
+
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine takes its time; no test asserts one
+hypothesis.settings.load_profile("patient")
 
 
 def wait_for(condition, what="the event", deadline=DEADLINE):

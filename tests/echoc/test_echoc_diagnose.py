@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from echod.echoc.data import PERIOD, SPAN, seeded
@@ -18,7 +18,6 @@ SIZE = 1 << 18
 DATA = seeded(1).from_point(4711)
 SENT = bytes(DATA.view(0, SIZE))
 places = st.integers(min_value=100, max_value=SIZE - 10_000)
-unhurried = settings(deadline=None)  # a search through a megabyte, on a busy machine
 lengths = st.integers(min_value=1, max_value=5000)
 
 
@@ -28,7 +27,6 @@ def verdict(answer: bytes) -> Fault:
     return diagnose(DATA, at, answer[at:], SIZE)
 
 
-@unhurried
 @given(places, st.integers(min_value=1, max_value=255))
 def test_flip(at: int, mask: int) -> None:
     fault = verdict(SENT[:at] + bytes([SENT[at] ^ mask]) + SENT[at + 1 :])
@@ -43,7 +41,6 @@ def test_flip_of_the_last_byte() -> None:
 
 
 # A byte lost from a run of equal ones is lost from any place in the run: hence the tolerance of a few.
-@unhurried
 @given(places, lengths)
 def test_missing(at: int, length: int) -> None:
     fault = verdict(SENT[:at] + SENT[at + length :])
@@ -52,7 +49,6 @@ def test_missing(at: int, length: int) -> None:
     assert fault.offset in range(at, at + 5)
 
 
-@unhurried
 @given(places, lengths)
 @example(1024, 1)  # the byte is also the last that is looked at
 def test_duplicated(at: int, length: int) -> None:
@@ -63,7 +59,6 @@ def test_duplicated(at: int, length: int) -> None:
     assert fault.offset in range(at, at + 5)
 
 
-@unhurried
 @given(places, lengths, lengths)
 def test_swapped_blocks(at: int, first: int, second: int) -> None:
     a, b = SENT[at : at + first], SENT[at + first : at + first + second]
@@ -80,7 +75,6 @@ def test_every_pair_of_blocks_swapped(length: int) -> None:
     assert verdict(answer).kind == "swapped"
 
 
-@unhurried
 @given(places, st.binary(min_size=16, max_size=200))
 def test_inserted(at: int, rubbish: bytes) -> None:
     fault = verdict(SENT[:at] + rubbish + SENT[at:])
@@ -103,7 +97,6 @@ def test_several_bytes_changed() -> None:
     assert (fault.kind, fault.message[:18]) == ("changed", "50 bytes changed: ")
 
 
-@unhurried
 @given(st.integers(min_value=0, max_value=1 << 40), st.integers(min_value=0, max_value=SPAN))
 def test_data_is_the_same_however_it_is_cut(offset: int, length: int) -> None:
     whole = bytes(DATA.view(offset, length))

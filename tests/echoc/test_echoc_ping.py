@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from echod.echoc import Fault, Reply, Summary, Target, ping
@@ -104,7 +104,6 @@ def test_summary_against_values_worked_out_by_hand() -> None:
     assert summary.percentiles(0, 25, 50, 51, 100) == [0.001, 0.001, 0.002, 0.003, 0.004]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(min_value=1e-9, max_value=1000), max_size=50))
 def test_histogram_counts_every_time_in_its_bucket(times: list[float]) -> None:
     factor = {"µs": 1e-6, "ms": 1e-3, "s": 1.0}
