@@ -66,8 +66,8 @@ class Children:
         gets none. Raises ForkError, and the OSErrors of `accept`: what came before is done.
         """
         table, spare, signals = self.table, self.spare, self.signals
-        if turn_away is None and signals.heeded:
-            signals.heed(deaths=False)
+        if signals.heeded and not self.log.debugging:
+            signals.heed(deaths=False)  # until the lull, in which the books are kept
         set_wakeup_fd(-1)  # while there may be forks: see `signals`
         try:
             while most and spare:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -135,6 +136,28 @@ def test_allow_and_deny(echod, rules, served, refused):
         with socket.create_connection(address, DEADLINE, source_address=(host, 0)) as conn:
             assert conn.recv(1) == b""
     assert echod.wait_idle()["refused"]["access"] == len(refused)
+
+
+def sleeps_without_end(pid):
+    """Tell whether a process is in poll(2) without a time-out: its number and arguments are in /proc (proc(5))."""
+    words = Path(f"/proc/{pid}/syscall").read_text().split()
+    return len(words) > 3 and int(words[3], 16) & 0xFFFFFFFF == 0xFFFFFFFF
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{}, {"deny": "192.0.2.0/24"}, {"log_level": "debug"}, {"max_children_per_source": 5}, {"max_children": 1}],
+)
+def test_a_client_that_stays_is_shown_and_its_end_is_noticed_while_nothing_else_happens(echod, setting):
+    echod.start(**setting)
+    with echod.connect() as conn:
+        assert echo(conn)
+        (client,) = wait_for(lambda: echod.status()["children"], "the client to be shown")
+        assert client["peer"] == "%s:%d" % conn.getsockname()
+        wait_for(lambda: sleeps_without_end(echod.pid), "the lull to be over")
+        os.kill(client["pid"], signal.SIGKILL)
+        wait_for(lambda: not echod.children(), "the dead to be reaped")
+    assert echod.wait_idle()["children"] == []
 
 
 def test_a_fork_that_fails_costs_one_client(dropped):
