@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FOREVER = float("inf")
 PAUSE = 0.1  # seconds without accepting when the system is out of something
+MOST_WAITING = 65536  # somaxconn(listen(2)) is rarely that much; an accept that always fails must not hold up a reload
 OVER_LIMIT, FORK_FAILED = "over_limit", "fork_failed"
 
 
@@ -149,7 +150,9 @@ class Acceptor:
             listener.tune(config)
         for listener in dropped:
             listener.retire()
-            while self._cap > len(self.children.table) and self.admit(listener):
+            for _ in range(MOST_WAITING):
+                if self._cap <= len(self.children.table) or not self.admit(listener):
+                    break
                 self.children.book()
             listener.close()
         self.settle()

@@ -11,7 +11,7 @@ import time
 
 from echod import reload, scoreboard
 from echod.acceptor import FOREVER, Acceptor
-from echod.children import Children
+from echod.children import BATCH, Children
 from echod.lean import os, signal
 from echod.session import Limits
 from echod.signals import SignalPipe, name
@@ -64,7 +64,7 @@ class Server:
         """Serve until a drain has ended: the only loop."""
         self.board.words[scoreboard.STATE] = scoreboard.RUNNING
         self.log.info(f"ready listen={reload.names(self)} max_children={self.config.max_children}")
-        poll, acceptor, children, signals = self.poller.poll, self.acceptor, self.children, self.signals
+        poll, acceptor, children, signals, rounds = self.poller.poll, self.acceptor, self.children, self.signals, 0
         while not (self.draining and not children.table):
             if signals.came and self.on_signals():
                 continue  # it may be over
@@ -75,20 +75,25 @@ class Server:
                     read(fd, 4096)
                 elif fd in acceptor.listeners and acceptor.polling and not signals.noted:  # or that changed meanwhile
                     acceptor.admit(acceptor.listeners[fd])
+            rounds += 1
             if acceptor.eager or (waiting and not ready):
                 signals.heed(deaths=True)  # first: whoever dies after the reaping makes the pipe readable
-                self.keep_books()
-            elif not children.spare:
-                self.keep_books()
+                rounds = self.keep_books()
+            elif not children.spare or rounds >= BATCH:  # who is turned away needs no slot, and may come without a lull
+                rounds = self.keep_books()
             if self.due is not None:
                 self.tick(time.monotonic())
 
-    def keep_books(self) -> None:
-        """Enter the young, reap the dead, and let others in. Signals come first, also in the narrative of `debug`."""
+    def keep_books(self) -> int:
+        """Enter the young, reap the dead, and let others in; returns 0, for so many rounds have gone by since.
+
+        Signals come first, also in the narrative of `debug`.
+        """
         if self.signals.came:
             self.on_signals()
         self.signals.dead = False
         self.acceptor.make_room(self.children.reap())
+        return 0
 
     def left(self) -> float:
         """Return the milliseconds until something is due, for poll(2)."""

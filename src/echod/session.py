@@ -112,10 +112,11 @@ class Session:
                     break
                 if len(data) == FIRST_READ:  # it fills the small buffer: it will fill a large one
                     size = LARGE_READ
+            reason = self.ended or IDLE  # now: a signal during the hang-up is not the reason
             self._hang_up()
         except OSError as error:
             return RESET if isinstance(error, ConnectionError) else ERRNO + (error.errno or 0)
-        return self.ended or IDLE
+        return reason
 
     def _begin(self) -> None:
         """Set the timer of the lifetime; make up for a signal that came before there was a socket."""

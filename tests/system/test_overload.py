@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -158,6 +160,34 @@ def test_a_client_that_stays_is_shown_and_its_end_is_noticed_while_nothing_else_
         os.kill(client["pid"], signal.SIGKILL)
         wait_for(lambda: not echod.children(), "the dead to be reaped")
     assert echod.wait_idle()["children"] == []
+
+
+def test_the_dead_are_reaped_while_others_are_turned_away_without_a_pause(echod):
+    echod.start(deny="127.0.0.9")
+    address = echod.address
+    with socket.create_connection(address, DEADLINE) as conn:
+        assert echo(conn)
+    poller, over = socket.socketpair()
+
+    def knock():
+        while not select.select([poller], [], [], 0)[0]:
+            with contextlib.suppress(OSError), socket.create_connection(address, DEADLINE, ("127.0.0.9", 0)) as denied:
+                denied.recv(1)
+
+    flood = [threading.Thread(target=knock) for _ in range(4)]
+    with poller, over:
+        for thread in flood:
+            thread.start()
+        try:
+            for _ in range(20):
+                before = len(echod.events("close"))
+                with socket.create_connection(address, DEADLINE) as conn:
+                    assert echo(conn)
+                wait_for(lambda before=before: len(echod.events("close")) > before, "its end to be logged")
+        finally:
+            over.send(b"x")
+            for thread in flood:
+                thread.join(DEADLINE)
 
 
 def test_a_fork_that_fails_costs_one_client(dropped):
