@@ -37,8 +37,8 @@ class Acceptor:
     """
 
     __slots__ = (
-        "_cap", "_careful", "_crowd", "admission", "children", "closed", "eager", "listeners", "log", "poller",
-        "polling", "refusing", "resume_at", "schedule",
+        "_cap", "_careful", "_crowd", "_door", "admission", "children", "closed", "eager", "listeners", "log",
+        "poller", "polling", "refusing", "resume_at", "schedule",
     )  # fmt: skip
 
     def __init__(
@@ -87,7 +87,9 @@ class Acceptor:
         room, most = self._cap - len(self.children.table), self._crowd
         if room < most:
             most = room if room > 0 else 1
-        turn_away = self._turn_away if self._careful or room <= 0 else None
+        turn_away = None
+        if self._careful or room <= 0:
+            turn_away, self._door = self._turn_away, listener.name
         try:
             self.children.spawn(listener.accept, most, turn_away)
         except BlockingIOError:
@@ -110,7 +112,7 @@ class Acceptor:
     def _turn_away(self, fd: int, address: tuple[Any, ...]) -> bool:
         """Apply the cap and the rules to a client; close the connection of one that may not come in."""
         if self.log.debugging:
-            self.log.debug(f"accept peer={write_address(address)} fd={fd}")
+            self.log.debug(f"accept peer={write_address(address)} fd={fd} listener={self._door}")
         reason = self.admission.refusal(address[0]) or ("" if self._cap > len(self.children.table) else OVER_LIMIT)
         if reason:
             os.close(fd)

@@ -1,4 +1,4 @@
-"""The errors people see, each with its exit code (LSB, "Init Script Actions")."""
+"""The errors people see, each with its exit code (LSB, "Init Script Actions"), and the one that costs a client."""
 
 from __future__ import annotations
 

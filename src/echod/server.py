@@ -76,24 +76,21 @@ class Server:
                 elif fd in acceptor.listeners and acceptor.polling and not signals.noted:  # or that changed meanwhile
                     acceptor.admit(acceptor.listeners[fd])
             rounds += 1
-            if acceptor.eager or (waiting and not ready):
+            lull = acceptor.eager or (waiting and not ready)
+            if lull:
                 signals.heed(deaths=True)  # first: whoever dies after the reaping makes the pipe readable
-                rounds = self.keep_books()
-            elif not children.spare or rounds >= BATCH:  # who is turned away needs no slot, and may come without a lull
-                rounds = self.keep_books()
+            if lull or not children.spare or rounds >= BATCH:  # who is turned away needs no slot, and may leave no lull
+                rounds = 0
+                self.keep_books()
             if self.due is not None:
                 self.tick(time.monotonic())
 
-    def keep_books(self) -> int:
-        """Enter the young, reap the dead, and let others in; returns 0, for so many rounds have gone by since.
-
-        Signals come first, also in the narrative of `debug`.
-        """
+    def keep_books(self) -> None:
+        """Enter the young, reap the dead, and let others in. Signals come first, also in the narrative of `debug`."""
         if self.signals.came:
             self.on_signals()
         self.signals.dead = False
         self.acceptor.make_room(self.children.reap())
-        return 0
 
     def left(self) -> float:
         """Return the milliseconds until something is due, for poll(2)."""

@@ -2,9 +2,9 @@
 
 The byte only wakes the loop; which signals have come is noted in this process's own memory. A child shares the pipe
 but not the memory, so whatever becomes of a signal that reaches a fresh child, its parent never takes it for its own.
-The parent gives up the pipe for the moment of the fork, so that no byte of a child's can be in it, either, and a child
-has nothing to undo: it inherits handlers that ask whose process they are in. (Blocking all signals around the fork and
-restoring seven dispositions in the child does the same, and costs 45 page faults a client.)
+The parent gives up the pipe while it forks, for a client or a crowd, so that no byte of a child's can be in it, either,
+and a child has nothing to undo: it inherits handlers that ask whose process they are in. (Blocking all signals around
+the fork and restoring seven dispositions in the child does the same, and costs 45 page faults a client.)
 """
 
 from __future__ import annotations

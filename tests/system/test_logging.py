@@ -66,6 +66,7 @@ class TestFile:
         parent, own = f"{echod.pid}]: ", f"{child.pid}]: "
         accept = next(line for line in lines if line.startswith(f"{parent}accept peer={host}:{port} fd="))
         fd = accept.split("fd=")[1].split()[0]
+        assert accept.endswith(" listener=%s:%d" % echod.address)
         steps = [
             accept,
             next(line for line in lines if line.startswith(f"{parent}fork child={child.pid} ") and f"fd={fd}" in line),
