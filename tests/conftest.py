@@ -82,8 +82,6 @@ class Echod:
             "log": str(self.log),
             "drain_timeout": "5s",
         }
-        if os.geteuid() == 0:
-            self.settings["user"] = "root"  # pytest's directories are closed to nobody
         self.write(**settings)
         self.started: list[subprocess.Popen] = []
 
@@ -185,22 +183,8 @@ class Echod:
 
 
 @pytest.fixture
-def echod(tmp_path):
-    """Return a daemon that is not started yet."""
-    daemon = Echod(tmp_path)
-    yield daemon
-    daemon.cleanup()
-
-
-@pytest.fixture
-def running(echod):
-    """Return a daemon that serves."""
-    return echod.start()
-
-
-@pytest.fixture
 def public():
-    """Return a new directory that everybody can read, as pytest's are not, and that belongs to nobody."""
+    """Return a new directory that everybody can read, as pytest's are not, and that belongs to the daemon's user."""
     path = Path(tempfile.mkdtemp(prefix="echod-test-"))
     path.chmod(0o755)
     if os.geteuid() == 0:
@@ -209,12 +193,34 @@ def public():
     shutil.rmtree(path)
 
 
+BOTH_LEVELS = ("test_clients", "test_reload", "test_stop", "test_overload")
+
+
+def pytest_generate_tests(metafunc):
+    """Have the tests of a client, a reload, a stop and an overload run at two levels: `debug` changes nothing else."""
+    if "log_level" in metafunc.fixturenames:
+        levels = ["info", "debug"] if metafunc.module.__name__.endswith(BOTH_LEVELS) else ["info"]
+        metafunc.parametrize("log_level", levels, indirect=True, ids=levels if len(levels) > 1 else [""])
+
+
 @pytest.fixture
-def dropped(public):
-    """Return a daemon, not started, that gives up root for nobody, the default."""
-    daemon = Echod(public, user=None)
+def log_level(request):
+    """Return the level that `echod` logs at."""
+    return request.param
+
+
+@pytest.fixture
+def echod(public, log_level):
+    """Return a daemon that is not started yet; root's will serve as nobody, the default."""
+    daemon = Echod(public, log_level=log_level)
     yield daemon
     daemon.cleanup()
+
+
+@pytest.fixture
+def running(echod):
+    """Return a daemon that serves."""
+    return echod.start()
 
 
 @pytest.fixture

@@ -91,6 +91,13 @@ def connection_of(pid):
     return fd
 
 
+def limit_descriptors(pid, most):
+    """Set a process's soft limit on descriptors, as its user: where users differ even root needs CAP_SYS_RESOURCE."""
+    process = psutil.Process(pid)
+    who = {"user": process.uids().real, "group": process.gids().real, "extra_groups": []} if os.geteuid() == 0 else {}
+    subprocess.run([need("prlimit"), f"--pid={pid}", f"--nofile={most}:"], check=True, **who, timeout=DEADLINE)
+
+
 def many_descriptors():
     """Let this process open as many descriptors as it is ever allowed to."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

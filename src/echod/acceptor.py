@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FOREVER = float("inf")
 PAUSE = 0.1  # seconds without accepting when the system is out of something
-MOST_WAITING = 65536  # somaxconn(listen(2)) is rarely that much; an accept that always fails must not hold up a reload
+QUIET = 5  # milliseconds without a client that tell that a listener is empty, and no handshake under way
 OVER_LIMIT, FORK_FAILED = "over_limit", "fork_failed"
 
 
@@ -149,22 +149,41 @@ class Acceptor:
         self._stop_polling()
         self._set(config, listeners, log)
         for listener in listeners:
-            listener.tune(config)
+            self._attempt(listener.tune, config)
         for listener in dropped:
-            listener.retire()
-            for _ in range(MOST_WAITING):
-                if self._cap <= len(self.children.table) or not self.admit(listener):
-                    break
-                self.children.book()
-            listener.close()
+            self._attempt(listener.unlist)
+        self._empty(dropped)
+        for listener in dropped:
+            self._attempt(listener.stop)
+            self._attempt(listener.close)
         self.settle()
+
+    def _attempt(self, call: Callable[..., None], *args: object) -> None:
+        """Do what the daemon can do without: it is logged when it fails, and that is all."""
+        try:
+            call(*args)
+        except OSError as error:
+            self.log.warning(f"{call.__name__} error={error.strerror!r}")
+
+    def _empty(self, listeners: list[Listener]) -> None:
+        """Serve who waits at these listeners, as far as there is room, until nobody has come for QUIET."""
+        poller = select.poll()
+        for listener in listeners:
+            poller.register(listener.fd, select.POLLIN)
+        left = self._cap - len(self.children.table)
+        while left > 0 and listeners and (ready := poller.poll(QUIET)):
+            for fd, _event in ready:
+                self.admit(next(listener for listener in listeners if listener.fd == fd))
+                self.children.book()
+                left -= 1
 
     def close(self) -> None:
         """Accept nobody any more, for good."""
         self.closed = self.eager = True
         self._stop_polling()
         for listener in self.listeners.values():
-            listener.close()
+            self._attempt(listener.stop)
+            self._attempt(listener.close)
         self.listeners = {}
 
     def _stop_polling(self) -> None:

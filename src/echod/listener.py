@@ -7,10 +7,9 @@ client no system call.
 from __future__ import annotations
 
 import errno
-from sys import byteorder
 
 from echod.errors import FAILED, NOT_PERMITTED, EchodError
-from echod.lean import LONG, as_long, os, socket
+from echod.lean import as_long, os, socket
 from echod.values import write_address
 
 TYPE_CHECKING = False
@@ -24,13 +23,7 @@ if TYPE_CHECKING:
     Accept = Callable[[], tuple[int, tuple[Any, ...]]]  # gives a connected descriptor and its peer
 SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
-SO_ATTACH_FILTER = 26  # socket(7)
-# classic BPF, which sees a segment from its TCP header on: ldb [13]; jset #SYN, 0, 1; ret #0; ret #-1 (RFC 9293, 3.1)
-NO_SYN = b"".join(
-    code.to_bytes(2, byteorder) + bytes((yes, no)) + operand.to_bytes(4, byteorder)
-    for code, yes, no, operand in ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
-)
-NO_SYN_AT = id(NO_SYN) + bytes.__basicsize__ - 1  # of its bytes in memory; `array` would tell, and costs 0.5 MiB
+SO_BINDTOIFINDEX, NO_INTERFACE = 62, 0x7FFFFFFF  # asm-generic/socket.h; no machine has so many
 # accept(2): Linux passes network errors already pending on the new socket; they are the client's, not ours
 CLIENT_GONE = {
     errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN,
@@ -73,16 +66,23 @@ class Listener:
         """Let a socket of the same user be bound to an address that overlaps this one's (SO_REUSEPORT)."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(on))
 
-    def retire(self) -> None:
-        """Let no connection begin here: its SYN is dropped, and comes again when another listener is in force.
+    def unlist(self) -> None:
+        """Let no connection begin here: on an interface that does not exist no SYN finds it. Raises OSError.
 
-        Closing is not enough: while a child just forked has its copy the kernel goes on queueing clients, for nobody.
+        Another listener on the same port gets it, or it is refused. Handshakes under way come to their end here.
         """
-        program = (len(NO_SYN) // 8).to_bytes(2, byteorder) + bytes(LONG - 2) + as_long(NO_SYN_AT)  # sock_fprog
-        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, NO_INTERFACE)
+
+    def stop(self) -> None:
+        """Stop listening: clients still in the backlog are reset by the kernel, others refused. Raises OSError.
+
+        Closing is not enough, while a child just forked has a copy. A socket that was passed is not ours to stop.
+        """
+        if self.address is not None:
+            self.sock.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
-        """Stop listening. Clients still in the backlog are reset by the kernel."""
+        """Close this process's copy. Raises OSError."""
         self.sock.close()
 
 

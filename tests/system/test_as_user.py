@@ -125,11 +125,11 @@ def test_cannot_become_somebody_else(user):
     assert "only root can become mail" in done.stderr
 
 
-def test_the_log_of_a_daemon_that_gave_up_root_can_be_reopened(dropped):
+def test_the_log_of_a_daemon_that_gave_up_root_can_be_reopened(echod):
     need_root()
-    dropped.start()
-    rotated = dropped.home / "old.log"
-    dropped.log.rename(rotated)
-    dropped.run("reopen", check=0)
-    exchange(dropped.address, b"x")
-    wait_for(lambda: dropped.events("close"), "the line in the new file")
+    echod.start()
+    rotated = echod.home / "old.log"
+    echod.log.rename(rotated)
+    echod.run("reopen", check=0)
+    exchange(echod.address, b"x")
+    wait_for(lambda: echod.events("close"), "the line in the new file")

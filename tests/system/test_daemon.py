@@ -131,24 +131,24 @@ def test_no_core_dumps(echod):
     assert line.split()[4:6] == ["0", "0"]
 
 
-def test_root_becomes_nobody(dropped):
+def test_root_becomes_nobody(echod):
     need_root()
-    dropped.run("start", check=0, preexec_fn=lambda: os.setgroups([0, 4, 27]))
-    status = proc_status(dropped.pid)
+    echod.run("start", check=0, preexec_fn=lambda: os.setgroups([0, 4, 27]))
+    status = proc_status(echod.pid)
     assert status["Uid"].split() == status["Gid"].split() == [str(NOBODY)] * 4
     assert status["Groups"].split() == [str(NOBODY)]
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
-    assert serves(dropped)
-    dropped.run("reload", check=0)
-    dropped.run("reopen", check=0)
-    dropped.run("stop", check=0)
-    assert not dropped.pid_file.exists()
+    assert serves(echod)
+    echod.run("reload", check=0)
+    echod.run("reopen", check=0)
+    echod.run("stop", check=0)
+    assert not echod.pid_file.exists()
 
 
-def test_root_becomes_whom_the_settings_name(dropped):
+def test_root_becomes_whom_the_settings_name(echod):
     need_root()
-    dropped.start(user="daemon", group="mail")
-    status = proc_status(dropped.pid)
+    echod.start(user="daemon", group="mail")
+    status = proc_status(echod.pid)
     assert (status["Uid"].split()[0], status["Gid"].split()[0]) == ("1", "8")
     assert status["Groups"].split() == ["8"]
 

@@ -182,13 +182,13 @@ class Rsyslogd:
 
 
 @pytest.fixture
-def syslog(tmp_path):
+def syslog(tmp_path, public):
     """Return a daemon, not started, that logs to a syslog of its own, and that syslog."""
     need("rsyslogd")
     with MountNamespace(OWN_DEV.format(home=tmp_path)) as space:
         rsyslogd = Rsyslogd(tmp_path, space.prefix)
         rsyslogd.start()
-        echod = Echod(tmp_path, prefix=space.prefix, log=None)
+        echod = Echod(public, prefix=space.prefix, log=None)
         yield echod, rsyslogd
         echod.cleanup()
         rsyslogd.stop()
@@ -245,9 +245,9 @@ def test_syslog_that_is_stuck(syslog):
     wait_for(visit_and_look, "the count of lost lines")
 
 
-def test_no_syslog_at_all(tmp_path):
+def test_no_syslog_at_all(tmp_path, public):
     with MountNamespace(OWN_DEV.format(home=tmp_path)) as space:
-        echod = Echod(tmp_path, prefix=space.prefix, log=None)
+        echod = Echod(public, prefix=space.prefix, log=None)
         try:
             echod.start()
             assert exchange(echod.address, b"unheard") == b"unheard"

@@ -61,10 +61,10 @@ def two_hosts():
 
 
 @pytest.mark.parametrize("sending", [False, True], ids=["idle", "with unread echoes"])
-def test_a_peer_that_vanishes_is_noticed(tmp_path, two_hosts, sending):
+def test_a_peer_that_vanishes_is_noticed(public, two_hosts, sending):
     here, there = two_hosts
     ip = need("ip")
-    echod = Echod(tmp_path, prefix=(ip, "netns", "exec", here), listen="192.0.2.1:0", keepalive="1s")
+    echod = Echod(public, prefix=(ip, "netns", "exec", here), listen="192.0.2.1:0", keepalive="1s")
     source = "EXEC:cat /dev/zero" if sending else "EXEC:sleep 1000"
     try:
         echod.start()

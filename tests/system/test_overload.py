@@ -13,11 +13,12 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conftest import DEADLINE, exchange, need, need_root, wait_for
 from echod.server import LULL
-from procs import close_all, connect_many, cpu_seconds, descriptors, proc_status, wakeups, zombies
+from procs import close_all, connect_many, cpu_seconds, descriptors, limit_descriptors, proc_status, wakeups, zombies
 
 PAUSES = 8  # of 100 ms: long enough to tell a pause from a busy loop
 
@@ -190,36 +191,37 @@ def test_the_dead_are_reaped_while_others_are_turned_away_without_a_pause(echod)
                 thread.join(DEADLINE)
 
 
-def test_a_fork_that_fails_costs_one_client(dropped):
+def test_a_fork_that_fails_costs_one_client(echod):
     need_root()
-    dropped.write(user="games")  # who has no other process: the limit is the daemon itself and one child
-    dropped.run("start", check=0, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (2, 2)))
-    with dropped.connect() as old:
+    echod.write(user="games")  # who has no other process: the limit is the daemon itself and one child
+    wait_for(lambda: "games" not in {process.username() for process in psutil.process_iter()}, "games to have none")
+    echod.run("start", check=0, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (2, 2)))
+    with echod.connect() as old:
         assert echo(old)
-        with dropped.connect() as conn:
+        with echod.connect() as conn:
             assert conn.recv(1) == b""
-        wait_for(lambda: dropped.status()["refused"]["fork_failed"] == 1, "the count")
-        assert any("reason=fork_failed" in line for line in dropped.events("refuse"))
-        assert "fork error='Resource temporarily unavailable'" in dropped.events("fork")
+        wait_for(lambda: echod.status()["refused"]["fork_failed"] == 1, "the count")
+        assert any("reason=fork_failed" in line for line in echod.events("refuse"))
+        assert "fork error='Resource temporarily unavailable'" in echod.events("fork")
         assert echo(old)
-    dropped.wait_idle()
-    assert exchange(dropped.address, b"again") == b"again"
-    state = dropped.wait_idle()
+    echod.wait_idle()
+    assert exchange(echod.address, b"again") == b"again"
+    state = echod.wait_idle()
     assert state["accepted"] == state["closed"] == 2
 
 
 def test_out_of_descriptors_it_pauses_and_recovers(running):
     pid, address = running.pid, running.address
-    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     lowest_free = next(fd for fd in range(1000) if fd not in descriptors(pid))
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    limit_descriptors(pid, lowest_free)
     with socket.create_connection(address, timeout=DEADLINE) as conn:
         conn.sendall(b"patience")
         wait_for(lambda: running.events("accept"), "the warning")
         before, (switched, _) = cpu_seconds(pid), wakeups(pid)
         wait_for(lambda: wakeups(pid)[0] >= switched + PAUSES, "some pauses")
         assert cpu_seconds(pid) - before < 0.1 * PAUSES / 2, "a busy loop"
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        limit_descriptors(pid, limit)
         assert conn.recv(100) == b"patience"
     assert running.events("accept")[0] == "accept error='Too many open files'"
     running.wait_idle()

@@ -47,11 +47,13 @@ class Visitors:
 def test_100_reloads_while_clients_come_and_go(echod):
     echod.start(log_clients="no")
     address, pid = echod.address, echod.pid
+    here, everywhere = f"127.0.0.1:{address[1]}", f"*:{address[1]}"
+    echod.write(listen=here)
     echod.run("reload", check=0)
     before, memory = descriptors(pid), anonymous(pid)
     with echod.connect() as old, Visitors(address) as visitors:
         for number in range(100):
-            echod.write(max_children=200 + number % 2, backlog=100 + number % 3)
+            echod.write(max_children=200 + number % 2, listen=here if number % 2 else everywhere)
             echod.run("reload", check=0)
         old.sendall(b"still here")
         assert old.recv(100) == b"still here"
@@ -61,7 +63,7 @@ def test_100_reloads_while_clients_come_and_go(echod):
     state = echod.wait_idle()
     assert (state["generation"], state["last_reload"], state["pid"]) == (102, "ok", pid)
     assert state["accepted"] == state["closed"] >= served
-    assert set(descriptors(pid)) == set(before)
+    assert len(descriptors(pid)) == len(before)
     assert not zombies(pid)
     assert anonymous(pid) < memory + 512
 
@@ -293,12 +295,12 @@ def test_when_nothing_runs(echod, command):
 
 
 @pytest.mark.parametrize("command", ["stop", "reload", "reopen"])
-def test_as_another_user(dropped, command):
+def test_as_another_user(echod, command):
     need_root()
-    dropped.start(user="root")
-    done = dropped.run(command, check=4, user=NOBODY, group=NOBODY, extra_groups=[])
-    assert f"cannot signal process {dropped.pid}" in done.stderr
-    assert alive(dropped.pid)
+    echod.start(user="root")
+    done = echod.run(command, check=4, user=NOBODY, group=NOBODY, extra_groups=[])
+    assert f"cannot signal process {echod.pid}" in done.stderr
+    assert alive(echod.pid)
 
 
 def test_with_another_file_than_the_daemon_has(running, tmp_path):

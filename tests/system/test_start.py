@@ -184,11 +184,11 @@ class TestStatus:
         assert echod.run("status", "--json", check=3).stdout == '{"state": "stopped"}\n'
         assert "not running" in echod.run("status", check=3).stdout
 
-    def test_cannot_tell(self, dropped):
+    def test_cannot_tell(self, echod):
         need_root()
-        dropped.start()
-        os.chmod(dropped.pid_file, 0o600)
-        refused(dropped.run("status", user=NOBODY, group=NOBODY, extra_groups=[]), 4, "ermission denied")
+        echod.start()
+        os.chmod(echod.pid_file, 0o600)
+        refused(echod.run("status", user=NOBODY, group=NOBODY, extra_groups=[]), 4, "ermission denied")
 
 
 def test_interrupted_before_it_is_ready_it_leaves_nothing(echod):

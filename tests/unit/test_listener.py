@@ -174,3 +174,23 @@ def test_overlapping_addresses_can_be_shared_for_a_moment(bound):
     for one in (old, *found):
         one.share(False)
     assert "in use" in complaint(("127.0.0.1", port_of(old)))[0]
+
+
+def test_no_connection_begins_at_one_that_is_unlisted_but_those_there_are_served(bound):
+    (one,) = bound("127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", port_of(one)), timeout=DEADLINE) as conn:
+        one.unlist()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port_of(one)), timeout=DEADLINE)
+        fd, peer = accept(one)
+        assert peer == conn.getsockname()
+        os.close(fd)
+
+
+def test_a_copy_of_one_that_was_stopped_listens_no_more(bound):
+    (one,) = bound("127.0.0.1", 0)
+    with socket.socket(fileno=os.dup(one.fd)) as copy:
+        one.stop()
+        one.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(copy.getsockname(), timeout=DEADLINE)
