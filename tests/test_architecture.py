@@ -11,22 +11,31 @@ import sys
 
 import pytest
 
-from conftest import DEADLINE, exchange, receive_all
-from echod.handover import Handover
-from pieces import SOURCE, reap
+from echod.common.handover import Handover
+from support.daemon import SOURCE
+from support.processes import reap
+from support.sockets import exchange, receive_all
+from support.wait import DEADLINE
 
-# Each room may import those to its right and below, never one above; `|` parts the launcher's rooms, the server's and
-# those of both sides.
-LAUNCHER = "__main__ cli commands place launch superserver control status pidfile"
-SERVER = "boot image server reload acceptor children admission signals session notify log sinks"
-BOTH = "listener scoreboard handover config configfile values errors lean"
-ORDER = f"{LAUNCHER} {SERVER} {BOTH}".split()
+# What each folder may import of echod beside itself: downwards only. `echod` alone is the version.
+MAY_IMPORT = {
+    "cli": {"echod", "server.session", "server.log", "common"},
+    "server": {"echod", "common"},
+    "common": {"echod"},
+    "echoc": {"echod"},
+    "__main__": set(),
+    "__init__": set(),
+}
 
 HEAVY = """threading logging asyncio typing dataclasses configparser argparse subprocess enum re os socket signal
     collections array functools contextlib inspect tempfile shutil ipaddress struct locale site daemon lockfile
     _struct fcntl"""
 
-MODULES = {path.stem: path for path in sorted(SOURCE.glob("*.py"))}
+MODULES = {
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts): path
+    for path in sorted(SOURCE.rglob("*.py"))
+    if path.name != "__init__.py" or path.parent == SOURCE
+}
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
 
@@ -42,54 +51,64 @@ def executed(tree):
         yield from executed(node)
 
 
-def imported(name):
-    """Return the rooms that a module imports when it runs."""
-    rooms = set()
-    for node in executed(TREES[name]):
-        if isinstance(node, ast.ImportFrom) and node.module == "echod":
-            rooms |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("echod."):
-            rooms.add((node.module or "").partition(".")[2])
+def imported(nodes):
+    """Return the modules of echod that these nodes import, without the `echod.` before them."""
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, "a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            rooms |= {alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("echod.")}
-        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{name}: a relative import"
-    return rooms - {"__version__"}
-
-
-def reachable(name):
-    """Return all rooms that come with a module."""
-    found, left = set(), [name]
-    while left:
-        room = left.pop()
-        if room not in found:
-            found.add(room)
-            left += imported(room)
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            top, _, rest = name.partition(".")
+            if top == "echod":
+                found.add(next((m for m in (rest, rest.rpartition(".")[0]) if m in MODULES), "echod"))
     return found
 
 
-def test_every_module_has_its_place_in_the_order():
-    assert sorted(ORDER) == sorted(MODULES.keys() - {"__init__"})
+IMPORTS = {name: imported(ast.walk(tree)) for name, tree in TREES.items()}  # those under TYPE_CHECKING, too
+RUNS = {name: imported(executed(tree)) for name, tree in TREES.items()}
 
 
-@pytest.mark.parametrize("name", ORDER)
+def reachable(name, imports=RUNS):
+    """Return all modules that come with a module."""
+    found, left = set(), [name]
+    while left:
+        module = left.pop()
+        if module not in found:
+            found.add(module)
+            left += imports.get(module, ())
+    return found - {"echod"}
+
+
+def allowed(module, other):
+    """Tell whether a module may import another: one of its own folder, or of those below."""
+    folder = module.partition(".")[0]
+    return other.startswith(f"{folder}.") or any(
+        other == name or other.startswith(f"{name}.") for name in MAY_IMPORT[folder]
+    )
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_imports_run_downwards(name):
-    for room in imported(name):
-        assert ORDER.index(room) > ORDER.index(name), f"{name} imports {room}, which is above it"
+    assert not [other for other in IMPORTS[name] if not allowed(name, other)], f"{name} imports what is above it"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_import_leads_back(name):
+    assert name not in {back for other in IMPORTS[name] for back in reachable(other, IMPORTS)}, f"a circle at {name}"
 
 
 def test_the_session_knows_sockets_and_nothing_else():
-    assert imported("session") == {"lean"}
+    assert RUNS["server.session"] == {"common.cmodules", "common.reasons"}
 
 
-def test_the_server_needs_nothing_of_the_launcher():
-    assert reachable("boot") <= set(f"{SERVER} {BOTH}".split())
-    assert reachable("boot") >= set(SERVER.split()) - {"boot"}
-
-
-def test_the_launcher_needs_no_more_of_the_server_than_signals():
-    assert reachable("cli") & set(SERVER.split()) <= {"signals", "children", "session", "log", "sinks"}, (
-        "inetd, and names"
-    )
+def test_the_server_is_made_of_its_folder_and_of_common():
+    mine = {name for name in MODULES if name.partition(".")[0] == "server"}
+    assert reachable("server.boot") >= mine
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -114,7 +133,8 @@ def test_what_is_public_has_a_docstring(name):
     assert ast.get_docstring(tree), name
     for scope in ast.walk(tree):
         for node in scope.body if isinstance(scope, ast.Module | ast.ClassDef) else []:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            setter = any(isinstance(deco, ast.Attribute) for deco in getattr(node, "decorator_list", ()))
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and not setter:
                 assert ast.get_docstring(node), f"{name}.{node.name}"
 
 
@@ -152,9 +172,11 @@ def test_the_server_loads_next_to_nothing_in_all_its_life(tmp_path):
         told.seek(0)
         text = told.read()
     modules = loaded(text)
-    assert "echod.server" in modules, text
+    assert "echod.server.server" in modules, text
     assert modules & set(HEAVY.split()) == set()
-    assert {name.partition(".")[2] for name in modules if name.startswith("echod.")} == reachable("image")
+    assert {name.partition(".")[2] for name in modules if name.startswith("echod.")} & MODULES.keys() == reachable(
+        "server.main"
+    )
     assert "reload generation=2" in (tmp_path / "log").read_text()
 
 
@@ -167,12 +189,12 @@ def execute_server(home, listening, ready, told):
     handover.ready_fd, handover.board_fd = os.dup2(ready, 20), os.dup2(os.memfd_create("board"), 21)
     os.dup2(listening, 3)
     os.dup2(told, 2)
-    words = [sys.executable, "-I", "-S", "-X", "importtime", str(SOURCE / "boot.py"), *handover.to_words()]
+    words = [sys.executable, "-I", "-S", "-X", "importtime", str(SOURCE / "server" / "boot.py"), *handover.to_words()]
     os.execve(sys.executable, words, {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
 
 
 def test_the_server_finds_its_package_without_site(tmp_path):
-    command = [sys.executable, "-I", "-S", str(SOURCE / "boot.py"), "config_file=/dev/null"]
+    command = [sys.executable, "-I", "-S", str(SOURCE / "server" / "boot.py"), "config_file=/dev/null"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={})
     assert done.stderr == "echod: LISTEN_PID is not this process: no sockets were passed\n"
     assert done.returncode == 1

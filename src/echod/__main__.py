@@ -20,7 +20,7 @@ def enter(module: str) -> int:
 
 def echod() -> int:
     """Run the daemon's command line."""
-    return enter("echod.cli")
+    return enter("echod.cli.main")
 
 
 def echoc() -> int:

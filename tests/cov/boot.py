@@ -1,4 +1,4 @@
-"""The server's first file under `make coverage`: as `echod/boot.py`, but with site, which has started coverage."""
+"""The server's first file under `make coverage`: as `echod/server/boot.py`, but with site, which has started coverage."""
 
 import os
 import posix
@@ -11,6 +11,6 @@ import coverage
 coverage.Coverage.current()._collector.data_lock = threading.RLock()  # type: ignore[union-attr]
 posix._exit = os._exit  # coverage has replaced it: the children end with it, and are counted
 
-from echod.image import main  # noqa: E402 - not before it is counted
+from echod.server.main import main  # noqa: E402 - not before it is counted
 
 sys.exit(main(sys.argv[1:]))

@@ -8,7 +8,7 @@ import os
 import sys
 
 if any(os.path.basename(word) == "echod" for word in sys.orig_argv):
-    from echod import launch
+    from echod.cli import launch
 
     launch.BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
     launch.INTERPRETER = [sys.executable, "-I"]

@@ -6,13 +6,16 @@ import contextlib
 import ctypes
 import os
 import resource
+import signal
 import socket
 import subprocess
+import sys
+import traceback
 from pathlib import Path
 
 import psutil
 
-from conftest import DEADLINE, need, need_root
+from support.wait import DEADLINE, need, need_root, wait_for
 
 NOBODY = 65534
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -137,3 +140,76 @@ class MountNamespace:
         self.holder.stdin.close()
         self.holder.wait(DEADLINE)
         self.holder.stdout.close()
+
+
+def fork(function, *args):
+    """Run a function in a child that never returns; its exit status is what that returned, 99 after a traceback."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 99
+        try:
+            code = function(*args) or 0
+        except BaseException:  # noqa: BLE001 - all of it belongs into the test's output
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    return pid
+
+
+def reap(pid):
+    """Wait, with a deadline, for a child to end; return its exit status, or minus the signal that ended it."""
+
+    def ended():
+        found, status = os.waitpid(pid, os.WNOHANG)
+        return found and [os.waitstatus_to_exitcode(status)]
+
+    try:
+        return wait_for(ended, f"the end of child {pid}")[0]
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        raise
+
+
+def isolated(function, *args):
+    """Run a function in a child and fail unless it went through."""
+    code = reap(fork(function, *args))
+    assert code == 0, f"the child ended with {code}"
+
+
+def state(pid):
+    """Return a process's state letter: R, S, T, Z…"""
+    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0].decode()
+
+
+def namespaces(flags, function, *args):
+    """Run a function in new namespaces (unshare(2) flags), as root; the child's exit status must be 0."""
+
+    def enter():
+        import ctypes  # noqa: PLC0415 - only root's tests need it
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(flags):
+            raise OSError(ctypes.get_errno(), "unshare")
+        if flags & CLONE_NEWNS and libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
+            raise OSError(ctypes.get_errno(), "mount")
+        return function(*args)
+
+    isolated(enter)
+
+
+CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+
+
+def mount(kind, path, options):
+    """Mount a file system (mount(2)), inside `namespaces`."""
+    import ctypes  # noqa: PLC0415 - only root's tests need it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(kind, os.fsencode(path), kind, 0, options):
+        raise OSError(ctypes.get_errno(), "mount")

@@ -9,17 +9,14 @@ import select
 import signal
 import socket
 import struct
-import sys
-import traceback
 from pathlib import Path
 
-from conftest import DEADLINE, wait_for
-from echod import config
-from echod.session import CRASHED, Limits, Session
-from echod.signals import HANDLED, SignalPipe
-
-SOURCE = Path(config.__file__).parent
-NOBODY = 65534
+from echod.common.config import settings as config
+from echod.common.reasons import CRASHED
+from echod.server.session import Limits, Session
+from echod.server.signals import HANDLED, SignalPipe
+from support.processes import reap, state
+from support.wait import DEADLINE, wait_for
 
 
 def settings(*overrides):
@@ -27,77 +24,20 @@ def settings(*overrides):
     return config.load("/dev/null", overrides, "/", log="stderr")
 
 
-def fork(function, *args):
-    """Run a function in a child that never returns; its exit status is what that returned, 99 after a traceback."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        code = 99
-        try:
-            code = function(*args) or 0
-        except BaseException:  # noqa: BLE001 - all of it belongs into the test's output
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    return pid
+def receive_all(conn):
+    """Read until the peer closes, and return the bytes."""
+    parts = []
+    while part := conn.recv(1 << 16):
+        parts.append(part)
+    return b"".join(parts)
 
 
-def reap(pid):
-    """Wait, with a deadline, for a child to end; return its exit status, or minus the signal that ended it."""
-
-    def ended():
-        found, status = os.waitpid(pid, os.WNOHANG)
-        return found and [os.waitstatus_to_exitcode(status)]
-
-    try:
-        return wait_for(ended, f"the end of child {pid}")[0]
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        raise
-
-
-def isolated(function, *args):
-    """Run a function in a child and fail unless it went through."""
-    code = reap(fork(function, *args))
-    assert code == 0, f"the child ended with {code}"
-
-
-def state(pid):
-    """Return a process's state letter: R, S, T, Z…"""
-    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0].decode()
-
-
-def namespaces(flags, function, *args):
-    """Run a function in new namespaces (unshare(2) flags), as root; the child's exit status must be 0."""
-
-    def enter():
-        import ctypes  # noqa: PLC0415 - only root's tests need it
-
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(flags):
-            raise OSError(ctypes.get_errno(), "unshare")
-        if flags & CLONE_NEWNS and libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
-            raise OSError(ctypes.get_errno(), "mount")
-        return function(*args)
-
-    isolated(enter)
-
-
-CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
-MS_REC, MS_PRIVATE = 0x4000, 1 << 18
-
-
-def mount(kind, path, options):
-    """Mount a file system (mount(2)), inside `namespaces`."""
-    import ctypes  # noqa: PLC0415 - only root's tests need it
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(kind, os.fsencode(path), kind, 0, options):
-        raise OSError(ctypes.get_errno(), "mount")
+def exchange(address, data, timeout=DEADLINE):
+    """Send `data`, half-close, and return what comes back until the server closes."""
+    with socket.create_connection(address, timeout=timeout) as conn:
+        conn.sendall(data)
+        conn.shutdown(socket.SHUT_WR)
+        return receive_all(conn)
 
 
 def tcp_pair():

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import DEADLINE, ECHOD, alive, exchange, need, need_root, wait_for
+from support.daemon import ECHOD
+from support.sockets import exchange
+from support.wait import DEADLINE, alive, need, need_root, wait_for
 
 USER = 5  # games: nobody's processes are another test's business
 

@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import DEADLINE, exchange, need, receive_all, wait_for
-from procs import close_all, connect_many, descriptors, zombies
+from support.processes import close_all, connect_many, descriptors, zombies
+from support.sockets import exchange, receive_all
+from support.wait import DEADLINE, need, wait_for
 
 MIB = 1 << 20
 # bash cannot half-close: it has to know how much comes back

@@ -12,8 +12,10 @@ import termios
 
 import pytest
 
-from conftest import DEADLINE, ECHOD, exchange, need_root
-from procs import NOBODY, descriptors, many_descriptors, proc_status, signal_set
+from support.daemon import ECHOD
+from support.processes import NOBODY, descriptors, many_descriptors, proc_status, signal_set
+from support.sockets import exchange
+from support.wait import DEADLINE, need_root
 
 HANDLED = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD}
 IGNORED = {signal.SIGPIPE, signal.SIGXFSZ}  # the second by Python itself

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from conftest import wait_for
+from support.wait import wait_for
 
 ECHOC = os.path.join(os.path.dirname(sys.executable), "echoc")
 

@@ -1,4 +1,4 @@
-from conftest import exchange
+from support.sockets import exchange
 
 
 def test_echoes_a_line(running):

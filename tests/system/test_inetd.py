@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from conftest import DEADLINE, ECHOD, exchange, need, receive_all, wait_for
+from support.daemon import ECHOD
+from support.sockets import exchange, receive_all
+from support.wait import DEADLINE, need, wait_for
 
 MIB = 1 << 20
 XINETD = """

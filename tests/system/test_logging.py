@@ -11,8 +11,10 @@ import subprocess
 
 import pytest
 
-from conftest import DEADLINE, Echod, exchange, need, receive_all, wait_for
-from procs import MountNamespace, descriptors
+from support.daemon import Echod
+from support.processes import MountNamespace, descriptors
+from support.sockets import exchange, receive_all
+from support.wait import DEADLINE, need, wait_for
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d{4} echod\[\d+\]: "
 

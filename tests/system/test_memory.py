@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from procs import anonymous
+from support.processes import anonymous
 
 BUDGET = 4.5 * 1024  # KiB
 

@@ -8,8 +8,9 @@ import subprocess
 
 import pytest
 
-from conftest import DEADLINE, Echod, need, need_root, wait_for
-from procs import connection_of, socket_of
+from support.daemon import Echod
+from support.processes import connection_of, socket_of
+from support.wait import DEADLINE, need, need_root, wait_for
 
 
 def test_options_of_accepted_sockets(echod):

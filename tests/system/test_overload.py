@@ -16,9 +16,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import DEADLINE, exchange, need, need_root, wait_for
-from echod.server import LULL
-from procs import close_all, connect_many, cpu_seconds, descriptors, limit_descriptors, proc_status, wakeups, zombies
+from echod.server.server import LULL
+from support.processes import (
+    close_all,
+    connect_many,
+    cpu_seconds,
+    descriptors,
+    limit_descriptors,
+    proc_status,
+    wakeups,
+    zombies,
+)
+from support.sockets import exchange
+from support.wait import DEADLINE, need, need_root, wait_for
 
 PAUSES = 8  # of 100 ms: long enough to tell a pause from a busy loop
 

@@ -10,8 +10,10 @@ import threading
 
 import pytest
 
-from conftest import DEADLINE, Echod, alive, exchange, need_root, receive_all, wait_for
-from procs import NOBODY, anonymous, descriptors, zombies
+from support.daemon import Echod
+from support.processes import NOBODY, anonymous, descriptors, zombies
+from support.sockets import exchange, receive_all
+from support.wait import DEADLINE, alive, need_root, wait_for
 
 
 class Visitors:

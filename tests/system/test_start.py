@@ -11,8 +11,10 @@ import sys
 import psutil
 import pytest
 
-from conftest import DEADLINE, ECHOD, alive, exchange, need, need_root, receive_all, wait_for
-from procs import NOBODY, servers
+from support.daemon import ECHOD
+from support.processes import NOBODY, servers
+from support.sockets import exchange, receive_all
+from support.wait import DEADLINE, alive, need, need_root, wait_for
 
 
 def refused(done, code, *texts):
@@ -195,9 +197,9 @@ def test_interrupted_before_it_is_ready_it_leaves_nothing(echod):
     echod.write()
     # a launcher that is gone when the server is ready: as Ctrl-C leaves it, at the moment that matters
     code = (
-        "import os, sys; from echod import cli, launch\n"
+        "import os, sys; from echod.cli import launch, main\n"
         "launch.os.read = lambda fd, size: os._exit(130)\n"
-        "sys.exit(cli.main(sys.argv[1:]))"
+        "sys.exit(main.main(sys.argv[1:]))"
     )
     done = subprocess.run([sys.executable, "-c", code, "-c", str(echod.config), "start"], timeout=60)
     assert done.returncode == 130

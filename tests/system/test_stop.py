@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import DEADLINE, alive, need, receive_all, wait_for
-from procs import close_all, connect_many, servers
+from support.processes import close_all, connect_many, servers
+from support.sockets import receive_all
+from support.wait import DEADLINE, alive, need, wait_for
 
 MIB = 1 << 20
 FULL = 0.3  # seconds without room in the send buffer that mean: the peer has stopped reading

@@ -15,7 +15,7 @@ import lockfile
 import pytest
 
 import echod as package
-from conftest import need, need_root, wait_for
+from support.wait import need, need_root, wait_for
 
 HERE = Path(__file__).parent
 UNITS = HERE.parent.parent / "systemd"
@@ -24,7 +24,7 @@ MARK = "--done--"
 COMMAND = """#!{python} -I
 import sys
 sys.path[:0] = {paths}
-from echod.cli import main
+from echod.cli.main import main
 sys.exit(main())
 """
 

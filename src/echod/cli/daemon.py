@@ -13,15 +13,15 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from echod import scoreboard
-from echod.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError, from_os_error
-from echod.scoreboard import Scoreboard
+from echod.common import scoreboard
+from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError, from_os_error
+from echod.common.scoreboard import Scoreboard
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from echod.pidfile import PidFile
+    from echod.cli.pidfile import PidFile
 
 GLANCE = 0.005  # seconds between looks at the scoreboard while the daemon works on what it was asked
 REPLY = 30.0  # seconds for a reload or reopen: binding may ask the DNS

@@ -8,16 +8,16 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from echod.children import reason_of
-from echod.errors import DONE, EchodError, from_os_error
-from echod.listener import set_options
-from echod.log import Log
-from echod.session import RECEIVED, SENT, Limits, Session
-from echod.sinks import open_sink
-from echod.values import write_address
+from echod.common.config.values import write_address
+from echod.common.errors import DONE, EchodError, from_os_error
+from echod.common.reasons import reason_of
+from echod.common.sockets import set_options
+from echod.server.log.log import Log
+from echod.server.log.sinks import open_sink
+from echod.server.session import RECEIVED, SENT, Limits, Session
 
 if TYPE_CHECKING:
-    from echod.config import Config
+    from echod.common.config.settings import Config
 
 
 def serve(config: Config) -> int:

@@ -21,17 +21,17 @@ from daemon import DaemonContext
 from daemon.daemon import DaemonError
 from lockfile import Error as LockError
 
-from echod.errors import FAILED, NOT_PERMITTED, ConfigError, EchodError
-from echod.listener import SD_LISTEN_FDS_START, Listener, bind_all
-from echod.pidfile import PidFile
-from echod.scoreboard import Scoreboard
-from echod.signals import HANDLED
+from echod.cli.pidfile import PidFile
+from echod.common.errors import FAILED, NOT_PERMITTED, ConfigError, EchodError
+from echod.common.scoreboard import Scoreboard
+from echod.common.sockets import SD_LISTEN_FDS_START, Listener, bind_all
 
 if TYPE_CHECKING:
-    from echod.config import Config
-    from echod.handover import Handover
+    from echod.common.config.settings import Config
+    from echod.common.handover import Handover
 
-BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BOOT = os.path.join(PACKAGE, "server", "boot.py")
 INTERPRETER = [sys.executable, "-I", "-S"]
 KEPT = ("PATH", "LANG", "TZ")  # of the environment
 KEPT_BY_RUN = (*KEPT, "NOTIFY_SOCKET", "JOURNAL_STREAM")
@@ -129,8 +129,11 @@ def execute(handover: Handover, listeners: list[Listener], kept: tuple[str, ...]
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= LEAN
     environment |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(handover.addresses))}
-    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # until the server has its handlers: none gets lost
-    compileall.compile_dir(os.path.dirname(BOOT), maxlevels=0, quiet=2)  # in the server it would cost 1 MiB, for good
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, signal.valid_signals()
+    )  # until the server has its handlers: none gets lost
+    for part in ("", "common", "server"):  # in the server it would cost 1 MiB, for good
+        compileall.compile_dir(os.path.join(PACKAGE, part), maxlevels=1 if part else 0, quiet=2)
     os.execve(INTERPRETER[0], [*INTERPRETER, BOOT, *handover.to_words()], environment)  # noqa: S606 - no shell is the point
 
 

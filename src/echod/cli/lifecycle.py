@@ -8,15 +8,16 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from echod import launch, scoreboard
-from echod import status as report
-from echod.config import SETTINGS
-from echod.configfile import DEFAULT_PATH
-from echod.control import Daemon
-from echod.errors import DONE, NOT_RUNNING, EchodError
-from echod.listener import SD_LISTEN_FDS_START
-from echod.pidfile import PidFile
-from echod.place import Place
+from echod.cli import launch
+from echod.cli.daemon import Daemon
+from echod.cli.paths import Place
+from echod.cli.pidfile import PidFile
+from echod.cli.status import snapshot as report
+from echod.common import scoreboard
+from echod.common.config.file import DEFAULT_PATH
+from echod.common.config.settings import SETTINGS
+from echod.common.errors import DONE, NOT_RUNNING, EchodError
+from echod.common.sockets import SD_LISTEN_FDS_START
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -178,6 +179,6 @@ def check(words: Namespace) -> int:
 
 def inetd(words: Namespace) -> int:
     """Serve the connected socket on descriptor 0."""
-    from echod import superserver  # noqa: PLC0415 - one process a client: it loads what it needs
+    from echod.cli import inetd as superserver  # noqa: PLC0415 - one process a client: it loads what it needs
 
     return superserver.serve(place(words).load())

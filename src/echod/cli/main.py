@@ -10,9 +10,10 @@ from typing import NoReturn
 
 from lockfile import Error as LockError
 
-from echod import __version__, commands
-from echod.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe
-from echod.values import LONGEST
+from echod import __version__
+from echod.cli import lifecycle as commands
+from echod.common.config.values import LONGEST
+from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe
 
 STDERR = 2
 COMMANDS = {

@@ -6,15 +6,15 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from echod import config as configuration
-from echod.configfile import absolute, read, read_overrides
-from echod.control import board_path
-from echod.errors import ConfigError
-from echod.handover import Handover
-from echod.pidfile import PidFile, default_path
+from echod.cli.daemon import board_path
+from echod.cli.pidfile import PidFile, default_path
+from echod.common.config import settings as configuration
+from echod.common.config.file import absolute, read, read_overrides
+from echod.common.errors import ConfigError
+from echod.common.handover import Handover
 
 if TYPE_CHECKING:
-    from echod.config import Config
+    from echod.common.config.settings import Config
 
 
 class Place:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from lockfile import AlreadyLocked, LockFailed, NotLocked
 from lockfile.pidlockfile import PIDLockFile
 
-from echod.errors import ConfigError
+from echod.common.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from __future__ import annotations
 import mmap
 import time
 
-from echod.lean import LONG, os
+from echod.common.cmodules import LONG, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import errno
 
-from echod.errors import FAILED, NOT_PERMITTED, EchodError
-from echod.lean import as_long, os, socket
-from echod.values import write_address
+from echod.common.cmodules import as_long, os, socket
+from echod.common.config.values import write_address
+from echod.common.errors import FAILED, NOT_PERMITTED, EchodError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from echod.config import Config
-    from echod.values import Address
+    from echod.common.config.settings import Config
+    from echod.common.config.values import Address
 
     Accept = Callable[[], tuple[int, tuple[Any, ...]]]  # gives a connected descriptor and its peer
 SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)

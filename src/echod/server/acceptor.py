@@ -5,23 +5,23 @@ from __future__ import annotations
 import select
 import time
 
-from echod import scoreboard
-from echod.admission import Admission
-from echod.children import BATCH
-from echod.errors import ForkError
-from echod.lean import os
-from echod.listener import Listener, client_gone
-from echod.log import INFO, WARNING
-from echod.values import host_of, write_address
+from echod.common import scoreboard
+from echod.common.cmodules import os
+from echod.common.config.values import host_of, write_address
+from echod.common.errors import ForkError
+from echod.common.sockets import Listener, client_gone
+from echod.server.admission import Admission
+from echod.server.children import BATCH
+from echod.server.log.log import INFO, WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from echod.children import Children
-    from echod.config import Config
-    from echod.log import Log
+    from echod.common.config.settings import Config
+    from echod.server.children import Children
+    from echod.server.log.log import Log
 
 FOREVER = float("inf")
 PAUSE = 0.1  # seconds without accepting when the system is out of something

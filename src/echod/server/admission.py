@@ -5,13 +5,13 @@ A source is an IPv4 address, or the /64 that an IPv6 host usually has to itself 
 
 from __future__ import annotations
 
-from echod.values import pack_host
+from echod.common.config.values import pack_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from echod.config import Config
+    from echod.common.config.settings import Config
 
 ACCESS, PER_SOURCE = "access", "per_source"
 Source = tuple[int, int]

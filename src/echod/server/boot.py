@@ -2,8 +2,8 @@
 
 import sys
 
-sys.path.append(__file__.rpartition("/echod/")[0])
+sys.path.append(__file__.rpartition("/echod/server/")[0])
 
-from echod.image import main
+from echod.server.main import main
 
 sys.exit(main(sys.argv[1:]))

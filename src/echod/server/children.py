@@ -8,29 +8,28 @@ the parent keeps its books, scoreboard and log, for many clients at once: `spawn
 
 from __future__ import annotations
 
-import errno
 from _thread import allocate_lock
 
-from echod.errors import ForkError
-from echod.lean import os, signal, socket
-from echod.log import INFO
-from echod.scoreboard import ENDED, monotonic_ns
-from echod.session import CRASHED, ERRNO, Limits, Session
-from echod.signals import SignalPipe, name
-from echod.values import write_address
+from echod.common.cmodules import os, signal, socket
+from echod.common.config.values import write_address
+from echod.common.errors import ForkError
+from echod.common.reasons import CRASHED, reason_of
+from echod.common.scoreboard import ENDED, monotonic_ns
+from echod.server.log.log import INFO
+from echod.server.session import Limits, Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from echod.listener import Accept
-    from echod.log import Log
-    from echod.scoreboard import Scoreboard
+    from echod.common.scoreboard import Scoreboard
+    from echod.common.sockets import Accept
+    from echod.server.log.log import Log
+    from echod.server.signals import SignalPipe
 
     TurnAway = Callable[[int, tuple[Any, ...]], bool]  # a connection and its peer
 
-REASONS = ("eof", "error=CRASHED", "reset", "idle", "lifetime", "drain")
 HIGHEST_FD = 0x7FFFFFFF
 REHEARSALS = 100
 LOCKS, FORK_LOCKS = 100, 7
@@ -187,14 +186,3 @@ class Children:
     def kill(self) -> None:
         """End every child at once."""
         self.send(signal.SIGKILL)
-
-
-def reason_of(status: int) -> str:
-    """Tell from a wait status how a session ended."""
-    if os.WIFSIGNALED(status):
-        return f"signal={name(os.WTERMSIG(status))}"
-    code = os.WEXITSTATUS(status)
-    if code < len(REASONS):
-        return REASONS[code]
-    number = code - ERRNO
-    return f"error={errno.errorcode.get(number, number)}"

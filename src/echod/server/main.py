@@ -5,16 +5,17 @@ from __future__ import annotations
 import gc
 import sys
 
-from echod import config, sinks
-from echod.errors import FAILED, EchodError, from_os_error
-from echod.handover import Handover
-from echod.lean import environ, os
-from echod.listener import Listener, adopt
-from echod.log import Log
-from echod.notify import Notify
-from echod.reload import names, open_log
-from echod.scoreboard import Scoreboard
-from echod.server import Server
+from echod.common.cmodules import environ, os
+from echod.common.config import settings as config
+from echod.common.errors import FAILED, EchodError, from_os_error
+from echod.common.handover import Handover
+from echod.common.scoreboard import Scoreboard
+from echod.common.sockets import Listener, adopt
+from echod.server.log import sinks
+from echod.server.log.log import Log
+from echod.server.notify import Notify
+from echod.server.reload import names, open_log
+from echod.server.server import Server
 
 
 def main(words: list[str]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from echod.lean import environ, os, socket
+from echod.common.cmodules import environ, os, socket
 
 
 class Notify:

@@ -5,19 +5,20 @@ Its outcome is published on the scoreboard, where the command that asked for it 
 
 from __future__ import annotations
 
-from echod import config as configuration
-from echod import scoreboard, sinks
-from echod.config import RESTART, SETTINGS, Config
-from echod.configfile import DEFAULT_PATH
-from echod.errors import DONE, FAILED, EchodError, from_os_error
-from echod.listener import Listener, bind_all
-from echod.log import Log
-from echod.session import Limits
+from echod.common import scoreboard
+from echod.common.config import settings as configuration
+from echod.common.config.file import DEFAULT_PATH
+from echod.common.config.settings import RESTART, SETTINGS, Config
+from echod.common.errors import DONE, FAILED, EchodError, from_os_error
+from echod.common.sockets import Listener, bind_all
+from echod.server.log import sinks
+from echod.server.log.log import Log
+from echod.server.session import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.handover import Handover
-    from echod.server import Server
+    from echod.common.handover import Handover
+    from echod.server.server import Server
 
 
 class Change:

@@ -9,24 +9,26 @@ from __future__ import annotations
 import select
 import time
 
-from echod import reload, scoreboard
-from echod.acceptor import FOREVER, Acceptor
-from echod.children import BATCH, Children
-from echod.lean import os, signal
-from echod.session import Limits
-from echod.signals import SignalPipe, name
+from echod.common import scoreboard
+from echod.common.cmodules import os, signal
+from echod.common.reasons import signal_name
+from echod.server import reload
+from echod.server.acceptor import FOREVER, Acceptor
+from echod.server.children import BATCH, Children
+from echod.server.session import Limits
+from echod.server.signals import SignalPipe
 
 SIGTERM, SIGQUIT, SIGINT = signal.SIGTERM, signal.SIGQUIT, signal.SIGINT
 SIGHUP, SIGUSR1, read = signal.SIGHUP, signal.SIGUSR1, os.read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.config import Config
-    from echod.handover import Handover
-    from echod.listener import Listener
-    from echod.log import Log
-    from echod.notify import Notify
-    from echod.scoreboard import Scoreboard
+    from echod.common.config.settings import Config
+    from echod.common.handover import Handover
+    from echod.common.scoreboard import Scoreboard
+    from echod.common.sockets import Listener
+    from echod.server.log.log import Log
+    from echod.server.notify import Notify
 
 # The books and the dead wait for a lull, while clients come
 LULL = 5  # milliseconds
@@ -124,7 +126,7 @@ class Server:
         self.signals.noted -= noted
         if self.log.debugging:
             came = noted | {signal.SIGCHLD} if self.signals.dead else noted
-            self.log.debug(f"signals noted={','.join(map(name, came))}")
+            self.log.debug(f"signals noted={','.join(map(signal_name, came))}")
         if SIGINT in noted:
             self.stop(0.0)
         elif noted & {SIGTERM, SIGQUIT}:

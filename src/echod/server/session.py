@@ -20,17 +20,14 @@ from __future__ import annotations
 import select
 import time
 
-from echod.lean import os, signal, socket
+from echod.common.cmodules import os, signal, socket
+from echod.common.reasons import DRAIN, EOF, ERRNO, IDLE, LIFETIME, RESET
 
 read, write, monotonic_ns = os.read, os.write, time.monotonic_ns  # what a child touches for each client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     Tally = memoryview[int] | list[int]
-
-# How a session ends: the exit status of its process. ERRNO + n is the error n.
-EOF, CRASHED, RESET, IDLE, LIFETIME, DRAIN = range(6)
-ERRNO = 64
 
 # the tally's words: bytes out and in; when a byte last moved, and when it all began: CLOCK_MONOTONIC nanoseconds
 SENT, RECEIVED, LAST, BEGUN = range(1, 5)

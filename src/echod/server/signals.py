@@ -9,23 +9,14 @@ the fork and restoring seven dispositions in the child does the same, and costs 
 
 from __future__ import annotations
 
-from echod.lean import os, signal
+from echod.common.cmodules import os, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.session import Session
+    from echod.server.session import Session
 
-SYNONYMS = ("SIGCLD", "SIGIOT", "SIGPOLL")  # of SIGCHLD, SIGABRT, SIGIO (signal(7))
 SIGCHLD = signal.SIGCHLD
 HANDLED = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
-
-
-def name(signum: int) -> str:
-    """Return a signal's name, SIGTERM for 15."""
-    for word, number in vars(signal).items():
-        if number == signum and word.startswith("SIG") and word[3] != "_" and word not in SYNONYMS:
-            return word
-    return str(signum)
 
 
 class SignalPipe:

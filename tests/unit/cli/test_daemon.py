@@ -9,13 +9,14 @@ import sys
 import psutil
 import pytest
 
-from conftest import need_root, wait_for
-from echod import control, scoreboard
-from echod.control import Daemon, board_path
-from echod.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError
-from echod.pidfile import PidFile
-from echod.scoreboard import Scoreboard
-from pieces import NOBODY, fork, isolated, reap, state
+from echod.cli import daemon as control
+from echod.cli.daemon import Daemon, board_path
+from echod.cli.pidfile import PidFile
+from echod.common import scoreboard
+from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError
+from echod.common.scoreboard import Scoreboard
+from support.processes import NOBODY, fork, isolated, reap, state
+from support.wait import need_root, wait_for
 
 
 class Stub:

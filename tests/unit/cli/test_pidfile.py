@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from lockfile import AlreadyLocked, NotLocked
 
-from conftest import need_root, wait_for
-from echod.pidfile import RUNNING, STARTING, PidFile
-from pieces import NOBODY, fork, isolated, reap
+from echod.cli.pidfile import RUNNING, STARTING, PidFile
+from support.processes import NOBODY, fork, isolated, reap
+from support.wait import need_root, wait_for
 
 F_OFD_SETLK = 37  # fcntl(2): an open file description lock
 

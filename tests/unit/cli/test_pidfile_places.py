@@ -6,10 +6,10 @@ import os
 import pytest
 from lockfile import LockFailed
 
-from conftest import need_root
-from echod.errors import ConfigError
-from echod.pidfile import PidFile, default_path
-from pieces import NOBODY, isolated
+from echod.cli.pidfile import PidFile, default_path
+from echod.common.errors import ConfigError
+from support.processes import NOBODY, isolated
+from support.wait import need_root
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from echod import scoreboard, status
-from echod.scoreboard import LAST, RECEIVED, SENT, Scoreboard
+from echod.cli.status import snapshot as status
+from echod.common import scoreboard
+from echod.common.scoreboard import LAST, RECEIVED, SENT, Scoreboard
 
 LONG = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535"
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import need_root
-from echod import configfile
-from echod.configfile import absolute, nearest, read, read_overrides
-from echod.errors import ConfigError
-from pieces import NOBODY, isolated
+from echod.common.config import file as configfile
+from echod.common.config.file import absolute, nearest, read, read_overrides
+from echod.common.errors import ConfigError
+from support.processes import NOBODY, isolated
+from support.wait import need_root
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.handover import Handover
+from echod.common.handover import Handover
 
 TEXTS = st.text(st.characters(exclude_characters="\0"))  # what execve passes
 NUMBERS = st.integers(0, 2**31 - 1)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import wait_for
-from echod import scoreboard
-from echod.scoreboard import BEGUN, LAST, RECEIVED, SENT, SLOT, Scoreboard
-from pieces import fork, reap
+from echod.common import scoreboard
+from echod.common.scoreboard import BEGUN, LAST, RECEIVED, SENT, SLOT, Scoreboard
+from support.processes import fork, reap
+from support.wait import wait_for
 
 
 @pytest.fixture

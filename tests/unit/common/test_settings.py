@@ -8,10 +8,12 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
-from echod import config, values
-from echod.config import SETTINGS, Config
-from echod.errors import BAD_CONFIG, ConfigError
-from pieces import SOURCE, settings
+from echod.common.config import settings as config
+from echod.common.config import values
+from echod.common.config.settings import SETTINGS, Config
+from echod.common.errors import BAD_CONFIG, ConfigError
+from support.daemon import SOURCE
+from support.sockets import settings
 
 SAMPLE = SOURCE.parents[1] / "etc" / "echod.conf"
 

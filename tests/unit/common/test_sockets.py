@@ -9,10 +9,11 @@ import struct
 
 import pytest
 
-from conftest import DEADLINE, need_root
-from echod.errors import FAILED, NOT_PERMITTED
-from echod.listener import BindError, bind, bind_all
-from pieces import CLONE_NEWNET, NOBODY, accept, isolated, namespaces, port_of, settings
+from echod.common.errors import FAILED, NOT_PERMITTED
+from echod.common.sockets import BindError, bind, bind_all
+from support.processes import CLONE_NEWNET, NOBODY, isolated, namespaces
+from support.sockets import accept, port_of, settings
+from support.wait import DEADLINE, need_root
 
 CONFIG = settings()
 

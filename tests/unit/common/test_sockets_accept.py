@@ -10,9 +10,10 @@ import struct
 
 import pytest
 
-from conftest import DEADLINE
-from echod.listener import CLIENT_GONE, adopt, client_gone
-from pieces import accept, isolated, port_of, settings
+from echod.common.sockets import CLIENT_GONE, adopt, client_gone
+from support.processes import isolated
+from support.sockets import accept, port_of, settings
+from support.wait import DEADLINE
 
 
 def test_there_may_be_nobody_to_accept(bound):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from echod import values
-from echod.values import parse_address, parse_network, write_address, write_network
+from echod.common.config import values
+from echod.common.config.values import parse_address, parse_network, write_address, write_network
 
 
 def refused(parse, text):

@@ -18,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from echoc.kinds import Echoc, Eventually, StartEchoc, StartServer
+    from unit.echoc.kinds import Echoc, Eventually, StartEchoc, StartServer
 
 SERVERS = str(Path(__file__).with_name("servers.py"))
 ECHOC = [sys.executable, "-m", "echod.echoc"]

@@ -11,7 +11,7 @@ import echod.echoc
 from echod.echoc.options import port, size
 
 if TYPE_CHECKING:
-    from echoc.kinds import Echoc, StartEchoc
+    from unit.echoc.kinds import Echoc, StartEchoc
 
 
 @pytest.mark.parametrize(

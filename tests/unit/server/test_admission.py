@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.admission import ACCESS, PER_SOURCE, Admission
-from pieces import settings
+from echod.server.admission import ACCESS, PER_SOURCE, Admission
+from support.sockets import settings
 
 
 def rules(*overrides):

@@ -10,16 +10,18 @@ import tempfile
 
 import pytest
 
-from conftest import need_root, wait_for
-from echod import scoreboard, session
-from echod.children import BATCH, Children, reason_of
-from echod.errors import ForkError
-from echod.log import Log
-from echod.scoreboard import Scoreboard
-from echod.session import Limits
-from echod.signals import HANDLED, SignalPipe
-from echod.sinks import File
-from pieces import NOBODY, isolated, settings, signal_pipe, state, tcp_pair
+from echod.common import reasons, scoreboard
+from echod.common.errors import ForkError
+from echod.common.reasons import reason_of
+from echod.common.scoreboard import Scoreboard
+from echod.server.children import BATCH, Children
+from echod.server.log.log import Log
+from echod.server.log.sinks import File
+from echod.server.session import Limits
+from echod.server.signals import HANDLED, SignalPipe
+from support.processes import NOBODY, isolated, state
+from support.sockets import settings, signal_pipe, tcp_pair
+from support.wait import need_root, wait_for
 
 ADDRESS = ("127.0.0.1", 7)
 PEER = "127.0.0.1:7"
@@ -68,14 +70,14 @@ class Family:
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        (session.EOF << 8, "eof"),
-        (session.CRASHED << 8, "error=CRASHED"),
-        (session.RESET << 8, "reset"),
-        (session.IDLE << 8, "idle"),
-        (session.LIFETIME << 8, "lifetime"),
-        (session.DRAIN << 8, "drain"),
-        ((session.ERRNO + errno.ETIMEDOUT) << 8, "error=ETIMEDOUT"),
-        ((session.ERRNO + 190) << 8, "error=190"),
+        (reasons.EOF << 8, "eof"),
+        (reasons.CRASHED << 8, "error=CRASHED"),
+        (reasons.RESET << 8, "reset"),
+        (reasons.IDLE << 8, "idle"),
+        (reasons.LIFETIME << 8, "lifetime"),
+        (reasons.DRAIN << 8, "drain"),
+        ((reasons.ERRNO + errno.ETIMEDOUT) << 8, "error=ETIMEDOUT"),
+        ((reasons.ERRNO + 190) << 8, "error=190"),
         (signal.SIGKILL, "signal=SIGKILL"),
         (signal.SIGSEGV | 0x80, "signal=SIGSEGV"),
     ],

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod import log
-from echod.log import DEBUG, ERROR, INFO, WARNING, WINDOW, Log
-from echod.sinks import File, Sink
-from pieces import settings
+from echod.server.log import log
+from echod.server.log.log import DEBUG, ERROR, INFO, WARNING, WINDOW, Log
+from echod.server.log.sinks import File, Sink
+from support.sockets import settings
 
 
 @pytest.fixture

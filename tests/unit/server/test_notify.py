@@ -5,10 +5,10 @@ import socket
 
 import pytest
 
-from conftest import DEADLINE
-from echod import notify
-from echod.notify import Notify
-from pieces import isolated
+from echod.server import notify
+from echod.server.notify import Notify
+from support.processes import isolated
+from support.wait import DEADLINE
 
 
 @pytest.fixture(params=["path", "abstract"])

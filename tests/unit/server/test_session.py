@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
-from conftest import DEADLINE, receive_all
-from echod import session
-from echod.session import EOF, IDLE, RECEIVED, RESET, SENT, Limits, Session
-from pieces import NEVER, PAIRS, Served
+from echod.common.reasons import EOF, ERRNO, IDLE, RESET
+from echod.server import session
+from echod.server.session import RECEIVED, SENT, Limits, Session
+from support.sockets import NEVER, PAIRS, Served, receive_all
+from support.wait import DEADLINE
 
 
 def play(conn, script):
@@ -172,5 +173,5 @@ def test_reads_are_large_once_a_client_has_filled_a_small_one(monkeypatch):
 
 def test_an_error_of_the_socket_is_the_reason():
     fd = os.open("/dev/null", os.O_WRONLY)
-    assert Session(NEVER).run(fd, [0, 0, 0, 0, 0], 0) == session.ERRNO + 9
+    assert Session(NEVER).run(fd, [0, 0, 0, 0, 0], 0) == ERRNO + 9
     os.close(fd)

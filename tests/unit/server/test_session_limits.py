@@ -7,10 +7,12 @@ import socket
 
 import pytest
 
-from conftest import receive_all, wait_for
-from echod import session
-from echod.session import DRAIN, EOF, IDLE, LIFETIME, RECEIVED, SENT, Limits
-from pieces import PAIRS, fork, reap, state
+from echod.common.reasons import DRAIN, EOF, IDLE, LIFETIME
+from echod.server import session
+from echod.server.session import RECEIVED, SENT, Limits
+from support.processes import fork, reap, state
+from support.sockets import PAIRS, receive_all
+from support.wait import wait_for
 
 
 @pytest.mark.parametrize("pair", PAIRS)

@@ -6,10 +6,12 @@ import signal
 
 import pytest
 
-from conftest import wait_for
-from echod.session import Limits, Session
-from echod.signals import HANDLED, name
-from pieces import isolated, reap, signal_pipe, state
+from echod.common.reasons import signal_name
+from echod.server.session import Limits, Session
+from echod.server.signals import HANDLED
+from support.processes import isolated, reap, state
+from support.sockets import signal_pipe
+from support.wait import wait_for
 
 
 def drain(pipe):
@@ -152,5 +154,5 @@ def test_in_a_child_signals_are_the_sessions(signum, outcome):
 
 def test_a_signal_has_its_name():
     for signum in signal.Signals:
-        assert name(signum) == signum.name
-    assert name(50) == "50"
+        assert signal_name(signum) == signum.name
+    assert signal_name(50) == "50"

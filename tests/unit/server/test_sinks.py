@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from conftest import need_root
-from echod import sinks
-from echod.log import ERROR, INFO, Log
-from echod.sinks import File, Stderr
-from pieces import CLONE_NEWNS, isolated, mount, namespaces, settings
+from echod.server.log import sinks
+from echod.server.log.log import ERROR, INFO, Log
+from echod.server.log.sinks import File, Stderr
+from support.processes import CLONE_NEWNS, isolated, mount, namespaces
+from support.sockets import settings
+from support.wait import need_root
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d{4}"
 

@@ -7,11 +7,11 @@ import socket
 
 import pytest
 
-from conftest import DEADLINE, wait_for
-from echod import sinks
-from echod.log import ERROR, INFO, WARNING, Log
-from echod.sinks import File, Stderr, Syslog, open_sink
-from pieces import settings
+from echod.server.log import sinks
+from echod.server.log.log import ERROR, INFO, WARNING, Log
+from echod.server.log.sinks import File, Stderr, Syslog, open_sink
+from support.sockets import settings
+from support.wait import DEADLINE, wait_for
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from echod import scoreboard
+from echod.common import scoreboard
 
 if TYPE_CHECKING:
-    from echod.scoreboard import Scoreboard
+    from echod.common.scoreboard import Scoreboard
 
 STATES = ("starting", "running", "draining")
 

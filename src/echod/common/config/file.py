@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from _stat import S_ISFIFO
 
-from echod.errors import ConfigError
-from echod.lean import os
+from echod.common.cmodules import os
+from echod.common.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

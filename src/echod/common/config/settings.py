@@ -5,9 +5,9 @@ What the sample config, `check`, the error messages and a reload know of a setti
 
 from __future__ import annotations
 
-from echod import values
-from echod.configfile import absolute, nearest, read, read_overrides
-from echod.errors import ConfigError
+from echod.common.config import values
+from echod.common.config.file import absolute, nearest, read, read_overrides
+from echod.common.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ host order, and the prefix length. Durations are seconds, or None for `never`.
 
 from __future__ import annotations
 
-from echod.lean import socket
+from echod.common.cmodules import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 
-from echod.config import LEVELS
+from echod.common.config.settings import LEVELS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.config import Config
-    from echod.sinks import Sink
+    from echod.common.config.settings import Config
+    from echod.server.log.sinks import Sink
 
 ERROR, WARNING, INFO, DEBUG = range(4)
 WINDOW = 5.0  # seconds: of messages alike, one each; the rest are counted

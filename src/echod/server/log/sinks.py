@@ -9,8 +9,8 @@ import errno
 import select
 import time
 
-from echod.config import FACILITIES
-from echod.lean import environ, os, socket
+from echod.common.cmodules import environ, os, socket
+from echod.common.config.settings import FACILITIES
 
 SEVERITIES = (3, 4, 6, 7)  # RFC 5424, table 2: error, warning, informational, debug
 DEV_LOG = "/dev/log"

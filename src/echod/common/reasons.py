@@ -1,0 +1,30 @@
+"""Why a session ended, as the exit status of its process and as the word in the log; the names of signals."""
+
+from __future__ import annotations
+
+import errno
+
+from echod.common.cmodules import os, signal
+
+EOF, CRASHED, RESET, IDLE, LIFETIME, DRAIN = range(6)
+ERRNO = 64  # ERRNO + n is the error n
+REASONS = ("eof", "error=CRASHED", "reset", "idle", "lifetime", "drain")
+SYNONYMS = ("SIGCLD", "SIGIOT", "SIGPOLL")  # of SIGCHLD, SIGABRT, SIGIO (signal(7))
+
+
+def reason_of(status: int) -> str:
+    """Tell from a wait status (waitpid(2)) how a session ended."""
+    if os.WIFSIGNALED(status):
+        return f"signal={signal_name(os.WTERMSIG(status))}"
+    code = os.WEXITSTATUS(status)
+    if code < len(REASONS):
+        return REASONS[code]
+    return f"error={errno.errorcode.get(code - ERRNO, code - ERRNO)}"
+
+
+def signal_name(signum: int) -> str:
+    """Return SIGTERM for 15."""
+    for word, number in vars(signal).items():
+        if number == signum and word.startswith("SIG") and word[3] != "_" and word not in SYNONYMS:
+            return word
+    return str(signum)

@@ -1,0 +1,136 @@
+"""A daemon of the test's own, used through the command `echod` as people use it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+import echod as package
+from support.wait import DEADLINE, alive, wait_for
+
+SOURCE = Path(package.__file__).parent
+ECHOD = os.path.join(os.path.dirname(sys.executable), "echod")
+
+
+class Echod:
+    """A daemon of the test's own, on a free port of 127.0.0.1, with all its files below `home`."""
+
+    def __init__(self, home: Path, *, prefix=(), **settings):
+        """Keep its files in `home`; `prefix` goes before every command, to run it in a namespace, say."""
+        self.home = home
+        self.prefix = prefix
+        self.config = home / "echod.conf"
+        self.pid_file = home / "echod.pid"
+        self.log = home / "echod.log"
+        self.settings = {
+            "listen": "127.0.0.1:0",
+            "pid_file": str(self.pid_file),
+            "log": str(self.log),
+            "drain_timeout": "5s",
+        }
+        self.write(**settings)
+        self.started: list[subprocess.Popen] = []
+
+    def write(self, **settings):
+        """Write the config file with these settings changed; None leaves one out."""
+        self.settings |= settings
+        lines = [f"{key} = {value}" for key, value in self.settings.items() if value is not None]
+        self.config.write_text("\n".join(["[echod]", *lines, ""]))
+
+    def command(self, *words):
+        """Return the command line `echod -c CONFIG WORDS…`."""
+        return [*self.prefix, ECHOD, "-c", str(self.config), *map(str, words)]
+
+    def run(self, *words, check=None, **kwargs):
+        """Run `echod -c CONFIG WORDS…`; `check` is the exit code that is expected."""
+        kwargs.setdefault("timeout", 60)
+        done = subprocess.run(self.command(*words), check=False, capture_output=True, text=True, **kwargs)
+        assert "Traceback" not in done.stderr, done.stderr
+        if check is not None:
+            assert done.returncode == check, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def start(self, **settings):
+        """Write the settings, start, and return self."""
+        if settings:
+            self.write(**settings)
+        self.run("start", check=0)
+        return self
+
+    def foreground(self, *words, **kwargs):
+        """Start `echod run` and return the process once it serves."""
+        process = subprocess.Popen(self.command(*words, "run"), **kwargs)
+        self.started.append(process)
+        wait_for(lambda: self.status_or_none() or process.poll() is not None, "echod run")
+        return process
+
+    @property
+    def pid(self):
+        return int(self.pid_file.read_text())
+
+    def status(self):
+        return json.loads(self.run("status", "--json", check=0).stdout)
+
+    def status_or_none(self):
+        done = self.run("status", "--json")
+        state = json.loads(done.stdout) if done.returncode == 0 else None
+        return state if state and state["state"] != "starting" else None
+
+    @property
+    def address(self):
+        host, _, port = self.status()["listen"][0].rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def port(self):
+        return self.address[1]
+
+    def connect(self, **kwargs):
+        return socket.create_connection(self.address, timeout=DEADLINE, **kwargs)
+
+    def process(self):
+        return psutil.Process(self.pid)
+
+    def children(self):
+        return self.process().children()
+
+    def events(self, verb=None):
+        """Return the log's lines without time and ident; only those that begin with `verb`."""
+        if not self.log.exists():
+            return []
+        texts = [line.split("]: ", 1)[1] for line in self.log.read_text().splitlines() if "]: " in line]
+        return [text for text in texts if verb is None or text.split()[0] == verb]
+
+    def wait_idle(self):
+        """Wait until no client is left and every child has been reaped."""
+        wait_for(lambda: not self.status()["clients"] and not self.children(), "all clients gone")
+        return self.status()
+
+    def cleanup(self):
+        """End what the test has started, and see that nothing is left."""
+        family = []
+        with contextlib.suppress(Exception):
+            process = self.process()
+            if any("echod" in word for word in process.cmdline()):
+                family = [process, *process.children(recursive=True)]
+        self.run("stop", "--timeout", "10", "--force")
+        for process in self.started:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+            process.wait(DEADLINE)
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream:
+                    stream.close()
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        wait_for(lambda: not any(alive(process.pid) for process in family), "the processes to be gone")
+        assert not (self.home / "echod.scoreboard").exists() or self.pid_file.exists()
