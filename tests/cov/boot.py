@@ -1,4 +1,4 @@
-"""The server's first file under `make coverage`: as `echod/server/boot.py`, but with site, which has started coverage."""
+"""The server's first file under `make coverage`: as server/boot.py, but with site, which has started coverage."""
 
 import os
 import posix
