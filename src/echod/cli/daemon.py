@@ -73,7 +73,7 @@ class Daemon:
         except OSError as error:
             raise from_os_error(f"process {self.pid} runs, but its scoreboard cannot be read", error) from None
         try:
-            board = Scoreboard(fd, writable=False)
+            board = Scoreboard(fd)
         except (OSError, ValueError):
             raise EchodError(f"{self._path}: is not a scoreboard") from None
         finally:

@@ -22,8 +22,8 @@ from daemon.daemon import DaemonError
 from lockfile import Error as LockError
 
 from echod.cli.pidfile import PidFile
+from echod.common import scoreboard
 from echod.common.errors import FAILED, NOT_PERMITTED, ConfigError, EchodError
-from echod.common.scoreboard import Scoreboard
 from echod.common.sockets import SD_LISTEN_FDS_START, Listener, bind_all
 
 if TYPE_CHECKING:
@@ -35,9 +35,8 @@ BOOT = os.path.join(PACKAGE, "server", "boot.py")
 INTERPRETER = [sys.executable, "-I", "-S"]
 KEPT = ("PATH", "LANG", "TZ")  # of the environment
 KEPT_BY_RUN = (*KEPT, "NOTIFY_SOCKET", "JOURNAL_STREAM")
-# Less for a child to write to. ld.so(8) resolves symbols now, once, or every child does it again. malloc(3) has no fast
-# bins: the first large block that a child asks for would tidy them up, all over the heap.
-LEAN = {"LD_BIND_NOW": "1", "GLIBC_TUNABLES": "glibc.malloc.mxfast=0", "LC_ALL": "C"}
+# ld.so(8) resolves symbols now, once, or every child does it again: 5 to 7 % of a connection
+LEAN = {"LD_BIND_NOW": "1", "LC_ALL": "C"}
 
 
 def start(config: Config, handover: Handover, pid_file: PidFile) -> int:
@@ -73,7 +72,7 @@ def become_daemon(config: Config, handover: Handover, listeners: list[Listener],
     pid_file = PidFile(handover.pid_file, lowest_fd=SD_LISTEN_FDS_START + len(listeners))
     try:
         reset_signals()
-        handover.board_fd = make_scoreboard(handover.board_file, config.umask)
+        handover.board_fd = make_scoreboard(handover.board_file, config)
         DaemonContext(
             detach_process=True,
             working_directory=config.directory,
@@ -102,7 +101,7 @@ def run(config: Config, handover: Handover, pid_file: PidFile, passed: int) -> N
     os.chdir(config.directory)
     os.umask(config.umask)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    handover.board_fd = make_scoreboard(handover.board_file, config.umask)
+    handover.board_fd = make_scoreboard(handover.board_file, config)
     pid_file.acquire()
     handover.pid_fd = pid_file.fd
     handover.addresses = [None] * passed
@@ -148,7 +147,7 @@ def above(fd: int, lowest: int) -> int:
     return fd if fd >= lowest else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
 
 
-def make_scoreboard(path: str, umask: int) -> int:
+def make_scoreboard(path: str, config: Config) -> int:
     """Make a new file: children of a daemon that was killed may still be writing to the old one. Raises OSError.
 
     It is there, and says "starting", before the lock is taken that tells others to look for it.
@@ -156,8 +155,12 @@ def make_scoreboard(path: str, umask: int) -> int:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    os.fchmod(fd, 0o644 & ~umask)
-    Scoreboard(fd)
+    os.fchmod(fd, 0o644 & ~config.umask)
+    try:
+        scoreboard.initialize(fd, config.max_children)
+    except OSError as error:
+        os.unlink(path)
+        raise EchodError(f"{path}: {error.strerror}; it needs room for max_children") from None
     return fd
 
 
