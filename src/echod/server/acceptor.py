@@ -19,7 +19,7 @@ from echod.common.config.values import write_address
 from echod.common.sockets import Listener, is_client_error
 from echod.server.admission import Admission
 from echod.server.children import BATCH
-from echod.server.failures import attempt, reason, wait
+from echod.server.failures import attempt, reason
 from echod.server.log.log import INFO, WARNING
 
 TYPE_CHECKING = False
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from echod.server.board import Board
     from echod.server.children import Children
     from echod.server.log.log import Log
-    from echod.server.oom import OomScore
 
 OPEN, FULL, PAUSED, CLOSED = range(4)
 FOREVER = float("inf")
@@ -41,15 +40,15 @@ OVER_LIMIT, FORK_FAILED = "over_limit", "fork_failed"
 
 
 class Acceptor:
-    """The listeners by descriptor, and whether they are polled: its state. `resume_at` is when a pause ends."""
+    """The listeners by descriptor, and its state. `reap_after`: after how many clients it matters who has exited."""
 
     __slots__ = (
-        "_admission", "_batch", "_board", "_cap", "_children", "_oom", "_poller", "_refusing", "listeners", "log",
-        "resume_at", "state",
+        "_admission", "_batch", "_board", "_cap", "_checked", "_children", "_poller", "_refusing", "listeners", "log",
+        "reap_after", "resume_at", "state",
     )  # fmt: skip
 
-    def __init__(self, board: Board, children: Children, poller: select.poll, oom: OomScore) -> None:
-        self._board, self._children, self._poller, self._oom = board, children, poller, oom
+    def __init__(self, board: Board, children: Children, poller: select.poll) -> None:
+        self._board, self._children, self._poller = board, children, poller
         self.listeners: dict[int, Listener] = {}
         self.state, self._refusing, self.resume_at = PAUSED, False, FOREVER
 
@@ -62,6 +61,7 @@ class Acceptor:
         self._cap, self._batch = config.max_children, BATCH
         self._refusing = config.over_limit == "refuse"
         self._admission = Admission(config, [child.address for child in self._children.table.values()])
+        self._checked = log.debugging or not self._admission.open  # each client, before it gets a child
         for listener in listeners:
             attempt(log, "tune", listener.tune, config)
         self._retire(dropped)
@@ -69,8 +69,9 @@ class Acceptor:
 
     def _set_state(self, state: int) -> None:
         """Change the state, and poll the listeners or not: the only place."""
-        before, self.state = self.polled(), state
-        if self.polled() != before:
+        before, self.state = self._is_polled(), state
+        self.reap_after = BATCH if state == OPEN and not self._admission.limit else 0
+        if self._is_polled() != before:
             for fd in self.listeners:
                 if not before:
                     self._poller.register(fd, select.POLLIN)
@@ -80,8 +81,7 @@ class Acceptor:
             clients = len(self._children.table)
             self.log.limited(WARNING, "full", "", f"full clients={clients} max_children={self._cap}")
 
-    def polled(self) -> bool:
-        """Tell whether clients are accepted now, if only to be rejected."""
+    def _is_polled(self) -> bool:
         return self.state == OPEN or (self.state == FULL and self._refusing)
 
     def all(self) -> list[Listener]:
@@ -95,64 +95,61 @@ class Acceptor:
     def _room(self) -> int:
         return self._cap - len(self._children.table)
 
-    def reaps_at_once(self) -> bool:
-        """Tell whether it matters now who has exited: there is no room, or clients are counted by source."""
-        return self.state != OPEN or self._admission.limit > 0
-
     def accept(self, listener: Listener) -> int:
         """Accept a client, and in a burst those behind it; returns how many.
 
         In a burst it goes on for BATCH clients without asking poll(2): 11 % of a connection. Alone, to ask poll(2)
         costs less than to find nobody: after that it is one at a time until the next reaping.
         """
-        accepted, most = 0, min(self._batch, max(1, self._room()))
-        self._oom.raise_score()
+        children, accepted, room = self._children, 0, self._room()
+        most = min(self._batch, room) if room > 0 else 1
+        check = room <= 0 or self._checked
+        children.prepare_forks()
         try:
             while accepted < most:
                 fd, address = listener.accept()
                 accepted += 1
-                self._serve(fd, address, listener)
-                if self.state != OPEN:
-                    break
+                if check and self._is_rejected(fd, address, listener):
+                    continue
+                try:
+                    children.spawn(fd, address)
+                except (OSError, MemoryError) as error:
+                    most = self._on_fork_failed(address, error)
+                attempt(self.log, "close", os.close, fd)
         except BlockingIOError:
             self._batch = 1
         except OSError as error:
             if not is_client_error(error):
                 self._pause(f"accept error={reason(error)!r}")
         finally:
-            self._oom.restore()
+            children.end_forks()
+        if self.state == OPEN and room <= accepted and self._room() <= 0:
+            self._set_state(FULL)
         return accepted
 
-    def _serve(self, fd: int, address: tuple[Any, ...], listener: Listener) -> None:
-        """Give a client its child, or reject it; the connection is the child's from here on."""
-        if self.log.debugging:
-            self.log.debug(f"accept peer={write_address(address)} fd={fd} listener={listener.name}")
-        why = "" if self._admission.open else self._admission.rejection(address)
-        if not why and self._room() <= 0:
-            why = OVER_LIMIT
-        try:
-            if not why:
-                self._spawn(fd, address)
-        except (OSError, MemoryError) as error:
-            why = FORK_FAILED
-            self._pause(f"fork error={reason(error)!r}")
-        attempt(self.log, "close", os.close, fd)
+    def _is_rejected(self, fd: int, address: tuple[Any, ...], listener: Listener) -> bool:
+        """Close the connection of a client that may not come in; count one that may."""
+        self.log.debug(f"accept peer={write_address(address)} fd={fd} listener={listener.name}")
+        why = self._admission.rejection(address) or (OVER_LIMIT if self._room() <= 0 else "")
         if why:
-            self._reject(write_address(address), why, Admission.source(address))
-
-    def _spawn(self, fd: int, address: tuple[Any, ...]) -> None:
-        pid = self._children.spawn(fd, address)
-        if self._admission.limit:
+            self._reject(address, why)
+            attempt(self.log, "close", os.close, fd)
+        elif self._admission.limit:
             self._admission.enter(address)
-        if self._room() <= 0:
-            self._set_state(FULL)
-        if self.log.debugging:
-            self.log.debug(f"fork child={pid} clients={len(self._children.table)}; the parent closes fd={fd}")
+        return bool(why)
 
-    def _reject(self, peer: str, why: str, source: object) -> None:
+    def _on_fork_failed(self, address: tuple[Any, ...], error: Exception) -> int:
+        """Count the client that a failed fork has cost, and pause; returns 0: how many more to accept."""
+        if self._admission.limit:
+            self._admission.leave(address)
+        self._reject(address, FORK_FAILED)
+        self._pause(f"fork error={reason(error)!r}")
+        return 0
+
+    def _reject(self, address: tuple[Any, ...], why: str) -> None:
         """Count and log a client that is closed unserved."""
         self._board.words[scoreboard.REFUSALS[why]] += 1
-        self.log.limited(INFO, why, source, f"refuse peer={peer} reason={why}")
+        self.log.limited(INFO, why, Admission.source(address), f"refuse peer={write_address(address)} reason={why}")
 
     def _pause(self, text: str) -> None:
         """Stop accepting for a moment: what is missing now, a descriptor or memory, may be there then."""
@@ -183,9 +180,12 @@ class Acceptor:
             poller.register(fd, select.POLLIN)
         self._set_state(OPEN if self._room() > 0 else FULL)
         left = self._room()
-        while own and left > 0 and self.state == OPEN and (ready := wait(self.log, poller, QUIET)):
-            for fd, _event in ready:
-                left -= max(1, self.accept(own[fd]))
+        try:
+            while own and left > 0 and self.state == OPEN and (ready := poller.poll(QUIET)):
+                for fd, _event in ready:
+                    left -= max(1, self.accept(own[fd]))
+        except (OSError, MemoryError) as error:
+            self.log.warning(f"poll error={reason(error)!r}")
         for listener in listeners:
             attempt(self.log, "stop", listener.stop)
             attempt(self.log, "close", listener.close)

@@ -101,9 +101,11 @@ class Board(Scoreboard):
         """Have a slot say that it is free."""
         self.words[slot : slot + ENDED + 1] = FREE
 
-    def raise_peak(self, clients: int) -> None:
-        """Remember how many clients were there at once."""
-        self.words[PEAK] = max(self.words[PEAK], clients)
+    def raise_peak(self, clients: int, begun: list[int], ended: list[int]) -> None:
+        """Remember how many clients were there at once, from `clients` on; some began and ended, at these moments."""
+        for _, step in sorted([(moment, 1) for moment in begun] + [(moment, -1) for moment in ended]):
+            clients += step
+            self.words[PEAK] = max(self.words[PEAK], clients)
 
     def answer(self, begun: int, code: int) -> None:
         """Say how a request ended, after all that was asked for is written; `begun` is the word that numbers it."""

@@ -14,6 +14,7 @@ from _thread import allocate_lock
 
 from echod.common.cmodules import os, signal, socket
 from echod.common.config.values import write_address
+from echod.common.errors import place_of
 from echod.common.reasons import CRASHED, reason_of
 from echod.common.scoreboard import BEGUN, ENDED
 from echod.server.log.log import INFO
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from echod.server.board import Board
     from echod.server.log.log import Log
+    from echod.server.oom import OomScore
     from echod.server.signals import SignalPipe
 
 SPAWNED, RECORDED, EXITED = range(3)
@@ -32,7 +34,8 @@ BATCH = 16  # clients that are recorded and reaped at once
 WARM_UPS = 100
 LOCKS, FORK_LOCKS = 100, 7
 CLOSE = "close peer={} child={} reason={} in={} out={} secs={:.3f}"
-fork, closerange, _exit = os.fork, os.closerange, os._exit  # noqa: SLF001 - names for a child: see `session`
+# names for the way of a client: see `session`
+fork, closerange, set_wakeup_fd, _exit = os.fork, os.closerange, signal.set_wakeup_fd, os._exit  # noqa: SLF001
 
 
 class Child:
@@ -47,10 +50,12 @@ class Child:
 class Children:
     """All children that have not been reaped, by pid."""
 
-    __slots__ = ("_board", "_highest_fd", "_locks", "_session", "_signals", "log", "may_have_exited", "table")
+    __slots__ = (
+        "_board", "_highest_fd", "_locks", "_oom", "_session", "_signals", "_words", "log", "may_have_exited", "table",
+    )  # fmt: skip
 
-    def __init__(self, board: Board, signals: SignalPipe, limits: Limits, log: Log) -> None:
-        self._board, self._signals, self.log = board, signals, log
+    def __init__(self, board: Board, signals: SignalPipe, oom: OomScore, limits: Limits, log: Log) -> None:
+        self._board, self._words, self._signals, self._oom, self.log = board, board.words, signals, oom, log
         self.table: dict[int, Child] = {}
         self.may_have_exited = False  # who has not been told of by SIGCHLD
         self._session = Session(limits)
@@ -64,13 +69,20 @@ class Children:
         """Name the highest descriptor that a child may inherit: it closes up to that one, itself if it must."""
         self._highest_fd = highest
 
-    def spawn(self, fd: int, address: tuple[Any, ...]) -> int:
-        """Fork a child for a connection, and return its pid. Raises OSError; the caller closes the connection.
-
-        SIGCHLD is not caught from here to the next reaping: see `SignalPipe.set_sigchld`.
-        """
+    def prepare_forks(self) -> None:
+        """Have children inherit no wakeup, a higher oom_score_adj, and SIGCHLD as it is until the next reaping."""
         self._signals.set_sigchld(False)
         self.may_have_exited = True
+        set_wakeup_fd(-1)
+        self._oom.set(self._oom.raised)
+
+    def end_forks(self) -> None:
+        """Undo `prepare_forks`, but for SIGCHLD."""
+        self._oom.set(self._oom.own)
+        set_wakeup_fd(self._signals.write_end)
+
+    def spawn(self, fd: int, address: tuple[Any, ...]) -> int:
+        """Fork a child for a connection, after `prepare_forks`; returns its pid. Raises OSError. It closes nothing."""
         slot = self._board.take()
         try:
             pid = fork()
@@ -92,20 +104,16 @@ class Children:
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own; then echo."""
-        signal.set_wakeup_fd(-1)
         client = self._signals.session = self._session
         closerange(lowest, fd)
         closerange(fd + 1, highest + 1)
-        reason = client.run(fd, self._board.words, slot)
-        self._board.words[slot + ENDED] = monotonic_ns()
+        reason = client.run(fd, self._words, slot)
+        self._words[slot + ENDED] = monotonic_ns()
         return reason
 
     def _report(self, slot: int, error: BaseException) -> None:
-        """Leave word where this child has crashed, in its slot: it has no log, and is not to have one."""
-        trace, place = error.__traceback__, ""
-        while trace:
-            place, trace = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}", trace.tb_next
-        self._board.write_text(slot, f"{type(error).__name__} {place[-40:]}")
+        """Write where this child has crashed into its slot."""
+        self._board.write_text(slot, f"{type(error).__name__} {place_of(error)[-40:]}")
 
     def warm_up(self) -> None:
         """Serve a few bytes to ourselves, before there is a client: 13 to 15 % of a connection. Raises OSError.
@@ -147,7 +155,7 @@ class Children:
         self._board.begin()
         clients, begun = self._record()
         exits = [self._exit(pid, status) for pid, status in statuses if pid in self.table]
-        self._board.raise_peak(most_at_once(clients, begun, [ended for _, _, ended in exits]))
+        self._board.raise_peak(clients, begun, [ended for _, _, ended in exits])
         self._board.end()
         self.log.lines(INFO, [line for _, line, _ in exits if line])
         return [address for address, _, _ in exits]
@@ -188,12 +196,3 @@ class Children:
         """Signal every child. None of these pids can be another process's: they have not been waited for."""
         for pid in self.table:
             os.kill(pid, signum)
-
-
-def most_at_once(clients: int, begun: list[int], ended: list[int]) -> int:
-    """Return how many there were at once, at the most, since there were `clients`; some began and some ended."""
-    most = clients
-    for _, step in sorted([(moment, 1) for moment in begun] + [(moment, -1) for moment in ended]):
-        clients += step
-        most = max(most, clients)
-    return most

@@ -13,7 +13,6 @@ from echod.common.errors import FAILED, EchodError, from_os_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import select
     from collections.abc import Callable
     from types import TracebackType
     from typing import Any, Protocol, Self
@@ -41,14 +40,11 @@ def attempt(log: Log, what: str, call: Callable[..., Any], *args: Any) -> bool:
     return True
 
 
-def wait(log: Log, poller: select.poll, timeout: float | None) -> list[tuple[int, int]]:
-    """Return what is ready (poll(2)), waiting for `timeout` milliseconds; nothing, after a pause, when that fails."""
-    try:
-        return poller.poll(timeout)
-    except (OSError, MemoryError) as error:
-        log.limited(WARNING, "poll", "", f"poll error={reason(error)!r}")
-        time.sleep(PAUSE)
-        return []
+def pause(log: Log, what: str, error: BaseException) -> list[Any]:
+    """Log an error and sleep for PAUSE, so that one that stays makes no busy loop. Returns nothing that is ready."""
+    log.limited(WARNING, what, "", f"{what} error={reason(error)!r}")
+    time.sleep(PAUSE)
+    return []
 
 
 def reason(error: BaseException) -> str:

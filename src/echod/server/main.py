@@ -7,7 +7,7 @@ import sys
 
 from echod.common.cmodules import environ, os
 from echod.common.config import settings
-from echod.common.errors import FAILED, EchodError, from_os_error
+from echod.common.errors import FAILED, EchodError, from_os_error, place_of
 from echod.common.handover import Handover
 from echod.common.sockets import Listener, adopt
 from echod.server import privileges
@@ -92,10 +92,7 @@ def serve(server: Server, handover: Handover) -> int:
 
 def report_crash(log: Log, error: Exception) -> None:
     """Say where the server has failed: in its log, in syslog where that takes no line, and on stderr."""
-    trace, place = error.__traceback__, ""
-    while trace:
-        place, trace = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}", trace.tb_next
-    text = f"crash what={type(error).__name__} why={str(error)!r} at={place}"
+    text = f"crash what={type(error).__name__} why={str(error)!r} at={place_of(error)}"
     for sink in (log.sink, Syslog("daemon"), Stderr()):
         if sink.write(0, text):
             return

@@ -13,30 +13,22 @@ HIGHEST = 1000
 
 
 class OomScore:
-    """This process's oom_score_adj; where there is none, because /proc is missing, nothing happens."""
+    """This process's oom_score_adj: its `own`, and that of its children, `raised`."""
 
-    __slots__ = ("_fd", "_own", "_raised")
+    __slots__ = ("_fd", "own", "raised")
 
     def __init__(self) -> None:
-        self._fd, self._own, self._raised = -1, b"0", b"0"
+        """Open the file, or /dev/null where there is none, because /proc is missing. Raises OSError."""
         try:
             self._fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
             own = int(os.read(self._fd, 16))
         except (OSError, ValueError):
-            return
-        self._own, self._raised = b"%d" % own, b"%d" % min(HIGHEST, own + CHILDREN)
+            self._fd, own = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), 0
+        self.own, self.raised = b"%d" % own, b"%d" % min(HIGHEST, own + CHILDREN)
 
-    def raise_score(self) -> None:
-        """Give those who are forked from now on the children's score."""
-        self._write(self._raised)
-
-    def restore(self) -> None:
-        """Go back to the daemon's own."""
-        self._write(self._own)
-
-    def _write(self, score: bytes) -> None:
-        if self._fd >= 0:
-            try:
-                os.write(self._fd, score)
-            except OSError:
-                return  # tried again with the next client
+    def set(self, score: bytes) -> None:
+        """Set it, to `own` or `raised`, if that is permitted."""
+        try:
+            os.write(self._fd, score)
+        except OSError:
+            return  # tried again with the next client

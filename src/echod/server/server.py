@@ -18,11 +18,11 @@ from echod.common.errors import DONE, FAILED, EchodError, describe
 from echod.common.reasons import signal_name
 from echod.common.scoreboard import DRAINING, RUNNING, STARTING
 from echod.server import reload
-from echod.server.acceptor import Acceptor
-from echod.server.children import BATCH, Children
+from echod.server.acceptor import OPEN, Acceptor
+from echod.server.children import Children
 from echod.server.descriptors import highest_fd
 from echod.server.drain import Drain
-from echod.server.failures import attempt, wait
+from echod.server.failures import attempt, pause
 from echod.server.session import Limits
 from echod.server.signals import SignalPipe
 
@@ -49,9 +49,9 @@ class Server:
         self.signals = SignalPipe()
         self.poller = select.poll()
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
-        self.children = Children(board, self.signals, self._limits(first.config), first.log)
+        self.children = Children(board, self.signals, oom, self._limits(first.config), first.log)
         self.children.warm_up()
-        self.acceptor = Acceptor(board, self.children, self.poller, oom)
+        self.acceptor = Acceptor(board, self.children, self.poller)
         self.drain = Drain(self.children)
         self.outcomes = {"last_reload": "ok", "reopen": "ok", "changes": ""}
         self.apply(first)
@@ -61,33 +61,31 @@ class Server:
         """Serve until a drain has ended: the only loop."""
         self._set_state(RUNNING)
         self.log.info(f"ready listen={self.names()} max_children={self.config.max_children}")
-        accepted = 0
-        while self.state != DRAINING or self.children.table:
-            if self.signals.pending:
+        poll, children, acceptor, signals, accepted = self.poller.poll, self.children, self.acceptor, self.signals, 0
+        while self.state != DRAINING or children.table:
+            if signals.pending:
                 self.process_signals()
                 continue
-            ready = wait(self.log, self.poller, self.timeout())
-            accepted += self.serve(ready)
-            if self.children.may_have_exited and (not ready or accepted >= BATCH or self.acceptor.reaps_at_once()):
+            try:
+                ready = poll(QUIET if children.may_have_exited else self.timeout())
+            except (OSError, MemoryError) as error:
+                ready = pause(self.log, "poll", error)
+            for fd, _event in ready:
+                if fd == signals.fd:
+                    attempt(self.log, "pipe", os.read, fd, 4096)
+                elif signals.pending or (accepted and acceptor.state != OPEN):  # that changed meanwhile
+                    break
+                else:
+                    accepted += acceptor.accept(acceptor.listeners[fd])
+            if not ready or accepted >= acceptor.reap_after:
                 accepted = 0
-                self.signals.set_sigchld(True)  # first: whoever exits after the reaping wakes the loop
-                self.acceptor.on_reaped(self.children.reap())
-            self.tick()
-
-    def serve(self, ready: list[tuple[int, int]]) -> int:
-        """Empty the signal pipe, or accept clients; returns how many."""
-        accepted = 0
-        for fd, _event in ready:
-            if fd == self.signals.fd:
-                attempt(self.log, "pipe", os.read, fd, 4096)
-            elif self.acceptor.polled() and not self.signals.pending:
-                accepted += self.acceptor.accept(self.acceptor.listeners[fd])
-        return accepted
+                if children.may_have_exited:
+                    signals.set_sigchld(True)  # first: whoever exits after the reaping wakes the loop
+                    acceptor.on_reaped(children.reap())
+                self.tick()
 
     def timeout(self) -> float | None:
         """Return for how many milliseconds poll(2) may wait, None for ever."""
-        if self.children.may_have_exited:
-            return QUIET
         return None if self._due() == FOREVER else max(0.0, (self._due() - time.monotonic()) * 1000)
 
     def _due(self) -> float:

@@ -38,11 +38,11 @@ class SignalPipe:
     `sigchld_enabled`. In a child `session` is its client's, which gets the signals.
     """
 
-    __slots__ = ("_write_end", "fd", "pending", "session", "sigchld_enabled")
+    __slots__ = ("fd", "pending", "session", "sigchld_enabled", "write_end")
 
     def __init__(self) -> None:
         """Make the pipe and set all dispositions. Raises OSError."""
-        self.fd, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.fd, self.write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.pending: set[int] = set()
         self.session: Session | None = None
         self.sigchld_enabled = True
@@ -57,7 +57,7 @@ class SignalPipe:
 
     def open(self) -> None:
         """Have signals wake the loop, and let them in: the launcher has blocked them."""
-        signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self.write_end, warn_on_full_buffer=False)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def take(self) -> set[int]:
