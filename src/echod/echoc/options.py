@@ -6,9 +6,9 @@ import argparse
 import re
 import socket
 import sys
-from importlib.metadata import version
 from typing import NoReturn
 
+from echod import __version__
 from echod.echoc import patterns
 from echod.echoc.check import State, line
 from echod.echoc.connect import PORT
@@ -149,7 +149,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("host", metavar="HOST", help="name or address of the server; its addresses are tried in turn")
     add("port", metavar="PORT", nargs="?", type=port, default=PORT, help=f"number or service name (default {PORT})")
-    add("--version", action="version", version=f"echoc {version('echod')}", help="print the version, and leave")
+    add("--version", action="version", version=f"echoc {__version__}", help="print the version, and leave")
     add = parser.add_argument_group("connection").add_argument
     add("-4", dest="family", action="store_const", const=socket.AF_INET, default=socket.AF_UNSPEC, help="IPv4 only")
     add("-6", dest="family", action="store_const", const=socket.AF_INET6, help="IPv6 only")
