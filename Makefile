@@ -1,9 +1,10 @@
 PYTHON ?= python3
 VENV := .venv
 TESTS :=
+PIPFLAGS :=
 BIN := $(VENV)/bin
 ECHOD := $(BIN)/echod
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIPFLAGS) --editable
 
 .PHONY: help start stop test test-all test-minimal test-sdist lint coverage bench clean
 .DEFAULT_GOAL := help
@@ -31,12 +32,12 @@ $(BIN)/python:
 	"$(PYTHON)" -m venv $(VENV)
 
 $(BIN)/echod: $(BIN)/python pyproject.toml
-	$(PIP) install --editable .
+	$(INSTALL) .
 	$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(BIN)/pytest: $(BIN)/echod
-	$(PIP) install --editable '.[test,lint]'
+	$(INSTALL) '.[test,lint]'
 	@touch $@
 
 test: $(BIN)/pytest ## run the whole suite (or TESTS=...)
@@ -48,6 +49,12 @@ test-all: ## run the system tests on each Python from 3.11 on that the machine h
 	    echo "== Python $$version: $$python"; \
 	    $(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON="$$python" TESTS=tests/system </dev/null || failed=1; \
 	done; exit $$failed; }
+
+test-minimal: ## run a few tests with the oldest dependencies that pyproject.toml allows
+	@mkdir -p .venv-minimal
+	@sed -n '/^dependencies/,/^]/s/^ *"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml >.venv-minimal/constraints
+	@$(MAKE) --no-print-directory test VENV=.venv-minimal PIPFLAGS='--constraint .venv-minimal/constraints' \
+	    TESTS='tests/system/test_start.py tests/system/test_stop.py tests/system/test_reload.py tests/unit/cli'
 
 lint: $(BIN)/pytest ## ruff, mandoc, mypy
 	$(BIN)/python -m ruff check
@@ -64,7 +71,7 @@ coverage: $(BIN)/pytest ## make test with the lines counted, those of forked and
 	$(BIN)/python -m coverage report --skip-covered
 
 $(BIN)/.bench: $(BIN)/echod
-	$(PIP) install --editable '.[bench]'
+	$(INSTALL) '.[bench]'
 	@touch $@
 
 bench: $(BIN)/.bench ## measure echod and its peers, ten minutes; writes benchmarks/RESULTS.md

@@ -7,7 +7,8 @@
  * 127.0.0.1, the one that a server which looks up its clients' names finds in /etc/hosts.
  */
 #define _GNU_SOURCE
-#include "load.h"
+#include "engine.h"
+#include "util.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -83,8 +84,8 @@ static bool connect_client(struct client *c)
 
 static uint64_t sendable(const struct client *c)
 {
-    uint64_t left = c->goal - c->sent, room = load.window - (c->sent - c->got);
-    return left < room ? left : room;
+    uint64_t left = c->goal - c->sent, window = load.window - (c->sent - c->got);
+    return left < window ? left : window;
 }
 
 /* False: the connection failed, errno says why. A connect still under way is EAGAIN here, a failed one its error. */
@@ -138,7 +139,7 @@ static void receive_some(struct client *c)
     if (c->got == c->goal) {
         load.busy--;
         load.done(c);
-    } else if (!send_some(c)) { /* there is room in the window again */
+    } else if (!send_some(c)) { /* the window has space again */
         client_abandon(c, strerror(errno));
     }
 }

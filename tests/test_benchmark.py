@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
@@ -9,10 +10,13 @@ import socket
 import subprocess
 import sys
 import threading
+from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 
 BENCHMARKS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "benchmarks")
+LOAD = ("main.c", "exchanges.c", "hold.c", "engine.c", "util.c")
 
 
 def compiled(directory, name, *sources):
@@ -24,7 +28,7 @@ def compiled(directory, name, *sources):
 
 @pytest.fixture(scope="module")
 def load(tmp_path_factory):
-    program = compiled(tmp_path_factory.mktemp("load"), "load", "load.c", "engine.c", "hold.c")
+    program = compiled(tmp_path_factory.mktemp("load"), "load", *LOAD)
 
     def run(*arguments, stdin=""):
         command = [program, *map(str, arguments)]
@@ -250,3 +254,43 @@ def test_benchmark_names_what_it_does_not_know(arguments, complaint):
     assert done.returncode == 1
     assert done.stderr.startswith(complaint)
     assert done.stderr.count("\n") == 1
+
+
+def symbols(path):
+    """Return the symbols that an object file defines, and those that it leaves to others."""
+    listed = subprocess.run(["nm", "--format=posix", path], capture_output=True, text=True, check=True).stdout
+    defined: set[str] = set()
+    wanted: set[str] = set()
+    for line in listed.splitlines():
+        name, kind = line.split()[:2]
+        (wanted if kind == "U" else defined if kind.isupper() else set()).add(name)
+    return defined, wanted
+
+
+def test_no_c_file_uses_one_that_uses_it(tmp_path):
+    found = {}
+    for source in LOAD:
+        subprocess.run(["cc", "-c", "-o", tmp_path / source, os.path.join(BENCHMARKS, source)], check=True)
+        found[source] = symbols(tmp_path / source)
+    uses = {one: {other for other in LOAD if wanted & found[other][0]} for one, (_, wanted) in found.items()}
+    assert tuple(TopologicalSorter(uses).static_order())[-1] == "main.c", "CycleError tells of a circle"
+
+
+def test_the_programs_in_c_are_made_of_all_there_are():
+    assert {path.name for path in Path(BENCHMARKS).glob("*.c")} == {*LOAD, "textbook.c"}
+
+
+def test_no_script_imports_one_that_imports_it():
+    scripts = {path.stem: ast.parse(path.read_text()) for path in Path(BENCHMARKS).glob("*.py")}
+    uses = {}
+    for name, tree in scripts.items():  # all imports, those under TYPE_CHECKING and in functions, too
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {getattr(node, "module", alias.name) for node in nodes for alias in node.names}
+        uses[name] = names & scripts.keys()
+    TopologicalSorter(uses).prepare()
+
+
+def test_the_picture_is_small_enough_to_compare():
+    text = (Path(BENCHMARKS) / "results.svg").read_text()
+    assert text.count("\n") < 300
+    assert max(map(len, text.splitlines())) < 200
