@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support import echo_servers
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from unit.echoc.kinds import Echoc, Eventually, StartEchoc, StartServer
+    from support.kinds import Echoc, Eventually, StartEchoc, StartServer
 
-SERVERS = str(Path(__file__).with_name("servers.py"))
+SERVERS = str(Path(echo_servers.__file__))
 ECHOC = [sys.executable, "-m", "echod.echoc"]
 DEADLINE = 60
 
@@ -75,7 +77,7 @@ def unused_port() -> int:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[StartServer]:
-    """Start one of servers.py by its name; returns its port."""
+    """Start one of support.echo_servers by its name; returns its port."""
     with contextlib.ExitStack() as stack:
 
         def start(kind: str, address: str = "127.0.0.1") -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from subprocess import CompletedProcess
 
-    from unit.echoc.kinds import Echoc, Eventually, StartEchoc, StartServer
+    from support.kinds import Echoc, Eventually, StartEchoc, StartServer
 
 
 def one_line(result: CompletedProcess[bytes], *parts: str) -> bool:

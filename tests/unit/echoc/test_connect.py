@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from subprocess import CompletedProcess
 
-    from unit.echoc.kinds import Echoc, StartServer
+    from support.kinds import Echoc, StartServer
 
 HAPROXY = """
 defaults

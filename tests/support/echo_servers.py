@@ -1,6 +1,6 @@
 """Echo servers to try echoc on: a right one, and one for each way of being wrong.
 
-Run as `python servers.py KIND [ADDRESS]`: prints its port, and serves until it is terminated, with a process group
+Run as `python echo_servers.py KIND [ADDRESS]`: prints its port, and serves until it is terminated, with a process group
 of its own that is to be terminated with it.
 """
 

@@ -14,7 +14,7 @@ from echod.echoc import Fault, Reply, Summary, Target, ping
 from echod.echoc.histogram import histogram_lines
 
 if TYPE_CHECKING:
-    from unit.echoc.kinds import Echoc, StartEchoc, StartServer
+    from support.kinds import Echoc, StartEchoc, StartServer
 
 
 def test_one_line_for_each_reply_and_a_summary(echoc: Echoc, echo_server: tuple[str, int]) -> None:
