@@ -8,7 +8,7 @@ import pytest
 from echod.echoc.options import port, size
 
 if TYPE_CHECKING:
-    from support.kinds import Echoc, StartEchoc
+    from support.kinds import Echoc
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,3 @@ def test_help_and_version(echoc: Echoc) -> None:
     for word in ("--verify", "--ping", "--check", "--proxy", "late-reader", "exit status", "examples"):
         assert word in help_text
     assert echoc("--version").stdout.decode() == f"echoc {importlib.metadata.version('echod')}\n"
-
-
-@pytest.mark.parametrize("mode", [(), ("--help",)])
-def test_nobody_reads_the_output(start_echoc: StartEchoc, echo_server: tuple[str, int], mode: tuple[str, ...]) -> None:
-    process = start_echoc("--verify", "-s", 1, *mode, *echo_server)
-    process.stdout.close()
-    assert process.wait(timeout=60) in {141, 0}
-    assert b"Traceback" not in process.stderr.read()
