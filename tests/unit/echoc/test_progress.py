@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from echod.echoc.progress import remaining
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.kinds import StartEchoc
 
 
@@ -39,3 +43,20 @@ def test_no_progress_bar_for_the_quick(start_echoc: StartEchoc, echo_server: tup
     with pytest.raises(OSError, match="Input/output error"):  # the end of a terminal on which nothing was written
         os.read(screen, 1)
     os.close(screen)
+
+
+def test_the_size_of_a_file_is_what_is_left_of_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"1234567890")
+    with open(tmp_path / "file", "rb", buffering=0) as file:
+        file.seek(4)
+        assert remaining(file.fileno()) == 6
+        file.seek(40)
+        assert remaining(file.fileno()) == 0
+
+
+def test_a_pipe_and_a_closed_descriptor_have_no_size() -> None:
+    reading, writing = os.pipe()
+    assert remaining(reading) is None
+    for descriptor in (reading, writing):
+        os.close(descriptor)
+    assert remaining(reading) is None

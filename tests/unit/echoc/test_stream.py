@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import random
 import subprocess
 from typing import TYPE_CHECKING
@@ -65,9 +66,8 @@ def test_slow_is_not_silent(echoc: Echoc, server: StartServer) -> None:
 )
 def test_fails_while_input_is_still_open(start_echoc: StartEchoc, server: StartServer, kind: str, finding: str) -> None:
     process = start_echoc("--timeout", 0.5, "127.0.0.1", server(kind), stdout=subprocess.DEVNULL)
-    data = bytes(80_000)  # more than a pipe takes at once
-    while data:
-        data = data[process.stdin.write(data) :]
+    fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, 1 << 17)  # all of it in one read, before the server has any of it
+    assert process.stdin.write(bytes(80_000)) == 80_000
     assert process.wait(timeout=60) == 1
     assert finding in process.stderr.read().decode()
 
