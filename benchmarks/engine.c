@@ -1,7 +1,7 @@
 /* Non-blocking connections on one epoll, in one thread: the generator must leave the cores to the server.
  *
- * TIME_WAIT: every connection is closed in order and by the client first, as real clients do (a reset would spare the
- * server work), so the client's port waits for a minute. Ports do not run out: each is chosen at connect(2), where only
+ * TIME_WAIT: every connection is closed in order and by the client first, as real clients do (a reset would be
+ * less work for the server), so the client's port waits for a minute. Ports do not run out: each is chosen at connect(2), where only
  * the whole four-tuple must be free (IP_BIND_ADDRESS_NO_PORT), and after PER_SOURCE connections the next address of
  * 127.0.0.0/8 is taken, while half of the last one's 28,000 ports are still free and quickly found. The first is
  * 127.0.0.1, the one that a server which looks up its clients' names finds in /etc/hosts.

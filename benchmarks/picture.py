@@ -35,10 +35,10 @@ text.echod { fill: #c2410c; font-weight: bold }
 """
 
 
-def text(x: float, y: float, words: str, kind: str = "") -> str:
+def text(x: float, y: float, content: str, kind: str = "") -> str:
     """Return a line of text, its left end at x; `n` is for a name: its right end."""
     label = f' class="{kind}"' if kind else ""
-    return f'<text x="{x:g}" y="{y:g}"{label}>{escape(words)}</text>\n'
+    return f'<text x="{x:g}" y="{y:g}"{label}>{escape(content)}</text>\n'
 
 
 def panel(left: float, top: float, key: str, medians: Medians, peers: list[Peer]) -> str:
@@ -69,9 +69,9 @@ def draw(medians: Medians, peers: list[Peer], path: str) -> None:
         row, column = divmod(number, COLUMNS)
         top = HEAD + row * height
         if column == 0:
-            for place, peer in enumerate(peers):
+            for index, peer in enumerate(peers):
                 kind = "n echod" if peer.name == "echod" else "n"
-                drawn += text(NAMES - 10, top + PANEL_HEAD + place * ROW + 12, peer.title, kind)
+                drawn += text(NAMES - 10, top + PANEL_HEAD + index * ROW + 12, peer.title, kind)
         drawn += panel(NAMES + column * COLUMN, top, key, medians, peers)
     box = f'width="{size[0]}" height="{size[1]}" viewBox="0 0 {size[0]} {size[1]}"'
     background = '<path d="M0 0H9999V9999H0z" fill="white"/>\n'

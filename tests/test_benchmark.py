@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from support.wait import need
+
 BENCHMARKS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "benchmarks")
 LOAD = ("main.c", "exchanges.c", "hold.c", "engine.c", "util.c")
 
@@ -22,7 +24,7 @@ LOAD = ("main.c", "exchanges.c", "hold.c", "engine.c", "util.c")
 def compiled(directory, name, *sources):
     path = directory / name
     paths = [os.path.join(BENCHMARKS, source) for source in sources]
-    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, *paths], check=True)
+    subprocess.run([need("cc"), "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, *paths], check=True)
     return str(path)
 
 
@@ -203,6 +205,7 @@ def test_load_says_that_nobody_listens(load):
 
 
 def benchmark(*arguments):
+    need("cc")
     command = [sys.executable, os.path.join(BENCHMARKS, "run.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
 
@@ -258,7 +261,7 @@ def test_benchmark_names_what_it_does_not_know(arguments, complaint):
 
 def symbols(path):
     """Return the symbols that an object file defines, and those that it leaves to others."""
-    listed = subprocess.run(["nm", "--format=posix", path], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run([need("nm"), "--format=posix", path], capture_output=True, text=True, check=True).stdout
     defined: set[str] = set()
     wanted: set[str] = set()
     for line in listed.splitlines():
@@ -270,7 +273,7 @@ def symbols(path):
 def test_no_c_file_uses_one_that_uses_it(tmp_path):
     found = {}
     for source in LOAD:
-        subprocess.run(["cc", "-c", "-o", tmp_path / source, os.path.join(BENCHMARKS, source)], check=True)
+        subprocess.run([need("cc"), "-c", "-o", tmp_path / source, os.path.join(BENCHMARKS, source)], check=True)
         found[source] = symbols(tmp_path / source)
     uses = {one: {other for other in LOAD if wanted & found[other][0]} for one, (_, wanted) in found.items()}
     assert tuple(TopologicalSorter(uses).static_order())[-1] == "main.c", "CycleError tells of a circle"

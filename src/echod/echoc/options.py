@@ -1,4 +1,4 @@
-"""The command line of echoc: what may be said, and what it means."""
+"""The command line of echoc: options, and what they mean."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ BELONGS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; in the form of a plugin, if it is to be one."""
+    """Reports an error in one line, in a plugin's form with --check."""
 
     def error(self, message: str) -> NoReturn:
         """Leave, with the reason."""
@@ -77,7 +77,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def size(text: str) -> int:
-    """Return the bytes that "1000", "64K", "64MiB" or "1G" stand for; binary units, as all of them are here."""
+    """Return the bytes that "1000", "64K", "64MiB" or "1G" mean; all units are binary."""
     match = re.fullmatch(r"(\d+)(?:([kmgt])(?:i?b)?|b)?", text.strip(), re.IGNORECASE)
     if match is None or int(match[1]) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size above 0, like 1000, 16KiB or 64MiB")

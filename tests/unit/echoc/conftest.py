@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support import echo_servers
+from support.wait import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,7 +103,8 @@ def foreign_server() -> Iterator[StartServer]:
 
         def start(*command: str, port: int | None = None) -> int:
             at = port or free_port()
-            stack.enter_context(running([word.format(at) for word in command], stderr=subprocess.DEVNULL))
+            arguments = [argument.format(at) for argument in command[1:]]
+            stack.enter_context(running([need(command[0]), *arguments], stderr=subprocess.DEVNULL))
             eventually(lambda: accepts(at))
             return at
 

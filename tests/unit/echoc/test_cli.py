@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 
 if TYPE_CHECKING:
     from support.kinds import StartEchoc
+
+PYTHON = shlex.quote(sys.executable)
 
 
 def test_interrupt(start_echoc: StartEchoc, echo_server: tuple[str, int]) -> None:
@@ -28,7 +31,7 @@ def test_interrupt(start_echoc: StartEchoc, echo_server: tuple[str, int]) -> Non
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_descriptors(echo_server: tuple[str, int], closed: str) -> None:
     host, port = echo_server
-    command = f"{sys.executable} -m echod.echoc {host} {port} {closed}"
+    command = f"{PYTHON} -m echod.echoc {host} {port} {closed}"
     result = subprocess.run(
         ["sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
     )
@@ -36,7 +39,7 @@ def test_closed_standard_descriptors(echo_server: tuple[str, int], closed: str) 
 
 
 def test_without_a_stderr_errors_do_not_end_up_in_the_output(unused_port: int) -> None:
-    command = f"{sys.executable} -m echod.echoc 127.0.0.1 {unused_port} 2>&-"
+    command = f"{PYTHON} -m echod.echoc 127.0.0.1 {unused_port} 2>&-"
     result = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
     assert (result.returncode, result.stdout) == (3, b"")
 

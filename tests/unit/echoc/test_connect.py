@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from echod.echoc import ConnectError, Target
 from echod.echoc.connect import connect
+from support.wait import need, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +35,9 @@ def test_only_the_family_asked_for(echoc: Echoc, server: StartServer) -> None:
 def in_namespace_with_hosts(tmp_path: Path, hosts: str, command: str) -> CompletedProcess[bytes]:
     """Run a shell command where /etc/hosts is of our making."""
     (tmp_path / "hosts").write_text(hosts)
-    script = f"mount --bind {tmp_path}/hosts /etc/hosts && {command}"
+    script = f"mount --bind {shlex.quote(str(tmp_path))}/hosts /etc/hosts && {command}"
     return subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script], capture_output=True, timeout=60, check=False, input=b"hello"
+        [need("unshare"), "--mount", "sh", "-c", script], capture_output=True, timeout=60, check=False, input=b"hello"
     )
 
 
@@ -43,11 +45,11 @@ def in_namespace_with_hosts(tmp_path: Path, hosts: str, command: str) -> Complet
 def several(tmp_path: Path) -> Callable[[int], CompletedProcess[bytes]]:
     def run(port: int) -> CompletedProcess[bytes]:
         hosts = "127.0.0.2 several\n127.0.0.3 several\n127.0.0.1 several\n"
-        return in_namespace_with_hosts(tmp_path, hosts, f"exec {sys.executable} -m echod.echoc several {port}")
+        return in_namespace_with_hosts(
+            tmp_path, hosts, f"exec {shlex.quote(sys.executable)} -m echod.echoc several {port}"
+        )
 
-    probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
-    if probe.returncode:
-        pytest.skip("needs a mount namespace: root")
+    need_root()
     return run
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -154,7 +155,7 @@ def test_refused(echoc: Echoc, unused_port: int) -> None:
 
 def test_out_of_descriptors(echo_server: tuple[str, int]) -> None:
     host, port = echo_server
-    command = f"ulimit -n 20; exec {sys.executable} -m echod.echoc --verify -P 50 {host} {port}"
+    command = f"ulimit -n 20; exec {shlex.quote(sys.executable)} -m echod.echoc --verify -P 50 {host} {port}"
     result = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
     assert (result.returncode, result.stderr) == (4, b"echoc: system: Too many open files\n")
 
