@@ -50,7 +50,7 @@ test-minimal: ## run a few tests with the oldest dependencies that pyproject.tom
 	@mkdir -p .venv-minimal
 	@sed -n '/^dependencies/,/^]/s/^ *"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml >.venv-minimal/constraints
 	@$(MAKE) --no-print-directory test VENV=.venv-minimal PIPFLAGS='--constraint .venv-minimal/constraints' \
-	    TESTS='tests/system/test_start.py tests/system/test_stop.py tests/system/test_reload.py tests/unit/cli -k "not debug"'
+	    TESTS='$(or $(TESTS),tests/unit/cli tests/system/test_start.py tests/system/test_stop.py tests/system/test_reload.py -k "not debug")'
 
 # What is released must hold what its tests need; and a path may have a blank in it.
 test-sdist: $(BIN)/pytest ## run the unit tests and a few others from the sdist, in a path with a blank
@@ -58,7 +58,7 @@ test-sdist: $(BIN)/pytest ## run the unit tests and a few others from the sdist,
 	$(BIN)/python -m build --sdist --outdir dist >/dev/null
 	directory=$$(mktemp -d '/tmp/echod sdist.XXXXXX') && chmod 755 "$$directory" && trap 'rm -rf "$$directory"' EXIT && \
 	tar -xf dist/*.tar.gz -C "$$directory" --strip-components=1 && \
-	$(MAKE) --no-print-directory -C "$$directory" test TESTS='tests/unit tests/test_architecture.py tests/system/test_start.py'
+	$(MAKE) --no-print-directory -C "$$directory" test TESTS='$(or $(TESTS),tests/unit tests/test_layout.py tests/system/test_start.py)'
 
 lint: $(BIN)/pytest ## ruff, mandoc, mypy
 	$(BIN)/python -m ruff check
