@@ -61,7 +61,7 @@ def test_finds_and_names_what_is_wrong(echoc: Echoc, server: StartServer, case: 
 
 
 def test_late_reader_that_a_server_deadlocks_on(echoc: Echoc, server: StartServer) -> None:
-    result = echoc("--verify", "--json", "--timeout", 0.5, "127.0.0.1", server("impatient"))
+    result = echoc("--verify", "--json", "--timeout", 0.5, "127.0.0.1", server("hang_on_write"))
     assert result.returncode == 1
     wrong = {pattern: found[0]["kind"] for pattern, found in faults(result).items() if found}
     assert wrong["late-reader"] == "late-reader-hangs"
