@@ -6,6 +6,7 @@ import ast
 import contextlib
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -210,7 +211,7 @@ def benchmark(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
 
 
-LIAR = """#!{python}
+LIAR = """
 import os, re, signal, socket, sys
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 if found := re.search("TCP-LISTEN:([0-9]+)", sys.argv[1]):
@@ -227,8 +228,9 @@ if found := re.search("TCP-LISTEN:([0-9]+)", sys.argv[1]):
 
 
 def test_quick_benchmark_fails_for_a_peer_that_is_wrong(tmp_path, monkeypatch):
+    (tmp_path / "liar.py").write_text(LIAR)
     liar = tmp_path / "socat"
-    liar.write_text(LIAR.format(python=sys.executable))
+    liar.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(tmp_path))}/liar.py "$@"\n')
     liar.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     done = benchmark("--quick", "--peers", "socat,textbook", "--metrics", "connect,bulk")
