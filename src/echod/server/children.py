@@ -81,8 +81,8 @@ class Children:
         self._oom.set(self._oom.own)
         set_wakeup_fd(self._signals.write_end)
 
-    def spawn(self, fd: int, address: tuple[Any, ...]) -> int:
-        """Fork a child for a connection, after `prepare_forks`; returns its pid. Raises OSError. It closes nothing."""
+    def spawn(self, fd: int, address: tuple[Any, ...]) -> None:
+        """Fork a child for a connection, after `prepare_forks`; the caller closes the connection. Raises OSError."""
         slot = self._board.take()
         try:
             pid = fork()
@@ -92,15 +92,15 @@ class Children:
         if pid == 0:
             reason = CRASHED
             try:
-                if self.log.debugging:
-                    self.log.debug(f"child keeps fd={fd}, closes listeners, pipe, log, pid file")
+                self.log.debug(f"child keeps fd={fd}, closes listeners, pipe, log, pid file")
                 reason = self._serve(fd, slot, 3, self._highest_fd)
             except BaseException as error:  # noqa: BLE001 - a child has no log: the parent tells
                 self._report(slot, error)
             finally:
                 _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
         self.table[pid] = Child(slot, address)
-        return pid
+        if self.log.debugging:
+            self.log.debug(f"fork child={pid} clients={len(self.table)}; the parent closes fd={fd}")
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own; then echo."""
