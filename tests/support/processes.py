@@ -95,10 +95,15 @@ def connection_of(pid):
 
 
 def limit_descriptors(pid, most):
-    """Set a process's soft limit on descriptors, as its user: where users differ even root needs CAP_SYS_RESOURCE."""
+    """Set a process's soft limit on descriptors."""
+    set_limit(pid, "nofile", most)
+
+
+def set_limit(pid, name, most):
+    """Set a soft limit of a process, as its user: where users differ even root needs CAP_SYS_RESOURCE."""
     process = psutil.Process(pid)
     who = {"user": process.uids().real, "group": process.gids().real, "extra_groups": []} if os.geteuid() == 0 else {}
-    subprocess.run([need("prlimit"), f"--pid={pid}", f"--nofile={most}:"], check=True, **who, timeout=DEADLINE)
+    subprocess.run([need("prlimit"), f"--pid={pid}", f"--{name}={most}:"], check=True, **who, timeout=DEADLINE)
 
 
 def many_descriptors():

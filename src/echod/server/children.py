@@ -152,6 +152,9 @@ class Children:
             pass  # none is left
         except OSError:
             self.may_have_exited = True  # it is tried again
+        for pid, status in statuses:
+            if status == CRASHED << 8 and pid in self.table:  # before the peer is written there
+                self.log.error(f"crash child={pid} at={self._board.read_text(self.table[pid].slot)!r}")
         self._board.begin()
         clients, begun = self._record()
         exits = [self._exit(pid, status) for pid, status in statuses if pid in self.table]
@@ -180,11 +183,8 @@ class Children:
         """Count a child out; returns its address, the line for the log or none, and when it ended."""
         child = self.table.pop(pid)
         self._set_state(child, EXITED)
-        place = self._board.read_text(child.slot)
         received, sent, begun, ended = self._board.remove(child.slot)
         ended = ended or monotonic_ns()
-        if status == CRASHED << 8:
-            self.log.error(f"crash child={pid} peer={child.peer} what={place!r}")
         if self.log.debugging:
             self.log.debug(f"waitpid child={pid} status={status:#06x} peer={child.peer}; slot={child.slot} is free")
         if not self.log.clients and not os.WIFSIGNALED(status) and status != CRASHED << 8:

@@ -32,16 +32,16 @@ class Change:
 
 def prepare(handover: Handover, old: Config, listeners: list[Listener], log: Log, board: Board) -> Change:
     """Read the config again and make what it asks for. Raises EchodError; then nothing has changed."""
-    asked = settings.load(handover.config_file, handover.overrides, handover.base, log=handover.log)
-    passed = any(listener.address is None for listener in listeners)
-    fixed = {name for name, row in SETTINGS.items() if row.effect == RESTART} | ({"listen"} if passed else set())
-    new = Config(vars(asked) | {name: getattr(old, name) for name in fixed})
-    text = [
-        f"{name}: {old.text(name) or 'empty'} -> {asked.text(name) or 'empty'}{when(name, fixed)}"
-        for name in SETTINGS
-        if getattr(old, name) != getattr(asked, name)
-    ]
     with Step("reload") as step:
+        asked = settings.load(handover.config_file, handover.overrides, handover.base, log=handover.log)
+        passed = any(listener.address is None for listener in listeners)
+        fixed = {name for name, row in SETTINGS.items() if row.effect == RESTART} | ({"listen"} if passed else set())
+        new = Config(vars(asked) | {name: getattr(old, name) for name in fixed})
+        text = [
+            f"{name}: {old.text(name) or 'empty'} -> {asked.text(name) or 'empty'}{when(name, fixed)}"
+            for name in SETTINGS
+            if getattr(old, name) != getattr(asked, name)
+        ]
         sink = log.sink
         if (new.log, new.syslog_facility) != (old.log, old.syslog_facility):
             sink = open_log(new)

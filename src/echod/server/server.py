@@ -109,9 +109,9 @@ class Server:
         elif pending & {signal.SIGTERM, signal.SIGQUIT}:
             self.stop(0.0 if self.state == DRAINING else self.config.drain_timeout)
         if signal.SIGHUP in pending:
-            self.reload()
+            attempt(self.log, "reload", self.reload)
         if signal.SIGUSR1 in pending:
-            self.reopen()
+            attempt(self.log, "reopen", self.reopen)
 
     def stop(self, timeout: float | None) -> None:
         """Stop accepting and drain the clients for `timeout` seconds (None: as long as it takes), then end them."""

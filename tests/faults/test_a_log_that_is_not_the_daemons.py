@@ -1,0 +1,67 @@
+"""`log` through links and at devices: what root opens for the daemon is what the daemon's user could have opened."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from support.daemon import give
+from support.wait import need_root
+
+
+@pytest.fixture
+def logs(echod):
+    """Return a directory of the daemon's, where the log is, and which its user may fill as it likes."""
+    need_root()
+    directory = echod.home / "logs"
+    directory.mkdir()
+    give(directory)
+    echod.write(log=directory / "echod.log")
+    return directory
+
+
+def test_a_link_to_a_file_of_roots(echod, logs, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("root's\n")
+    (logs / "echod.log").symlink_to(secret)
+    done = echod.run("start", check=4)
+    assert done.stderr == (
+        f"echod: cannot open the log: {logs}/echod.log: Permission denied; {logs} must belong to the user that echod"
+        " runs as\n"
+    )
+    assert secret.read_text() == "root's\n"
+    assert secret.stat().st_uid == 0
+
+
+def test_a_device_keeps_its_owner(echod):
+    need_root()
+    before = os.stat("/dev/null")
+    echod.start(log="/dev/null")
+    after = os.stat("/dev/null")
+    assert (before.st_uid, before.st_gid, before.st_mode) == (after.st_uid, after.st_gid, after.st_mode)
+
+
+def test_a_link_planted_before_a_reload_or_a_reopen(echod, logs, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("root's\n")
+    echod.log = logs / "echod.log"
+    echod.start()
+    assert stat.S_ISREG(echod.log.stat().st_mode)
+    (logs / "other.log").symlink_to(secret)
+    echod.write(log=logs / "other.log")
+    assert "Permission denied" in echod.run("reload", check=4).stderr
+    echod.log.unlink()
+    echod.log.symlink_to(secret)
+    assert "the old file is still in use" in echod.run("reopen", check=1).stderr
+    assert secret.read_text() == "root's\n"
+    assert secret.stat().st_uid == 0
+
+
+def test_a_directory_that_only_root_may_write(echod, tmp_path):
+    need_root()
+    os.chmod(tmp_path, 0o755)
+    done = echod.run("-o", f"log={tmp_path}/echod.log", "start", check=4)
+    assert f"{tmp_path} must belong to the user that echod runs as" in done.stderr
+    assert done.stderr.count("\n") == 1

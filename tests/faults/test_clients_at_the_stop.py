@@ -1,0 +1,75 @@
+"""A stop serves those who have connected before it, as far as there is room; its status tells what is closed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+from support.sockets import receive_all
+from support.wait import DEADLINE, wait_for
+
+
+def test_clients_in_the_backlog_are_served(echod):
+    echod.start()
+    address, process = echod.address, echod.process()
+    process.suspend()
+    conns = [socket.create_connection(address, timeout=DEADLINE) for _ in range(150)]
+    for conn in conns:
+        conn.sendall(b"early")
+        conn.shutdown(socket.SHUT_WR)
+    os.kill(process.pid, signal.SIGTERM)
+    process.resume()
+    for conn in conns:
+        assert receive_all(conn) == b"early"
+        conn.close()
+    wait_for(lambda: echod.events("stopped"), "the end")
+
+
+def test_a_draining_daemon_lists_no_listeners(echod):
+    echod.start(drain_timeout="1min")
+    with echod.connect() as conn:
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        conn.setblocking(False)
+        sent = 0
+        try:
+            while True:
+                sent += conn.send(bytes(1 << 16))
+        except BlockingIOError:
+            pass
+        os.kill(echod.pid, signal.SIGTERM)
+        wait_for(lambda: echod.status()["state"] == "draining", "the drain")
+        assert echod.status()["listen"] == []
+        os.kill(echod.pid, signal.SIGTERM)
+
+
+def test_a_reloaded_drain_timeout_reaches_those_who_are_in(echod):
+    echod.start(drain_timeout="1h")
+    with echod.connect() as conn:
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        conn.setblocking(False)
+        try:
+            while True:
+                conn.send(bytes(1 << 16))
+        except BlockingIOError:
+            pass
+        echod.write(drain_timeout="1s")
+        echod.run("reload", check=0)
+        pid = echod.pid
+        echod.run("stop", check=0)
+        assert not os.path.exists(f"/proc/{pid}/fd/0")
+        assert any("reason=drain" in line for line in echod.events("close")), "it ended by itself and was not killed"
+
+
+def test_idle_timeout_counts_in_a_drain_too(echod):
+    echod.start(drain_timeout="never", idle_timeout="1s")
+    with echod.connect() as conn:
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        conn.setblocking(False)
+        try:
+            while True:
+                conn.send(bytes(1 << 16))
+        except BlockingIOError:
+            pass
+        echod.run("stop", "--timeout", "15", check=0)
+    assert any("reason=idle" in line for line in echod.events("close"))
