@@ -69,7 +69,9 @@ SETTINGS = {
         ),
         Setting("allow", _NETWORKS, "", RELOAD, "networks that may connect; if set, all others are refused"),
         Setting("deny", _NETWORKS, "", RELOAD, "networks that may not; of allow and deny the most specific decides"),
-        Setting("idle_timeout", values.duration(0.001), "10min", NEW_CLIENTS, "no byte moved for so long: closed"),
+        Setting(
+            "idle_timeout", values.duration(0.001), "10min", NEW_CLIENTS, "no byte moved either way for so long: closed"
+        ),
         Setting("max_lifetime", values.duration(0.001), "never", NEW_CLIENTS, "closed after so long, however busy"),
         Setting("drain_timeout", values.duration(0), "10s", RELOAD, "how long a stop waits for clients to be drained"),
         Setting(
@@ -77,7 +79,7 @@ SETTINGS = {
             values.duration(1),
             "60s",
             NEW_CLIENTS,
-            "a peer that has vanished is noticed within three of these (TCP keep-alive and TCP_USER_TIMEOUT)",
+            "a peer that vanishes while nothing is under way is noticed within three of these (TCP keep-alive)",
         ),
         Setting("user", _NAME, "nobody", RESTART, "what root becomes once it has bound its sockets"),
         Setting("group", _NAME, "", RESTART, "its group; empty: the group of that user"),
@@ -93,7 +95,13 @@ SETTINGS = {
         Setting("log", _TEXT, "", RELOAD, "syslog, stderr, or a file's path; empty: syslog, for run stderr"),
         Setting("log_level", values.choice(*LEVELS), "info", RELOAD, "debug narrates every step"),
         Setting("syslog_facility", values.choice(*filter(None, FACILITIES)), "daemon", RELOAD, "for log = syslog"),
-        Setting("log_clients", _YES_NO, "yes", RELOAD, "one line a client, when it is gone"),
+        Setting(
+            "log_clients",
+            _YES_NO,
+            "yes",
+            RELOAD,
+            "one line a client, when it is gone; no: only for those that a signal or an error of ours ended",
+        ),
     )
 }
 
