@@ -1,8 +1,8 @@
 """A running daemon, seen from outside: found by the lock it holds, signalled and awaited through a pidfd.
 
-Whatever the pid file says, a stranger is never touched. Between learning the holder's pid and opening the pidfd the
-process may end and its number be given away: the lock is asked again when the pidfd is open, and by then the number
-cannot change hands any more (pidfd_open(2)).
+Whatever the pid file says, an unrelated process is never touched. Between learning the holder's pid and opening the
+pidfd the process may end and its number be given to another: the lock is asked again when the pidfd is open, and from
+then on the pidfd stands for that process (pidfd_open(2)).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from echod.cli.pidfile import PidFile
 
-GLANCE = 0.005  # seconds between looks at the scoreboard while the daemon works on what it was asked
+POLL_INTERVAL = 0.005  # seconds between looks at the scoreboard while the daemon works on what it was asked
 REPLY = 30.0  # seconds for a reload or reopen: binding may ask the DNS
 
 
@@ -109,7 +109,7 @@ class Daemon:
         self.send(signum)
         deadline = time.monotonic() + REPLY
         while words[done] < wanted:
-            if self.wait(GLANCE):
+            if self.wait(POLL_INTERVAL):
                 raise EchodError(f"process {self.pid} ended instead; its log may say why", NOT_RUNNING)
             if time.monotonic() > deadline:
                 raise EchodError(f"process {self.pid} has not answered for {REPLY:.0f} s; it goes on as before", FAILED)

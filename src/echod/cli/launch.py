@@ -9,9 +9,7 @@ from __future__ import annotations
 import compileall
 import contextlib
 import fcntl
-import grp
 import os
-import pwd
 import resource
 import signal
 import sys
@@ -21,8 +19,9 @@ from daemon import DaemonContext
 from daemon.daemon import DaemonError
 from lockfile import Error as LockError
 
+from echod.cli.identity import identify
 from echod.cli.pidfile import PidFile
-from echod.common.errors import FAILED, NOT_PERMITTED, ConfigError, EchodError
+from echod.common.errors import FAILED, EchodError
 from echod.common.scoreboard import Scoreboard
 from echod.common.sockets import SD_LISTEN_FDS_START, Listener, bind_all
 
@@ -36,7 +35,7 @@ INTERPRETER = [sys.executable, "-I", "-S"]
 KEPT = ("PATH", "LANG", "TZ")  # of the environment
 KEPT_BY_RUN = (*KEPT, "NOTIFY_SOCKET", "JOURNAL_STREAM")
 # Less for a child to write to. ld.so(8) resolves symbols now, once, or every child does it again. malloc(3) has no fast
-# bins: the first large block that a child asks for would tidy them up, all over the heap.
+# bins: the first large block that a child asks for would have them consolidated, all over the heap.
 LEAN = {"LD_BIND_NOW": "1", "GLIBC_TUNABLES": "glibc.malloc.mxfast=0", "LC_ALL": "C"}
 
 
@@ -48,22 +47,22 @@ def start(config: Config, handover: Handover, pid_file: PidFile) -> int:
     identify(config, handover)
     listeners = bind_all(list(config.listen), config)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us no child to wait for
-    ours, theirs = os.pipe()
+    read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(ours)
-        become_daemon(config, handover, listeners, theirs)
-    os.close(theirs)
+        os.close(read_end)
+        become_daemon(config, handover, listeners, write_end)
+    os.close(write_end)
     for listener in listeners:
         listener.close()
-    told = b""
-    while not told.endswith(b"\n") and (more := os.read(ours, 4096)):
-        told += more
-    os.close(ours)
+    reply = b""
+    while not reply.endswith(b"\n") and (more := os.read(read_end, 4096)):
+        reply += more
+    os.close(read_end)
     os.waitpid(pid, 0)
-    if told.endswith(b"\n"):
+    if reply.endswith(b"\n"):
         return pid_file.holder()
-    code, _, reason = told.decode(errors="surrogateescape").partition(" ")
+    code, _, reason = reply.decode(errors="surrogateescape").partition(" ")
     raise EchodError(reason or "the server ended before it was ready", int(code) if code.isdigit() else FAILED)
 
 
@@ -119,9 +118,9 @@ def execute(handover: Handover, listeners: list[Listener], kept: tuple[str, ...]
     handover.board_fd = above(handover.board_fd, free)
     if handover.ready_fd >= 0:
         handover.ready_fd = above(handover.ready_fd, free)
-    # first all out of the way, then each to its place: no dup2 hits one that is still to be moved
-    for place, fd in enumerate([above(listener.fd, free) for listener in listeners], SD_LISTEN_FDS_START):
-        os.dup2(fd, place)
+    # first all out of the way, then each to its number: no dup2 hits one that is still to be moved
+    for number, fd in enumerate([above(listener.fd, free) for listener in listeners], SD_LISTEN_FDS_START):
+        os.dup2(fd, number)
     # 0 to 2 are close-on-exec when python-daemon opened them: the first client would become stdin
     for fd in (0, 1, 2, *range(SD_LISTEN_FDS_START, free), handover.pid_fd, handover.board_fd, handover.ready_fd):
         if fd >= 0:
@@ -169,27 +168,3 @@ def reset_signals() -> None:
         except OSError:
             continue  # the C library keeps a few for itself
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def identify(config: Config, handover: Handover) -> None:
-    """Look up whom root becomes; the server gets numbers. Raises ConfigError, or EchodError when not permitted."""
-    try:
-        user = pwd.getpwuid(int(config.user)) if config.user.isdecimal() else pwd.getpwnam(config.user)
-        group = user.pw_gid
-        if config.group:
-            group = int(config.group) if config.group.isdecimal() else grp.getgrnam(config.group).gr_gid
-    except KeyError as error:
-        raise ConfigError(f"user, group: {error.args[0]}; name one that exists") from None
-    if os.geteuid() == 0:
-        if user.pw_uid != 0:
-            handover.uid, handover.gid = user.pw_uid, group
-    elif config.user not in ("nobody", user_name()) and user.pw_uid != os.geteuid():
-        raise EchodError(f"user: only root can become {config.user}; leave user out", NOT_PERMITTED)
-
-
-def user_name() -> str:
-    """Return the name of the user we are, or the number where it has none."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from echod.common.config.settings import Config
 
 
-class Place:
-    """What the words `-c FILE` and `-o KEY=VALUE` lead to. Raises ConfigError.
+class Paths:
+    """What `-c FILE` and `-o KEY=VALUE` lead to. Raises ConfigError.
 
     Of the settings only `pid_file` has to be right here: a config that is broken must not keep anyone from stopping
     the daemon. `load` reads the rest.
@@ -60,7 +60,7 @@ class Place:
         handover.pid_file, handover.board_file, handover.log = self.pid_file, self.board_file, log
         return handover
 
-    def tidy(self) -> None:
+    def remove_stale(self) -> None:
         """Remove what a daemon that is gone has left, as far as we may and nobody is starting another."""
         pid_file = PidFile(self.pid_file)
         with contextlib.suppress(OSError):

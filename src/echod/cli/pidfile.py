@@ -1,7 +1,7 @@
 """The pid file: lockfile's PIDLockFile, held by the kernel.
 
 By itself a PIDLockFile is locked while the file exists, so a crash leaves it locked for good, and the number in it may
-by then be a stranger's. Here two record locks (fcntl(2), F_SETLK) on the open file say what is the case:
+by then be an unrelated process's. Here two record locks (fcntl(2), F_SETLK) on the open file say what is the case:
 
     byte 0   the daemon runs: taken after its last fork, kept over execve, gone with the process
     byte 1   a start is under way: whoever means to take byte 0 or to remove the file holds this one first

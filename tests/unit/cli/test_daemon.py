@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 
-from echod.cli import daemon as control
+from echod.cli import daemon as module
 from echod.cli.daemon import Daemon, board_path
 from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
@@ -225,7 +225,7 @@ def test_a_daemon_that_ends_in_place_of_an_answer_is_told(tmp_path, stub):
 
 
 def test_a_daemon_that_does_not_answer_is_told(tmp_path, stub, monkeypatch):
-    monkeypatch.setattr(control, "REPLY", 0.05)
+    monkeypatch.setattr(module, "REPLY", 0.05)
     one = stub()
     with find(tmp_path) as daemon:
         message, code = complaint(daemon.reopen)
