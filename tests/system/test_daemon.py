@@ -62,7 +62,7 @@ def own_descriptors(echod):
     found = descriptors(echod.pid)
     assert [found.pop(fd) for fd in (0, 1, 2)] == ["/dev/null"] * 3
     kinds = [link.partition(":")[0] for link in found.values()]
-    files = {str(echod.pid_file), str(echod.home / "echod.scoreboard"), str(echod.log)}
+    files = {str(echod.pid_file), str(echod.home / "echod.pid.scoreboard"), str(echod.log)}
     assert kinds.count("socket") == 1, found
     assert kinds.count("pipe") == 2, found
     assert {kind for kind in kinds if kind not in ("socket", "pipe")} <= files, found

@@ -1,38 +1,91 @@
-"""Whom root becomes, once it has bound its sockets: the settings `user` and `group` as numbers."""
+"""Users: whom root becomes once it has bound its sockets, and as whom root signals."""
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
 from typing import TYPE_CHECKING
 
+from echod.cli import locks
 from echod.common.errors import NOT_PERMITTED, ConfigError, EchodError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from echod.cli.paths import Paths
     from echod.common.config.settings import Config
     from echod.common.handover import Handover
 
+LARGEST_ID = 0xFFFFFFFE  # -1 stands for "unchanged" (setresuid(2))
 
-def identify(config: Config, handover: Handover) -> None:
+
+def identify(paths: Paths, config: Config, handover: Handover) -> None:
     """Look up whom root becomes; the server gets numbers. Raises ConfigError, or EchodError when not permitted."""
-    try:
-        user = pwd.getpwuid(int(config.user)) if config.user.isdecimal() else pwd.getpwnam(config.user)
-        group = user.pw_gid
-        if config.group:
-            group = int(config.group) if config.group.isdecimal() else grp.getgrnam(config.group).gr_gid
-    except KeyError as error:
-        raise ConfigError(f"user, group: {error.args[0]}; name one that exists") from None
-    if os.geteuid() == 0:
-        if user.pw_uid != 0:
-            handover.uid, handover.gid = user.pw_uid, group
-    elif config.user not in ("nobody", user_name()) and user.pw_uid != os.geteuid():
-        raise EchodError(f"user: only root can become {config.user}; leave user out", NOT_PERMITTED)
+    user = look_up_user(paths, config.user)
+    group = look_up_group(paths, config.group) if config.group else user.pw_gid
+    if os.geteuid() != 0:
+        if config.user not in ("nobody", user_name(os.geteuid())) and user.pw_uid != os.geteuid():
+            raise EchodError(f"user: only root can become {config.user}; leave user out", NOT_PERMITTED)
+        return
+    if user.pw_uid != 0 or config.group:
+        handover.uid, handover.gid = user.pw_uid, group
+    others = locks.controllers(paths.pid_file, file=False) - {user.pw_uid}
+    if others:
+        who = "everybody" if locks.ANYBODY in others else user_name(min(others))
+        raise EchodError(
+            f"pid_file: {who} can put another file in the place of {paths.pid_file}, and so have root signal another"
+            f" process; use a directory of root's or of {config.user}'s",
+            NOT_PERMITTED,
+        )
 
 
-def user_name() -> str:
-    """Return the name of the user we are, or the number where it has none."""
+def look_up_user(paths: Paths, name: str) -> pwd.struct_passwd:
+    """Find a user by name or number. Raises ConfigError."""
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except (KeyError, OverflowError):
+        raise ConfigError(f"{paths.origin('user')}user: there is no user '{name}'; name one that exists") from None
+
+
+def look_up_group(paths: Paths, name: str) -> int:
+    """Find a group by name; a number need not have one. Raises ConfigError."""
+    try:
+        found = int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
     except KeyError:
-        return str(os.geteuid())
+        found = LARGEST_ID + 1
+    if found > LARGEST_ID:
+        raise ConfigError(f"{paths.origin('group')}group: there is no group '{name}'; name one that exists")
+    return found
+
+
+def user_name(uid: int) -> str:
+    """Return the name of a user, or the number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+@contextlib.contextmanager
+def rights_of(uids: set[int]) -> Iterator[None]:
+    """Have root give up its rights for those of the one user in `uids`, if any: the kernel then decides for that user.
+
+    Raises PermissionError when there are several, or one that root cannot become.
+    """
+    if os.geteuid() != 0 or not uids:
+        yield
+        return
+    before = os.getresuid()
+    uid = min(uids)
+    if len(uids) > 1 or uid < 0:
+        raise PermissionError
+    try:
+        os.setresuid(uid, uid, 0)
+    except OSError:
+        raise PermissionError from None
+    try:
+        yield
+    finally:
+        os.setresuid(*before)

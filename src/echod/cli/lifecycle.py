@@ -2,66 +2,93 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import TYPE_CHECKING
 
 from echod.cli import launch
 from echod.cli.daemon import Daemon
 from echod.cli.identity import identify
+from echod.cli.inherited import close_inherited, lowest_fd, passed_sockets
 from echod.cli.paths import Paths
 from echod.cli.pidfile import PidFile
+from echod.cli.preflight import check_start, warn
 from echod.common import scoreboard
-from echod.common.errors import DONE, EchodError
+from echod.common.errors import DONE, NOT_RUNNING, EchodError
 from echod.common.sockets import SD_LISTEN_FDS_START
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
 
 DRAIN = 10.0  # seconds, the default of drain_timeout
 MARGIN = 5.0  # seconds that `stop` waits beyond drain_timeout
-HIGHEST_FD = 0x7FFFFFFF
 
 
 def start(args: Namespace) -> int:
     """Become a daemon and serve."""
-    os.closerange(3, HIGHEST_FD)  # all that we inherited, whatever the limit on their number is now
+    close_inherited(SD_LISTEN_FDS_START)
     paths = Paths(args.config, args.options)
-    config = paths.load()
-    pid_file = PidFile(paths.pid_file)
-    try:
-        with pid_file.start():
-            pid = pid_file.holder()
-            if pid:
-                print(f"echod: already running, pid {pid}")
-                return DONE
-            launch.start(config, paths.handover(), pid_file)
-    except BaseException:
-        paths.remove_stale()
-        raise
+    config, handover = paths.load(), paths.handover()
+    identify(paths, config, handover)
+    warn(config, handover)
+    pid = claim(
+        paths,
+        PidFile(paths.pid_file, lowest_fd=lowest_fd(config)),
+        lambda pid_file: launch.start(config, handover, pid_file),
+    )
+    if pid:
+        print(f"echod: already running, pid {pid}")
     return DONE
 
 
 def run(args: Namespace) -> int:
     """Serve in the foreground."""
-    passed = launch.passed_sockets()
-    os.closerange(SD_LISTEN_FDS_START + passed, HIGHEST_FD)
+    passed = passed_sockets()
+    close_inherited(SD_LISTEN_FDS_START + passed)
     paths = Paths(args.config, args.options)
-    config = paths.load(log="stderr")
-    pid_file = PidFile(paths.pid_file, lowest_fd=SD_LISTEN_FDS_START + passed + 4 * len(config.listen))
+    config, handover = paths.load(log="stderr"), paths.handover(log="stderr")
+    identify(paths, config, handover)
+    warn(config, handover)
+    pid = claim(
+        paths,
+        PidFile(paths.pid_file, lowest_fd=lowest_fd(config, passed)),
+        lambda pid_file: launch.run(config, handover, pid_file, passed),
+    )
+    raise EchodError(f"already running, pid {pid}; stop it first, or use another pid_file")
+
+
+def claim(paths: Paths, pid_file: PidFile, launch: Callable[[PidFile], None]) -> int:
+    """Launch a daemon unless one serves; returns the pid of that one, 0 when it was launched. Raises EchodError."""
+    while True:
+        try:
+            with pid_file.start():
+                if not pid_file.holder():
+                    launch(pid_file)
+                    return 0
+        except BaseException:
+            paths.remove_stale()
+            raise
+        daemon = Daemon.find(PidFile(paths.pid_file))
+        if daemon:
+            with daemon:
+                if serves(daemon):
+                    return daemon.pid
+
+
+def serves(daemon: Daemon) -> bool:
+    """Wait until a daemon has started, or ended when it is draining; tells whether it serves. Raises EchodError."""
     try:
-        with pid_file.start():
-            pid = pid_file.holder()
-            if pid:
-                raise EchodError(f"already running, pid {pid}; stop it first, or use another pid_file")
-            launch.run(config, paths.handover(log="stderr"), pid_file, passed)
-    except BaseException:
-        paths.remove_stale()
-        raise
+        if daemon.settled() != scoreboard.DRAINING:
+            return True
+    except EchodError as error:
+        return error.code != NOT_RUNNING  # somebody may have removed its scoreboard
+    print(f"echod: waiting for the end of process {daemon.pid}, which is draining", flush=True)
+    daemon.wait(None)
+    return False
 
 
 def stop(args: Namespace) -> int:
-    """End the daemon in order."""
+    """End the daemon in order. One that is draining is waited for: a second SIGTERM would end its clients at once."""
     paths = Paths(args.config, args.options)
     daemon = Daemon.find(PidFile(paths.pid_file))
     if daemon is None:
@@ -69,8 +96,11 @@ def stop(args: Namespace) -> int:
         print("echod: not running")
         return DONE
     with daemon:
-        timeout = stop_timeout(daemon) if args.timeout is None else args.timeout
-        daemon.send(signal.SIGTERM)
+        timeout, draining = limits(daemon)
+        if args.timeout is not None:
+            timeout = args.timeout
+        if not draining:
+            daemon.send(signal.SIGTERM)
         if not daemon.wait(timeout):
             if not args.force:
                 raise EchodError(
@@ -82,18 +112,24 @@ def stop(args: Namespace) -> int:
     return DONE
 
 
-def stop_timeout(daemon: Daemon) -> float | None:
-    """Return how many seconds `stop` waits for a daemon to end, None when its drain is unlimited."""
+def limits(daemon: Daemon) -> tuple[float | None, bool]:
+    """Return for how many seconds `stop` waits, None when the drain is unlimited, and whether it is draining."""
     try:
+        draining = daemon.settled(MARGIN) == scoreboard.DRAINING
         drain = daemon.board().words[scoreboard.DRAIN_MS]
     except EchodError:
-        return DRAIN + MARGIN  # it is only just starting, or somebody has removed the scoreboard: stop it all the same
-    return None if drain == scoreboard.NEVER else drain / 1000 + MARGIN
+        return DRAIN + MARGIN, False  # somebody has removed the scoreboard, or it does not start: stop it all the same
+    return None if drain == scoreboard.NEVER else drain / 1000 + MARGIN, draining
 
 
 def restart(args: Namespace) -> int:
-    """Stop, then start; what can be checked before is, so that a broken config stops nothing."""
+    """Stop, then start; what can be checked before is, so that a start that would fail stops nothing."""
     paths = Paths(args.config, args.options)
-    identify(paths.load(), paths.handover())
+    config, handover = paths.load(), paths.handover()
+    identify(paths, config, handover)
+    daemon = Daemon.find(PidFile(paths.pid_file))
+    if daemon:
+        with daemon:
+            check_start(config, handover, daemon.listening())
     stop(args)
     return start(args)

@@ -15,14 +15,13 @@ from echod import __version__
 from echod.common.config.values import LONGEST
 from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe
 
-STDERR = 2
 COMMANDS = {  # name: the module with the function of that name, help
     "start": ("lifecycle", "become a daemon and serve; returns when clients can connect"),
     "stop": (
         "lifecycle",
         "stop accepting, let every client's echo get through, exit; returns when the process is gone",
     ),
-    "restart": ("lifecycle", "stop, then start; a config that does not parse stops nothing"),
+    "restart": ("lifecycle", "stop, then start; a config, user, log or address that does not work stops nothing"),
     "reload": ("control", "read the config again; prints what changed, or why the old settings are still in force"),
     "status": ("status.command", "print what the daemon is doing"),
     "check": ("check", "parse the config and print the settings that would be in force"),
@@ -89,19 +88,23 @@ def parser() -> Parser:
 
 
 def open_standard_descriptors() -> None:
-    """See that 0 to 2 are open: the first socket would otherwise become stdin, and be written to as stderr."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= STDERR:
-        pass
-    os.close(fd)
+    """See that 0 to 2 are open: the first socket would otherwise become stdin, and be written to as stderr.
+
+    Raises OSError.
+    """
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free: this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115 - it stays open
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    open_standard_descriptors()
     try:
+        open_standard_descriptors()
         args = parser().parse_args(argv)
         module = import_module(f"echod.cli.{COMMANDS[args.command][0]}")  # an `inetd` process loads only what it needs
         code: int = getattr(module, args.command)(args)

@@ -24,6 +24,8 @@ def main(words: list[str]) -> int:
     notify = Notify(handover.ready_fd)
     try:
         server = prepare(handover, notify)
+        if handover.log != "stderr":
+            os.dup2(0, 2)  # /dev/null, in place of what `start` reads when the server does not get this far
         notify.ready(f"serving on {names(server)}")
     except BrokenPipeError:  # `start` was interrupted, and has tidied up while this held the lock: nothing half-done
         remove(handover)

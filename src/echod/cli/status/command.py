@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from echod.cli.daemon import Daemon
 from echod.cli.paths import Paths
 from echod.cli.pidfile import PidFile
 from echod.cli.status.snapshot import snapshot
 from echod.cli.status.text import for_people
-from echod.common.errors import EchodError
+from echod.common.errors import NOT_RUNNING, EchodError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -24,18 +24,28 @@ def status(args: Namespace) -> int:
     """Print what the daemon is doing."""
     paths = Paths(args.config, args.options)
     try:
-        daemon = Daemon.find(PidFile(paths.pid_file))
-        if daemon is None:
+        state = state_of(PidFile(paths.pid_file))
+        if state is None:
             left = os.path.exists(paths.pid_file) and os.path.getsize(paths.pid_file) > 0
             print('{"state": "stopped"}' if args.json else not_running(paths, left=left))
             return DEAD if left else STOPPED
-        with daemon:
-            state = snapshot(daemon.board())
     except (EchodError, OSError) as error:
         print(f"echod: {error}", file=sys.stderr)
         return CANNOT_TELL
     print(json.dumps(state) if args.json else for_people(state))
     return RUNNING
+
+
+def state_of(pid_file: PidFile) -> dict[str, Any] | None:
+    """Return a snapshot, None when no daemon runs. Raises EchodError."""
+    while daemon := Daemon.find(pid_file):
+        with daemon:
+            try:
+                return snapshot(daemon.board())
+            except EchodError as error:
+                if error.code != NOT_RUNNING:  # else it has ended meanwhile
+                    raise
+    return None
 
 
 def not_running(paths: Paths, *, left: bool) -> str:
