@@ -101,27 +101,27 @@ class Daemon:
                 raise EchodError(f"process {self.pid} has been starting for {timeout:g} s", FAILED)
         return state
 
-    def listening(self) -> list[str]:
-        """Return the addresses it listens on, none when that cannot be told."""
-        with contextlib.suppress(EchodError):
-            return [name for name in self.board().texts().get("listen", "").split(",") if name]
-        return []
-
     def send(self, signum: signal.Signals) -> None:
         """Signal it; nothing happens when it has just ended. Raises EchodError when not permitted."""
         with contextlib.suppress(ProcessLookupError), self._rights():
             signal.pidfd_send_signal(self._pidfd, signum)
 
+    def _is_server(self) -> bool:
+        """Tell whether the process was given this pid file when it was executed."""
+        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/cmdline", "rb") as file:
+            return os.fsencode(f"pid_file={self._pid_file.path}") in file.read().split(b"\0")
+        return False
+
     @contextlib.contextmanager
     def _rights(self) -> Iterator[None]:
-        """Signal with no more rights than whoever could have put the pid file there. Raises EchodError."""
-        uids = locks.controllers(self._pid_file.path)
+        """Signal any other process with no more rights than who could have made it the holder. Raises EchodError."""
+        uids = locks.controllers(self._pid_file.path) if os.geteuid() == 0 and not self._is_server() else set()
         try:
             with rights_of(uids):
                 yield
         except PermissionError:
             why = "it is another user's; be root or that user"
-            if os.geteuid() == 0:
+            if uids:
                 names = ", ".join(map(user_name, sorted(uids)))
                 why = f"{self._pid_file.path} can be replaced by {names}, who may not signal it"
             raise EchodError(f"cannot signal process {self.pid}: {why}", NOT_PERMITTED) from None

@@ -130,6 +130,14 @@ def restart(args: Namespace) -> int:
     daemon = Daemon.find(PidFile(paths.pid_file))
     if daemon:
         with daemon:
-            check_start(config, handover, daemon.listening())
+            check_start(config, handover, held_by(daemon))
     stop(args)
     return start(args)
+
+
+def held_by(daemon: Daemon) -> list[str] | None:
+    """Return the addresses that a daemon listens on, None when that cannot be told."""
+    try:
+        return daemon.board().texts().get("listen", "").split(",")
+    except EchodError:
+        return None

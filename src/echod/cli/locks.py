@@ -62,15 +62,14 @@ def is_current(fd: int, path: str) -> bool:
         return False
 
 
-def controllers(path: str, *, file: bool = True) -> set[int]:
+def controllers(path: str) -> set[int]:
     """Return the uids, root's aside, that can lock a file or put another in its place. Raises OSError.
 
-    They are the owners of the file, unless `file` is false, and of the directories above it.
+    They are the owners of the file and of the directories above it.
     """
     path, found = os.path.abspath(path), set()
-    if file:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            found.add(os.lstat(path).st_uid)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        found.add(os.lstat(path).st_uid)
     while path != "/":
         path = os.path.dirname(path)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ BECOME, LOG, CONFIG = "become", "log", "config"
 
 def attempt(config: Config, handover: Handover) -> dict[str, str]:
     """Become the daemon's user in a child, and open its log and its config there; returns what failed, and why."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us no child to wait for
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -87,13 +89,13 @@ def warn(config: Config, handover: Handover) -> None:
         )
 
 
-def check_start(config: Config, handover: Handover, held: list[str]) -> None:
-    """See that a daemon can be started in place of one that listens on `held`. Raises EchodError, BindError."""
+def check_start(config: Config, handover: Handover, held: list[str] | None) -> None:
+    """See that a daemon can be started in place of one that listens on `held`, if known. Raises EchodError."""
     failed = check_user(config, handover)
     if LOG in failed:
         raise EchodError(f"cannot open the log: {failed[LOG]}", FAILED)
-    for address in config.listen:
-        for name in missing(address, held):
+    for address in config.listen if held is not None else ():
+        for name in missing(address, held or []):
             for listener in bind(parse_address(name), config):
                 listener.close()
 
