@@ -1,13 +1,19 @@
-# make start   install into .venv, start echod on port 27978, echo a line through it
-# make test    the whole suite
 PYTHON ?= python3
 VENV := .venv
+TESTS :=
+PIPFLAGS :=
 BIN := $(VENV)/bin
 ECHOD := $(BIN)/echod
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIPFLAGS) --editable
 
-.PHONY: start stop test lint coverage bench clean
+.PHONY: help start stop test test-all test-minimal test-sdist lint coverage bench clean
+.DEFAULT_GOAL := help
 
-start: $(BIN)/echod
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Variables: PYTHON=python3.12, TESTS='tests/system -k reload'"
+
+start: $(BIN)/echod ## install into .venv, start echod on port 27978, echo a line through it
 	@$(ECHOD) start
 	@echo "sent:     hello"
 	@printf 'hello\n' | $(BIN)/python -c 'import socket, sys; \
@@ -16,49 +22,65 @@ start: $(BIN)/echod
 	print("received:", "".join(iter(lambda: c.recv(4096).decode(), "")), end="")'
 	@echo "echod serves on port 27978. Talk to it: nc localhost 27978; look at it: $(ECHOD) status; stop it: $(ECHOD) stop"
 
-stop:
+stop: ## stop what make start has started
 	@$(ECHOD) stop
 
-# Not everybody has a Python that can make environments: Debian keeps that in a package of its own.
+# Debian keeps what makes environments in a package of its own.
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "echod needs Python 3.11 or later; try make PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "echod needs Python 3.11 or later; try make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
 
 $(BIN)/echod: $(BIN)/python pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(INSTALL) .
 	$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(BIN)/pytest: $(BIN)/echod
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	$(INSTALL) '.[test,lint]'
 	@touch $@
 
-test: $(BIN)/pytest
-	$(BIN)/pytest
+test: $(BIN)/pytest ## run the whole suite (or TESTS=...)
+	$(BIN)/python -m pytest $(TESTS)
 
-lint: $(BIN)/pytest
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
+test-all: ## run the system tests on each Python from 3.11 on that the machine has (but EXCEPT="3.11 ...")
+	@.ci/test-all $(EXCEPT)
+
+test-minimal: ## run a few tests with the oldest dependencies that pyproject.toml allows
+	@mkdir -p .venv-minimal
+	@sed -n '/^dependencies/,/^]/s/^ *"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml >.venv-minimal/constraints
+	@$(MAKE) --no-print-directory test VENV=.venv-minimal PIPFLAGS='--constraint .venv-minimal/constraints' \
+	    TESTS='$(or $(TESTS),tests/unit/cli tests/system/test_start.py tests/system/test_stop.py tests/system/test_reload.py -k "not debug")'
+
+# What is released must hold what its tests need; and a path may have a blank in it.
+test-sdist: $(BIN)/pytest ## run the unit tests and a few others from the sdist, in a path with a blank
+	rm -rf dist
+	$(BIN)/python -m build --sdist --outdir dist >/dev/null
+	directory=$$(mktemp -d '/tmp/echod sdist.XXXXXX') && chmod 755 "$$directory" && trap 'rm -rf "$$directory"' EXIT && \
+	tar -xf dist/*.tar.gz -C "$$directory" --strip-components=1 && \
+	$(MAKE) --no-print-directory -C "$$directory" test TESTS='$(or $(TESTS),tests/unit tests/test_layout.py tests/system/test_start.py)'
+
+lint: $(BIN)/pytest ## ruff, mandoc, mypy
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
 	@! command -v mandoc >/dev/null || mandoc -T lint -W warning man/*
-	$(BIN)/mypy
+	$(BIN)/python -m mypy
 
-# as make test, with the lines counted, those of the forked and executed processes too
 coverage: export PYTHONPATH = $(CURDIR)/tests/cov
 coverage: export COVERAGE_FILE = $(CURDIR)/.coverage-data/echod
-coverage: $(BIN)/pytest
+coverage: $(BIN)/pytest ## make test with the lines counted, those of forked and executed processes too
 	rm -rf .coverage-data && mkdir -m 1777 .coverage-data
-	$(BIN)/coverage run -m pytest -m 'not lean'
-	-$(BIN)/coverage combine -q 2>/dev/null  # the files of processes that were killed are torn
-	$(BIN)/coverage report --skip-covered
+	$(BIN)/python -m coverage run -m pytest -m 'not lean'
+	-$(BIN)/python -m coverage combine -q 2>/dev/null  # the files of processes that were killed are torn
+	$(BIN)/python -m coverage report --skip-covered
 
 $(BIN)/.bench: $(BIN)/echod
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(INSTALL) '.[bench]'
 	@touch $@
 
-bench: $(BIN)/.bench
+bench: $(BIN)/.bench ## measure echod and its peers, ten minutes; writes benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/clients.py
 
-clean:
-	rm -rf $(VENV) dist build .coverage* .coverage-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove all that make has made
+	rm -rf .venv .venv-* dist build .coverage* .coverage-data .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,13 +1,14 @@
 /* Non-blocking connections on one epoll, in one thread: the generator must leave the cores to the server.
  *
- * TIME_WAIT: every connection is closed in order and by the client first, as real clients do (a reset would spare the
- * server work), so the client's port waits for a minute. Ports do not run out: each is chosen at connect(2), where only
+ * TIME_WAIT: every connection is closed in order and by the client first, as real clients do (a reset would be
+ * less work for the server), so the client's port waits for a minute. Ports do not run out: each is chosen at connect(2), where only
  * the whole four-tuple must be free (IP_BIND_ADDRESS_NO_PORT), and after PER_SOURCE connections the next address of
  * 127.0.0.0/8 is taken, while half of the last one's 28,000 ports are still free and quickly found. The first is
  * 127.0.0.1, the one that a server which looks up its clients' names finds in /etc/hosts.
  */
 #define _GNU_SOURCE
-#include "load.h"
+#include "engine.h"
+#include "util.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -83,8 +84,8 @@ static bool connect_client(struct client *c)
 
 static uint64_t sendable(const struct client *c)
 {
-    uint64_t left = c->goal - c->sent, room = load.window - (c->sent - c->got);
-    return left < room ? left : room;
+    uint64_t left = c->goal - c->sent, window = load.window - (c->sent - c->got);
+    return left < window ? left : window;
 }
 
 /* False: the connection failed, errno says why. A connect still under way is EAGAIN here, a failed one its error. */
@@ -138,7 +139,7 @@ static void receive_some(struct client *c)
     if (c->got == c->goal) {
         load.busy--;
         load.done(c);
-    } else if (!send_some(c)) { /* there is room in the window again */
+    } else if (!send_some(c)) { /* the window has space again */
         client_abandon(c, strerror(errno));
     }
 }

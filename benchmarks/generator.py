@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 HOST = "127.0.0.1"
+LOAD = ("main.c", "exchanges.c", "hold.c", "engine.c", "util.c")
 
 
 class BenchmarkError(Exception):
@@ -59,10 +60,10 @@ class Generator:
     """`load`, which checks every byte: any fault is a BenchmarkError with its one line."""
 
     def __init__(self, directory: str) -> None:
-        self.program = compile_c(directory, "load", "load.c", "engine.c", "hold.c")
+        self.program = compile_c(directory, "load", *LOAD)
 
     def run(self, mode: str, port: int, *, clients: int, seconds: float, size: int = 0) -> dict[str, Any]:
-        """One run: the JSON of load.c."""
+        """One run: the JSON that main.c tells of."""
         options = ["-c", str(clients), "-t", str(seconds), *(["-s", str(size)] if size else [])]
         command = [self.program, mode, *options, HOST, str(port)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

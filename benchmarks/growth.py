@@ -25,10 +25,10 @@ def connecting(peer: Peer, generator: Generator, held_already: int) -> tuple[flo
         if held.reach(held_already)["held"] < held_already:
             raise BenchmarkError(f"does not hold {held_already} clients")
         generator.run("connect", server.port, clients=8, seconds=SECONDS / 10)
-        proc.settle(server.pid, held_already)
+        proc.wait_reaped(server.pid, held_already)
         before = proc.cpu(server.pid)
         answer = generator.run("connect", server.port, clients=8, seconds=SECONDS)
-        proc.settle(server.pid, held_already)
+        proc.wait_reaped(server.pid, held_already)
         spent = proc.cpu(server.pid) - before
         if held.reach(held_already)["held"] < held_already:
             raise BenchmarkError("clients were lost that should have been held")

@@ -5,7 +5,9 @@
  * The same number again is therefore another round over all. The first connection that is not served, or the end of
  * the time for one line (-t), stops the ramp: "stopped" gives the reason. All are closed when stdin is.
  */
-#include "load.h"
+#include "engine.h"
+#include "modes.h"
+#include "util.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,7 +98,7 @@ static void reach(unsigned total, double seconds)
     fflush(stdout);
 }
 
-void hold(double seconds)
+void mode_hold(const struct options *options)
 {
     char line[32], *rest;
     raise_descriptor_limit();
@@ -107,6 +109,6 @@ void hold(double seconds)
         unsigned long total = strtoul(line, &rest, 10);
         if (rest == line || *rest != '\n' || total > MOST)
             die("not a number up to %d: %s", MOST, strtok(line, "\n"));
-        reach(total, seconds);
+        reach(total, options->seconds);
     }
 }

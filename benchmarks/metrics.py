@@ -19,7 +19,7 @@ MEMORY_AT = (200, 1000)  # clients held
 MOST = 10000
 STEP = 2500  # clients held at a time on the way there, each step within
 STEP_SECONDS = 30.0
-SCARCE = 0.15  # of the machine's memory left: hold no more
+SCARCE = 0.15  # share of the machine's memory left at which no more are held
 KIB = 1024
 
 
@@ -79,14 +79,14 @@ QUICK = Plan(connect=0.2, pingpong=0.1, bulk=0.1, held=(50,), most=200)
 
 
 def connect(server: Server, generator: Generator, plan: Plan) -> Figures:
-    """Measure connections a second and their latency; the cost includes dead children."""
+    """Measure connections a second and their latency; the cost includes exited children."""
     figures: Figures = {}
     generator.run("connect", server.port, clients=8, seconds=plan.connect / 10)  # warms caches, counts for nothing
     for clients in (1, 8, 64):
-        proc.settle(server.pid, 0)
+        proc.wait_reaped(server.pid, 0)
         before = proc.cpu(server.pid)
         answer = generator.run("connect", server.port, clients=clients, seconds=plan.connect)
-        proc.settle(server.pid, 0)
+        proc.wait_reaped(server.pid, 0)
         answer["cpu"] = (proc.cpu(server.pid) - before) / answer["count"] * 1e6
         figures |= {f"connect.{clients}.{name}": answer[name] for name in ("rate", "p50", "p99", "cpu", "cores")}
     return figures
@@ -129,7 +129,7 @@ def memory_at(server: Server, generator: Generator, counts: tuple[int, ...]) -> 
             cost = proc.memory_held(server.pid, idle)
             figures[f"memory.{clients}.private"] = cost.private / clients
             figures[f"memory.{clients}.proportional"] = cost.proportional / clients
-    proc.settle(server.pid, 0)
+    proc.wait_reaped(server.pid, 0)
     return figures
 
 
@@ -146,7 +146,7 @@ def most(server: Server, generator: Generator, plan: Plan) -> Figures:
             if answer["stopped"] or proc.available() < SCARCE:
                 break
         figures["most.seconds"] = time.monotonic() - began
-    proc.settle(server.pid, 0)
+    proc.wait_reaped(server.pid, 0)
     return figures
 
 

@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from generator import HERE, HOST, BenchmarkError, compile_c
-from servers import SAID, Peer
+from servers import STDERR, Peer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +23,8 @@ BACKLOG = 4096
 CHILDREN = 20000
 
 
-def said(*command: str) -> str:
-    """Return what a program says of itself, wherever it writes it."""
+def output_of(*command: str) -> str:
+    """Return a program's output, stdout and stderr."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.stdout
 
@@ -76,7 +76,7 @@ def log_file(directory: str) -> str:
     if os.geteuid() == 0:
         os.chmod(directory, 0o755)
         os.chown(logs, pwd.getpwnam("nobody").pw_uid, -1)
-    with open(os.path.join(directory, SAID), "w") as file:
+    with open(os.path.join(directory, STDERR), "w") as file:
         file.write(f"see {logs}")
     return os.path.join(logs, "echod.log")
 
@@ -88,7 +88,7 @@ class Textbook(Peer):
 
     def version(self) -> str:
         """Return the compiler's release."""
-        return f"cc {release(said('cc', '--version'))} -O2"
+        return f"cc {release(output_of('cc', '--version'))} -O2"
 
     def command(self, port: int, directory: str) -> list[str]:
         """Compile it and serve."""
@@ -102,7 +102,7 @@ class Xinetd(Peer):
 
     def version(self) -> str:
         """Return the release."""
-        return release(said("xinetd", "-version"))
+        return release(output_of("xinetd", "-version"))
 
     def command(self, port: int, directory: str) -> list[str]:
         """Write its configuration and serve."""
@@ -120,8 +120,8 @@ class Xinetd(Peer):
 class Socat(Peer):
     """A shell user's echo server.
 
-    It writes 8 KiB to a pipe that poll(2) calls writable with room for 4, and then waits for itself: now and then a
-    bulk run hangs for good.
+    It writes 8 KiB to a pipe that poll(2) calls writable with space for 4, and then blocks: some bulk runs
+    hang.
     """
 
     name, title, program = "socat", "socat fork", "socat"
@@ -129,7 +129,7 @@ class Socat(Peer):
 
     def version(self) -> str:
         """Return the release."""
-        return release(said("socat", "-V"))
+        return release(output_of("socat", "-V"))
 
     def command(self, port: int, directory: str) -> list[str]:  # noqa: ARG002
         """Serve."""
@@ -144,7 +144,7 @@ class Tcpserver(Peer):
     def version(self) -> str:
         """Return the package's release: the program does not tell."""
         with contextlib.suppress(FileNotFoundError):
-            return release(said("dpkg-query", "-W", "-f", "${Version}", "ucspi-tcp"))
+            return release(output_of("dpkg-query", "-W", "-f", "${Version}", "ucspi-tcp"))
         return "unknown"
 
     def command(self, port: int, directory: str) -> list[str]:  # noqa: ARG002
@@ -167,12 +167,12 @@ class ForkingServer(Peer):
 
 
 class Smallest(ForkingServer):
-    """What is left of a forking server in Python when all is left out: what nobody can go below."""
+    """The smallest forking server in Python: the limit of its kind."""
 
     name, title = "smallest", "smallest in Python"
 
     def command(self, port: int, directory: str) -> list[str]:  # noqa: ARG002
-        """Serve, with the interpreter set up as lean as echod's."""
+        """Serve, with the interpreter's settings as echod's."""
         lean = ["env", "LD_BIND_NOW=1", "LC_ALL=C", "GLIBC_TUNABLES=glibc.malloc.mxfast=0", sys.executable, "-I", "-S"]
         return [*lean, os.path.join(HERE, "smallest.py"), str(port)]
 

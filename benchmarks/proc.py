@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 GONE = (FileNotFoundError, ProcessLookupError)  # before the open, or between it and the read
-SETTLE = 30.0  # seconds; ten thousand children take a while to die
+REAP_TIMEOUT = 30.0  # seconds; ten thousand children take some to exit
 
 
 class Memory(NamedTuple):
@@ -19,12 +19,12 @@ class Memory(NamedTuple):
 
 
 def descendants(pid: int) -> list[int]:
-    """Children, and theirs; a process that vanishes meanwhile is left out."""
+    """Children and their children; a process that vanishes meanwhile is left out."""
     found = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/children") as file:
-                found += [int(word) for word in file.read().split()]
+                found += [int(pid) for pid in file.read().split()]
     except GONE:
         return []
     return found + [grandchild for child in found for grandchild in descendants(child)]
@@ -72,9 +72,9 @@ def memory_held(pid: int, idle: Memory) -> Memory:
     return Memory(private, parent.proportional - idle.proportional + sum(child.proportional for child in children))
 
 
-def settle(pid: int, children: int) -> None:
+def wait_reaped(pid: int, children: int) -> None:
     """Wait until no more than so many children are left. Raises TimeoutError after half a minute."""
-    deadline = time.monotonic() + SETTLE
+    deadline = time.monotonic() + REAP_TIMEOUT
     while len(descendants(pid)) > children:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{len(descendants(pid))} children are left of clients that are gone")

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from report import Samples
     from servers import Peer
 
-GROWING = ("echod", "textbook")  # how cost grows: ours, and what of it is the kernel's
+GROWING = ("echod", "textbook")  # how cost grows: echod's, and the kernel's part of it
 
 
 def note(text: str) -> None:
-    """Tell what is going on, beside the results."""
+    """Print progress to stderr, apart from the results."""
     print(text, file=sys.stderr, flush=True)
 
 
 def chosen(names: str | None, known: list[str], what: str) -> list[str]:
-    """Return the names asked for, in the order of the known ones; all without a wish."""
+    """Return the names asked for, in the order of the known ones; all where None."""
     wanted = names.split(",") if names else known
     if unknown := sorted(set(wanted) - set(known)):
         raise BenchmarkError(f"{unknown[0]}: no such {what}; there are {', '.join(known)}")
@@ -55,14 +55,14 @@ def present(names: list[str], *, insist: bool) -> list[Peer]:
 
 
 class Failures(list[str]):
-    """What went wrong, a line each. A peer that fails lacks those figures; the others' minutes are not lost for it."""
+    """What went wrong, a line each. A peer that fails lacks those figures; the run goes on."""
 
     def __init__(self) -> None:
         super().__init__()
         self.serious = False
 
     def attempt(self, peer: Peer, group: str, measure: Callable[..., dict[str, Any]], *how: Any) -> dict[str, Any]:
-        """Measure, and give what came of it: nothing for a failure."""
+        """Return what was measured; nothing for a failure."""
         try:
             return measure(peer, *how)
         except (BenchmarkError, OSError) as error:
@@ -80,13 +80,13 @@ def measure_group(peer: Peer, group: str, generator: Generator, plan: metrics.Pl
 
 
 def measure_rounds(
-    peers: list[Peer], groups: list[str], generator: Generator, wish: argparse.Namespace, failures: Failures
+    peers: list[Peer], groups: list[str], generator: Generator, arguments: argparse.Namespace, failures: Failures
 ) -> Samples:
-    """Run all of it, round by round: A B C, B C A, …; a drift of the machine meets all alike."""
+    """Run all of it, round by round: A B C, B C A, …; a drift of the machine affects all alike."""
     samples: Samples = {peer.name: {} for peer in peers}
-    plan = metrics.QUICK if wish.quick else metrics.FULL
+    plan = metrics.QUICK if arguments.quick else metrics.FULL
     began = time.monotonic()
-    for number in range(wish.rounds):
+    for number in range(arguments.rounds):
         turn = number % len(peers)
         for group in groups:
             if group in metrics.ONCE and number:
@@ -95,7 +95,7 @@ def measure_rounds(
                 figures = failures.attempt(peer, group, measure_group, group, generator, plan)
                 for key, value in figures.items():
                     samples[peer.name].setdefault(key, []).append(value)
-        note(f"round {number + 1} of {wish.rounds} done, {time.monotonic() - began:.0f} s")
+        note(f"round {number + 1} of {arguments.rounds} done, {time.monotonic() - began:.0f} s")
     return samples
 
 

@@ -19,19 +19,19 @@ from generator import HOST, BenchmarkError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 15.0  # seconds for a start or a stop
-SAID = "stderr"  # a server's own words, in its directory
+TIMEOUT = 15.0  # seconds for a start or a stop
+STDERR = "stderr"  # the file of a server's output, in its directory
 
 
 class Server(NamedTuple):
-    """One that answers; pid is the process that accepts."""
+    """A server that answers; pid is the process that accepts."""
 
     pid: int
     port: int
 
 
 def free_port() -> int:
-    """Give a port that nobody had a moment ago; some of the peers cannot be asked which one they took."""
+    """Return a port that was free just now; some of the peers cannot report which one they took."""
     with socket.create_server((HOST, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -40,7 +40,7 @@ def free_port() -> int:
 def answers(port: int) -> bool:
     """Whether one byte comes back."""
     try:
-        with socket.create_connection((HOST, port), timeout=PATIENCE) as client:
+        with socket.create_connection((HOST, port), timeout=TIMEOUT) as client:
             client.sendall(b"?")
             return client.recv(1) == b"?"
     except OSError:
@@ -48,9 +48,9 @@ def answers(port: int) -> bool:
 
 
 def last_line(path: str) -> str:
-    """Return what a server said last, for the message that tells of its failure."""
+    """Return the last line of a server's output, for the message about its failure."""
     with open(path, errors="replace") as file:
-        return (file.read().splitlines() or ["it said nothing"])[-1]
+        return (file.read().splitlines() or ["no output"])[-1]
 
 
 class Peer:
@@ -76,9 +76,9 @@ class Peer:
     @contextlib.contextmanager
     def launched(self, port: int, directory: str) -> Iterator[int]:
         """Pid of the running server, which has perhaps not bound its port yet; ended afterwards."""
-        with open(os.path.join(directory, SAID), "wb") as said:
+        with open(os.path.join(directory, STDERR), "wb") as output:
             command = self.command(port, directory)
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, process_group=0)
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0)
         try:
             yield process.pid
         finally:
@@ -90,24 +90,24 @@ class Peer:
         with tempfile.TemporaryDirectory(prefix="echod-benchmark-") as directory:
             port = free_port()
             with self.launched(port, directory) as pid:
-                deadline = time.monotonic() + PATIENCE
+                deadline = time.monotonic() + TIMEOUT
                 while not answers(port):
                     # A zombie has no exe.
                     if time.monotonic() > deadline or not os.path.exists(f"/proc/{pid}/exe"):
-                        raise BenchmarkError(f"does not serve: {last_line(os.path.join(directory, SAID))}")
+                        raise BenchmarkError(f"does not serve: {last_line(os.path.join(directory, STDERR))}")
                     time.sleep(0.01)
-                proc.settle(pid, 0)
+                proc.wait_reaped(pid, 0)
                 yield Server(pid, port)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End a server, and what outlived it of its children.
 
-    They are its process group, whose number cannot become a stranger's before the leader is reaped.
+    They are its process group, whose number is not used again before the leader is reaped.
     """
     descriptor = os.pidfd_open(process.pid)
     process.terminate()
-    select.select([descriptor], [], [], PATIENCE)
+    select.select([descriptor], [], [], TIMEOUT)
     os.close(descriptor)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

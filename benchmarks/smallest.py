@@ -1,4 +1,4 @@
-"""smallest PORT: the least that a forking server in Python can do, which tells echod's part from the interpreter's.
+"""smallest PORT: the smallest forking server in Python, which separates echod's cost from the interpreter's.
 
 It accepts, forks, echoes and reaps, on the C modules alone: no log, no limits, no counters, no reload.
 """
@@ -20,17 +20,17 @@ def serve(port: int) -> None:
     listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     listener.listen(4096)
-    accept, door = getattr(listener, "_accept"), listener.fileno()  # noqa: B009
-    signals, theirs = posix.pipe2(posix.O_NONBLOCK)
-    _signal.set_wakeup_fd(theirs)
+    accept, listening = getattr(listener, "_accept"), listener.fileno()  # noqa: B009
+    read_end, write_end = posix.pipe2(posix.O_NONBLOCK)
+    _signal.set_wakeup_fd(write_end)
     _signal.signal(_signal.SIGCHLD, lambda _signum, _frame: None)
     poller = select.poll()
-    poller.register(door, select.POLLIN)
-    poller.register(signals, select.POLLIN)
+    poller.register(listening, select.POLLIN)
+    poller.register(read_end, select.POLLIN)
     gc.disable()
     while True:
         for fd, _event in poller.poll():
-            if fd == door:
+            if fd == listening:
                 conn, _peer = accept()
                 if fork() == 0:
                     while data := read(conn, 16384):
@@ -38,7 +38,7 @@ def serve(port: int) -> None:
                     leave(0)
                 close(conn)
                 continue
-            read(signals, 4096)
+            read(read_end, 4096)
             try:
                 while waitpid(-1, posix.WNOHANG)[0]:
                     pass

@@ -21,7 +21,7 @@ _Noreturn static void fail(const char *what)
     exit(1);
 }
 
-/* One SIGCHLD may stand for many dead children, and must not disturb the errno of what it interrupts. */
+/* One SIGCHLD may be for many exited children, and must not disturb the errno of what it interrupts. */
 static void reap(int signal)
 {
     int saved = errno;

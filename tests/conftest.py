@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 from echod.common.sockets import Listener, bind
-from support.daemon import Echod
+from support.daemon import Echod, give
 from support.sockets import Served, settings
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -27,8 +27,7 @@ def public():
     """Return a new directory that everybody can read, as pytest's are not, and that belongs to the daemon's user."""
     path = Path(tempfile.mkdtemp(prefix="echod-test-"))
     path.chmod(0o755)
-    if os.geteuid() == 0:
-        shutil.chown(path, "nobody")
+    give(path)
     yield path
     shutil.rmtree(path)
 

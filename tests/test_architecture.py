@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from echod.common.handover import Handover
+from echod.common.scoreboard import initialize
 from support.daemon import SOURCE
 from support.processes import reap
 from support.sockets import exchange, receive_all
@@ -187,6 +188,7 @@ def execute_server(home, listening, ready, told):
     handover.overrides = [f"log={home}/log", "log_level=debug", "max_lifetime=1h", "deny=192.0.2.0/24"]
     handover.addresses = [None]
     handover.ready_fd, handover.board_fd = os.dup2(ready, 20), os.dup2(os.memfd_create("board"), 21)
+    initialize(handover.board_fd, 256)
     os.dup2(listening, 3)
     os.dup2(told, 2)
     words = [sys.executable, "-I", "-S", "-X", "importtime", str(SOURCE / "server" / "boot.py"), *handover.to_words()]

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
 import threading
+from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 
+from support.wait import need
+
 BENCHMARKS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "benchmarks")
+LOAD = ("main.c", "exchanges.c", "hold.c", "engine.c", "util.c")
 
 
 def compiled(directory, name, *sources):
     path = directory / name
     paths = [os.path.join(BENCHMARKS, source) for source in sources]
-    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, *paths], check=True)
+    subprocess.run([need("cc"), "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, *paths], check=True)
     return str(path)
 
 
 @pytest.fixture(scope="module")
 def load(tmp_path_factory):
-    program = compiled(tmp_path_factory.mktemp("load"), "load", "load.c", "engine.c", "hold.c")
+    program = compiled(tmp_path_factory.mktemp("load"), "load", *LOAD)
 
     def run(*arguments, stdin=""):
         command = [program, *map(str, arguments)]
@@ -199,11 +206,12 @@ def test_load_says_that_nobody_listens(load):
 
 
 def benchmark(*arguments):
+    need("cc")
     command = [sys.executable, os.path.join(BENCHMARKS, "run.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
 
 
-LIAR = """#!{python}
+LIAR = """
 import os, re, signal, socket, sys
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 if found := re.search("TCP-LISTEN:([0-9]+)", sys.argv[1]):
@@ -220,8 +228,9 @@ if found := re.search("TCP-LISTEN:([0-9]+)", sys.argv[1]):
 
 
 def test_quick_benchmark_fails_for_a_peer_that_is_wrong(tmp_path, monkeypatch):
+    (tmp_path / "liar.py").write_text(LIAR)
     liar = tmp_path / "socat"
-    liar.write_text(LIAR.format(python=sys.executable))
+    liar.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(tmp_path))}/liar.py "$@"\n')
     liar.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     done = benchmark("--quick", "--peers", "socat,textbook", "--metrics", "connect,bulk")
@@ -250,3 +259,43 @@ def test_benchmark_names_what_it_does_not_know(arguments, complaint):
     assert done.returncode == 1
     assert done.stderr.startswith(complaint)
     assert done.stderr.count("\n") == 1
+
+
+def symbols(path):
+    """Return the symbols that an object file defines, and those that it leaves to others."""
+    listed = subprocess.run([need("nm"), "--format=posix", path], capture_output=True, text=True, check=True).stdout
+    defined: set[str] = set()
+    wanted: set[str] = set()
+    for line in listed.splitlines():
+        name, kind = line.split()[:2]
+        (wanted if kind == "U" else defined if kind.isupper() else set()).add(name)
+    return defined, wanted
+
+
+def test_no_c_file_uses_one_that_uses_it(tmp_path):
+    found = {}
+    for source in LOAD:
+        subprocess.run([need("cc"), "-c", "-o", tmp_path / source, os.path.join(BENCHMARKS, source)], check=True)
+        found[source] = symbols(tmp_path / source)
+    uses = {one: {other for other in LOAD if wanted & found[other][0]} for one, (_, wanted) in found.items()}
+    assert tuple(TopologicalSorter(uses).static_order())[-1] == "main.c", "CycleError tells of a circle"
+
+
+def test_the_programs_in_c_are_made_of_all_there_are():
+    assert {path.name for path in Path(BENCHMARKS).glob("*.c")} == {*LOAD, "textbook.c"}
+
+
+def test_no_script_imports_one_that_imports_it():
+    scripts = {path.stem: ast.parse(path.read_text()) for path in Path(BENCHMARKS).glob("*.py")}
+    uses = {}
+    for name, tree in scripts.items():  # all imports, those under TYPE_CHECKING and in functions, too
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {getattr(node, "module", alias.name) for node in nodes for alias in node.names}
+        uses[name] = names & scripts.keys()
+    TopologicalSorter(uses).prepare()
+
+
+def test_the_picture_is_small_enough_to_compare():
+    text = (Path(BENCHMARKS) / "results.svg").read_text()
+    assert text.count("\n") < 300
+    assert max(map(len, text.splitlines())) < 200

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from echod.common import scoreboard
+from support.board import new_board
 from support.processes import NOBODY, fork, reap, state
 from support.wait import need_root
 
@@ -65,11 +66,10 @@ def test_root_signals_nobody_else(echod, locked, plant, words):
 
 def plant_scoreboard(echod, pid):
     """Have the scoreboard say that this is the daemon: its user can write to the real one."""
-    with open(f"{echod.pid_file}.scoreboard", "wb+") as file:
-        board = scoreboard.Scoreboard(file.fileno())
-        board.words[scoreboard.PID] = pid
-        board.words[scoreboard.STATE] = scoreboard.RUNNING
-        board.set_texts(config_file=str(echod.config), listen="", overrides="")
+    board = new_board(f"{echod.pid_file}.scoreboard")
+    board.words[scoreboard.PID] = pid
+    board.words[scoreboard.STATE] = scoreboard.RUNNING
+    board.set_texts(config_file=str(echod.config), listen="", overrides="")
 
 
 @pytest.mark.parametrize("plant", [symlink, hard_link])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,12 @@ from support.wait import DEADLINE, alive, wait_for
 
 SOURCE = Path(package.__file__).parent
 ECHOD = os.path.join(os.path.dirname(sys.executable), "echod")
+
+
+def give(path, user="nobody"):
+    """Have a file or directory belong to the user that root's daemon serves as."""
+    if os.geteuid() == 0:
+        shutil.chown(path, user)
 
 
 class Echod:

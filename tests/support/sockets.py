@@ -48,7 +48,12 @@ def tcp_pair():
     return ours, theirs
 
 
-NEVER = Limits(None, 8.0)
+def limits(idle=None, lifetime=None, drain=10.0):
+    """Return the limits of a session, in seconds."""
+    return Limits(idle, lifetime, lambda: drain)
+
+
+NEVER = limits()
 PAIRS = {"tcp": tcp_pair, "unix": socket.socketpair}
 
 

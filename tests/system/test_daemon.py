@@ -12,13 +12,17 @@ import termios
 
 import pytest
 
-from support.daemon import ECHOD
+from support.daemon import ECHOD, give
 from support.processes import NOBODY, descriptors, many_descriptors, proc_status, signal_set
 from support.sockets import exchange
 from support.wait import DEADLINE, need_root
 
 HANDLED = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD}
-IGNORED = {signal.SIGPIPE, signal.SIGXFSZ}  # the second by Python itself
+DEFAULT = {  # those of the kernel, for faults and limits, and job control
+    *(signal.SIGKILL, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT, signal.SIGSEGV),
+    *(signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS, signal.SIGXCPU),
+}
+IGNORED = set(range(1, 65)) - HANDLED - DEFAULT - {32, 33}
 
 
 def stat_fields(pid):
@@ -63,6 +67,7 @@ def own_descriptors(echod):
     assert [found.pop(fd) for fd in (0, 1, 2)] == ["/dev/null"] * 3
     kinds = [link.partition(":")[0] for link in found.values()]
     files = {str(echod.pid_file), str(echod.home / "echod.pid.scoreboard"), str(echod.log)}
+    files.add(f"/proc/{echod.pid}/oom_score_adj")
     assert kinds.count("socket") == 1, found
     assert kinds.count("pipe") == 2, found
     assert {kind for kind in kinds if kind not in ("socket", "pipe")} <= files, found
@@ -149,6 +154,7 @@ def test_root_becomes_nobody(echod):
 
 def test_root_becomes_whom_the_settings_name(echod):
     need_root()
+    give(echod.home, "daemon")
     echod.start(user="daemon", group="mail")
     status = proc_status(echod.pid)
     assert (status["Uid"].split()[0], status["Gid"].split()[0]) == ("1", "8")

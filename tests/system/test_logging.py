@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from support.daemon import Echod
+from support.daemon import Echod, give
 from support.processes import MountNamespace, descriptors
 from support.sockets import exchange, receive_all
 from support.wait import DEADLINE, need, wait_for
@@ -40,6 +40,7 @@ class TestFile:
 
     def test_is_appended_to(self, echod):
         echod.log.write_text("of before\n")
+        give(echod.log)
         echod.start()
         assert echod.log.read_text().startswith("of before\n")
 
@@ -62,6 +63,7 @@ class TestFile:
             assert echo(conn)
             host, port = conn.getsockname()
             (child,) = echod.children()
+            wait_for(lambda: echod.status()["clients"] == 1, "the record; SIGCHLD is let in before it")
         echod.wait_idle()
         wait_for(lambda: echod.events("close"), "the close")
         lines = [line.split("echod[", 1)[1] for line in echod.log.read_text().splitlines()]

@@ -16,7 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from echod.server.server import LULL
+from echod.server.server import QUIET
+from support.daemon import give
 from support.processes import (
     close_all,
     connect_many,
@@ -43,7 +44,7 @@ def asleep(pid):
 
     def settled():
         before = wakeups(pid)
-        time.sleep(10 * LULL / 1000)
+        time.sleep(10 * QUIET / 1000)
         return proc_status(pid)["State"].startswith("S") and wakeups(pid) == before
 
     wait_for(settled, "the daemon to sleep")
@@ -203,8 +204,12 @@ def test_the_dead_are_reaped_while_others_are_turned_away_without_a_pause(echod)
 
 def test_a_fork_that_fails_costs_one_client(echod):
     need_root()
+    give(echod.home, "games")
     echod.write(user="games")  # who has no other process: the limit is the daemon itself and one child
-    wait_for(lambda: "games" not in {process.username() for process in psutil.process_iter()}, "games to have none")
+    wait_for(
+        lambda: "games" not in {process.info["username"] for process in psutil.process_iter(["username"])},
+        "games to have none",
+    )
     echod.run("start", check=0, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (2, 2)))
     with echod.connect() as old:
         assert echo(old)

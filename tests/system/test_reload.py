@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from support.daemon import Echod
+from support.daemon import Echod, give
 from support.processes import NOBODY, anonymous, descriptors, zombies
 from support.sockets import exchange, receive_all
 from support.wait import DEADLINE, alive, need_root, wait_for
@@ -271,6 +271,7 @@ def test_reopen_after_rotation(running):
 
 def test_reopen_of_a_log_that_cannot_be_opened(echod):
     (echod.home / "logs").mkdir()
+    give(echod.home / "logs")
     echod.log = echod.home / "logs" / "log"
     echod.start(log=echod.log)
     (echod.home / "logs").rename(echod.home / "moved")

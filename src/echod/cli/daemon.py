@@ -80,7 +80,7 @@ class Daemon:
                 raise EchodError(f"process {self.pid} has just ended", NOT_RUNNING) from None
             raise from_os_error(f"process {self.pid} runs, but its scoreboard cannot be read", error) from None
         try:
-            board = Scoreboard(fd, writable=False)
+            board = Scoreboard(fd)
         except (OSError, ValueError):
             raise EchodError(f"{self._path}: is not a scoreboard") from None
         finally:

@@ -14,7 +14,7 @@ from echod.common.errors import DONE, EchodError, from_os_error
 from echod.common.reasons import reason_of
 from echod.common.sockets import set_options
 from echod.server.log.log import Log
-from echod.server.log.sinks import open_sink
+from echod.server.log.open import open_sink
 from echod.server.session import RECEIVED, SENT, Limits, Session
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def inetd(args: Namespace) -> int:
     except OSError as error:
         raise from_os_error("cannot open the log", error) from None
     counters = [0, 0, 0, 0, 0]
-    client = Session(Limits(config.max_lifetime, config.drain_timeout))
+    client = Session(Limits(config.idle_timeout, config.max_lifetime, lambda: config.drain_timeout))
     signal.signal(signal.SIGTERM, lambda signum, _frame: client.end(signum))
     conn.close()
     begun = time.monotonic()

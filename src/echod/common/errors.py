@@ -1,10 +1,6 @@
-"""The errors people see, each with its exit code (LSB, "Init Script Actions"), and the one that costs a client."""
+"""The errors people see, each with its exit code (LSB, "Init Script Actions")."""
 
 from __future__ import annotations
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 DONE, FAILED, USAGE, NOT_PERMITTED, BAD_CONFIG, NOT_RUNNING = 0, 1, 2, 4, 6, 7
 
@@ -37,9 +33,9 @@ def from_os_error(what: str, error: OSError) -> EchodError:
     return EchodError(f"{what}: {describe(error)}", NOT_PERMITTED if isinstance(error, PermissionError) else FAILED)
 
 
-class ForkError(Exception):
-    """A fork failed; the message tells why. `peer` is the client that it cost: its connection is closed."""
-
-    def __init__(self, error: OSError, peer: tuple[Any, ...]) -> None:
-        super().__init__(error.strerror)
-        self.peer = peer
+def place_of(error: BaseException) -> str:
+    """Return `file:line` of where an error was raised."""
+    trace, place = error.__traceback__, ""
+    while trace:
+        place, trace = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}", trace.tb_next
+    return place

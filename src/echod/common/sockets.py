@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     Accept = Callable[[], tuple[int, tuple[Any, ...]]]  # gives a connected descriptor and its peer
 SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
+IDLE_SHARE = 0.55  # of idle_timeout that a read or write waits: two of these without a byte are more than all of it
 SO_BINDTOIFINDEX, NO_INTERFACE = 62, 0x7FFFFFFF  # asm-generic/socket.h; no machine has so many
 # accept(2): Linux passes network errors already pending on the new socket; they are the client's, not ours
-CLIENT_GONE = {
+CLIENT_ERRORS = {
     errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN,
     errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ECONNRESET,
 }  # fmt: skip
@@ -55,7 +56,7 @@ class Listener:
         self.fd = sock.fileno()
         self.name = write_address(sock.getsockname())
         self.address = address
-        self.accept: Accept = getattr(sock, "_accept")  # noqa: B009 - raises OSError: see `client_gone`
+        self.accept: Accept = getattr(sock, "_accept")  # noqa: B009 - raises OSError: see `is_client_error`
 
     def tune(self, config: Config) -> None:
         """Set what accepted sockets are to inherit, and the backlog."""
@@ -86,27 +87,27 @@ class Listener:
         self.sock.close()
 
 
-def client_gone(error: OSError) -> bool:
-    """Tell the errors of accept that are a client's, the next one please, from those of the system.
+def is_client_error(error: OSError) -> bool:
+    """Tell the errors of accept(2) that are a client's, and pass with it, from those of the system.
 
     Those are EMFILE, ENFILE, ENOBUFS and ENOMEM: out of descriptors or memory.
     """
-    return error.errno in CLIENT_GONE
+    return error.errno in CLIENT_ERRORS
 
 
 def set_options(sock: socket.socket, config: Config) -> None:
     """Set the options of tcp(7) and socket(7) that the settings stand for."""
     option = sock.setsockopt
     option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    option(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # an urgent byte is a byte (RFC 6093)
     option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(config.keepalive is not None))
-    seconds = config.keepalive or 0
-    if seconds:
-        whole = min(NEVER_FOR_TCP, max(1, round(seconds)))
-        option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, whole)
-        option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, whole // 2))
-    option(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, min(0x7FFFFFFF, round(seconds * 2000)))
-    idle = config.idle_timeout or 0
-    limit = as_long(int(idle)) + as_long(int(idle % 1 * 1e6))
+    if config.keepalive is not None:  # one of these, then three probes within another: noticed within two, or 3 s
+        seconds = min(NEVER_FOR_TCP, max(1, round(config.keepalive)))
+        option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+        option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 3))
+        option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3 if seconds > 1 else 2)
+    wait = (config.idle_timeout or 0) * IDLE_SHARE
+    limit = as_long(int(wait)) + as_long(int(wait % 1 * 1e6))
     option(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     option(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 

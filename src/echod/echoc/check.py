@@ -1,4 +1,4 @@
-"""One verified round trip, reported as the Monitoring Plugins guidelines want it."""
+"""One verified round trip, reported as the Monitoring Plugins guidelines require."""
 
 from __future__ import annotations
 

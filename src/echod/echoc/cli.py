@@ -125,19 +125,19 @@ def _check(target: Target, options: argparse.Namespace) -> int:
 
 
 def _open_standard_descriptors() -> None:
-    """Open what the caller closed of 0, 1 and 2, or our socket would become one of them."""
+    """Open what the caller closed of 0, 1 and 2, or the socket would become one of them."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
         pass
     os.close(descriptor)
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
-    """End as the signal wants, but through every `finally`: no child is left behind."""
+    """End with the signal's exit status, but through every `finally`: no child is left."""
     raise SystemExit(128 + number)
 
 
 def _fail(message: str, code: int) -> int:
-    """Report a failure; what could not be printed must not be tried again at exit."""
+    """Report a failure; output that failed must not be flushed again at exit."""
     try:
         os.write(STDERR, f"echoc: {message}\n".encode(errors="backslashreplace"))
         print(end="", flush=True)

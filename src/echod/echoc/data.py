@@ -1,4 +1,4 @@
-"""The bytes that verify sends: random, seeded, endless, and there at any offset without being made again."""
+"""The bytes that verify sends: random, seeded, endless, at any offset without being generated again."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Data:
         return self._view[at : at + length]
 
     def matches(self, got: memoryview, offset: int) -> bool:
-        """Whether `got` (at most SPAN bytes) is what stands at `offset`. A memcmp, without copying either side."""
+        """Whether `got` (at most SPAN bytes) equals the data at `offset`: a memcmp, without copying either side."""
         return self._block.startswith(got, (self._start + offset) % PERIOD)
 
     def find(self, key: bytes) -> int | None:
-        """Return an offset below PERIOD where `key` (at most SPAN bytes) stands, None if nowhere."""
+        """Return an offset below PERIOD where `key` (at most SPAN bytes) is found, None if nowhere."""
         at = self._block.find(key)
         return None if at < 0 else (at - self._start) % PERIOD
 

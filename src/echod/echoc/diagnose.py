@@ -1,6 +1,6 @@
-"""Name what happened to bytes that came back wrong: changed, missing, duplicated, swapped, or not ours at all.
+"""Name what happened to bytes that came back wrong: changed, missing, duplicated, swapped, or never sent.
 
-All rests on one property of random data: sixteen bytes that agree, agree because they are the same sixteen bytes.
+This relies on one property of random data: two runs of sixteen equal bytes are the same sixteen bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from echod.echoc.data import PERIOD, Data
 from echod.echoc.errors import Fault
 
 KEY = 16
-SURE = 4  # bytes that are enough to find a place by, where a stream ends before KEY
+SURE = 4  # bytes that are enough to find an offset by, where a stream ends before KEY
 PAIR = 2
 WINDOW = 1 << 19
 
@@ -39,16 +39,16 @@ def diagnose(data: Data, offset: int, got: bytes, size: int) -> Fault:
         kind, message = (
             _in_place(offset, expected, got, distance)
             or _shifted(offset, distance, overtaking)
-            or _strange(data, offset, expected, got)
+            or _other(data, offset, expected, got)
         )
     return Fault(kind, message, offset, expected[:KEY].hex(), got[:KEY].hex())
 
 
 def _in_place(offset: int, expected: bytes, got: bytes, distance: int) -> tuple[str, str] | None:
-    """Name what affects only bytes that keep their places: one changed, or a few in another order.
+    """Name what leaves all that follows at its offset: one byte changed, or a few in another order.
 
-    What never agrees again and belongs elsewhere is shifted, though it be made of the same bytes: shifted by one, it is
-    when the first and the last happen to be equal.
+    What never agrees again and belongs elsewhere is shifted, even if it consists of the same bytes, as it does when it
+    is shifted by one and its first and last byte are equal.
     """
     affected = _affected(expected, got)
     if distance and affected == len(got):
@@ -73,15 +73,15 @@ def _shifted(offset: int, distance: int, overtaking: int) -> tuple[str, str] | N
     return None
 
 
-def _strange(data: Data, offset: int, expected: bytes, got: bytes) -> tuple[str, str]:
+def _other(data: Data, offset: int, expected: bytes, got: bytes) -> tuple[str, str]:
     """Name what fits no other description."""
     if len(got) >= KEY and data.find(got[:KEY]) is not None:
-        return "foreign", f"data of another place, or connection, from offset {offset} on"
+        return "foreign", f"data of another offset, or connection, from offset {offset} on"
     return "changed", f"{_bytes(_affected(expected, got))} changed: {_comparison(offset, expected, got)}"
 
 
 def _affected(expected: bytes, got: bytes) -> int:
-    """Return how many bytes pass until both agree again at the same place."""
+    """Return how many bytes pass until both agree again at the same offset."""
     return (differences(got, expected) + bytes(KEY)).find(bytes(KEY))
 
 

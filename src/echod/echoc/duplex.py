@@ -1,6 +1,6 @@
 """One connection, two processes, as in the textbook: a child sends, this process receives.
 
-Neither can block the other, so a server that stops reading until it is read from is served like any other.
+Neither can block the other, so a server that stops reading until it is read from works as well.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TCP_CLOSE = 7  # linux/tcp_states.h; the first byte of TCP_INFO is the state
 class Board:
     """What the sender tells the receiver, in memory that both share. Only one process writes at a time.
 
-    Both notes are made before the act that they tell of, so a right server never seems to be ahead of the sender.
+    Each field is written before the act that it reports, so a right server never seems to be ahead of the sender.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Board:
 def sender(send: Callable[[Board], None]) -> Iterator[Board]:
     """Run `send` in a child, which is gone when the block is left; a connection that breaks simply ends it.
 
-    Yield the board it writes on. The receiver notices the broken connection for itself, and says so.
+    Yield the board it writes on. The receiver sees the broken connection, and reports it.
     """
     board = Board()
 
@@ -78,7 +78,7 @@ def sender(send: Callable[[Board], None]) -> Iterator[Board]:
 
 
 def receive(sock: socket.socket, board: Board, timeout: float) -> Iterator[memoryview]:
-    """Yield what the server returns, as views on a buffer that is used again, until it closes after our half-close.
+    """Yield what the server returns, as views on a buffer that is used again, until it closes after the half-close.
 
     ServerError: it closed before, or the connection broke, or nothing moved for `timeout` seconds while bytes or the
     close were due. Whether the count is right is for the caller to say.
@@ -102,13 +102,13 @@ def receive(sock: socket.socket, board: Board, timeout: float) -> Iterator[memor
             return _end(sock, board, received)
         received += count
         yield buffer[:count]
-        moved = time.monotonic()  # only now: whoever uses the bytes may take their time, and that is not silence
+        moved = time.monotonic()  # only now: the time that the caller takes is not the server's silence
 
 
 def _end(sock: socket.socket, board: Board, received: int) -> None:
-    """Judge an end of file: the kernel reports a reset to one of us only, and that may have been the sender."""
+    """Judge an end of file: the kernel reports a reset to one process only, and that may have been the sender."""
     state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-    if board.ended:  # read after the state: a half-close of our own also leads to TCP_CLOSE
+    if board.ended:  # read after the state: the client's own half-close also leads to TCP_CLOSE
         return
     if state == TCP_CLOSE:
         raise ServerError(faults.broken(received, board.sent, ended=False, error=ConnectionResetError()))

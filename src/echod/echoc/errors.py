@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Fault:
     """One thing that a server did wrong.
 
-    `kind` is a word for programs (see echoc(1)), `message` a line for people. `offset` counts bytes from 0;
+    `kind` is a name for programs (see echoc(1)), `message` a line for people. `offset` counts bytes from 0;
     `expected` and `got` are what should have been there and what came, in hexadecimal.
     """
 
@@ -35,7 +35,7 @@ class ServerError(EchoError):
 
 
 class UsageError(EchoError):
-    """The caller asked for something that makes no sense."""
+    """The arguments are not valid."""
 
     code = 2
 
@@ -47,12 +47,12 @@ class ConnectError(EchoError):
 
 
 class LocalError(EchoError):
-    """Our own input, output or system failed us: the server is not to blame."""
+    """Input, output or a system call failed on this side: not the server's fault."""
 
     code = 4
 
 
 class SinkClosedError(LocalError):
-    """Whoever read our output has gone, as in `echoc host | head`."""
+    """Nobody reads the output any more, as in `echoc host | head`."""
 
     code = 141

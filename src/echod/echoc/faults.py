@@ -6,7 +6,7 @@ from echod.echoc.errors import Fault
 
 
 def closed_early(received: int, sent: int) -> Fault:
-    """Name an end of file that came before ours."""
+    """Name an end of file before the client's half-close."""
     return Fault("closed-early", f"closed early: before we did, with {_of(received, sent)} returned", received)
 
 
@@ -28,7 +28,7 @@ def silent(received: int, sent: int, ended: bool, timeout: float) -> Fault:
 
 
 def late_reader_hangs(stopped: Fault) -> Fault:
-    """Name what is a server's deadlock, not its death: the silence began while we did not read."""
+    """Name a server's deadlock: it fell silent while the client did not read."""
     return Fault("late-reader-hangs", f"late reader hangs: it {stopped.message}", stopped.offset)
 
 

@@ -12,7 +12,7 @@ BAR = 50
 
 
 def histogram_lines(times: Sequence[float], ascii_only: bool = False) -> Iterator[str]:
-    """Yield the distribution of `times` (seconds) as bars, in buckets of 1-2-5 steps: small and large alike visible."""
+    """Yield the distribution of `times` (seconds) as bars, in buckets of 1-2-5 steps."""
     bar, micro = ("#", "us") if ascii_only else ("█", "µs")
     buckets: dict[int, int] = {}
     for seconds in times:

@@ -1,4 +1,4 @@
-"""The command line of echoc: what may be said, and what it means."""
+"""The command line of echoc: options, and what they mean."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import argparse
 import re
 import socket
 import sys
-from importlib.metadata import version
 from typing import NoReturn
 
+from echod import __version__
 from echod.echoc import patterns
 from echod.echoc.check import State, line
 from echod.echoc.connect import PORT
@@ -65,7 +65,7 @@ BELONGS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; in the form of a plugin, if it is to be one."""
+    """Reports an error in one line, in a plugin's form with --check."""
 
     def error(self, message: str) -> NoReturn:
         """Leave, with the reason."""
@@ -77,7 +77,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def size(text: str) -> int:
-    """Return the bytes that "1000", "64K", "64MiB" or "1G" stand for; binary units, as all of them are here."""
+    """Return the bytes that "1000", "64K", "64MiB" or "1G" mean; all units are binary."""
     match = re.fullmatch(r"(\d+)(?:([kmgt])(?:i?b)?|b)?", text.strip(), re.IGNORECASE)
     if match is None or int(match[1]) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size above 0, like 1000, 16KiB or 64MiB")
@@ -149,7 +149,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("host", metavar="HOST", help="name or address of the server; its addresses are tried in turn")
     add("port", metavar="PORT", nargs="?", type=port, default=PORT, help=f"number or service name (default {PORT})")
-    add("--version", action="version", version=f"echoc {version('echod')}", help="print the version, and leave")
+    add("--version", action="version", version=f"echoc {__version__}", help="print the version, and leave")
     add = parser.add_argument_group("connection").add_argument
     add("-4", dest="family", action="store_const", const=socket.AF_INET, default=socket.AF_UNSPEC, help="IPv4 only")
     add("-6", dest="family", action="store_const", const=socket.AF_INET6, help="IPv6 only")

@@ -1,4 +1,4 @@
-"""The ways in which verify uses a connection: what one server stands, another does not."""
+"""The ways in which verify uses a connection."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ PATTERNS = (
         limit=1 << 16,
         close=Close.WITH_DATA,
     ),
-    # A prime: sizes that fit a server's buffers evenly would hide the deadlock of one that waits for its own pipe.
+    # A prime: sizes that fit a server's buffers evenly would hide the deadlock of a server that waits for its own pipe.
     Pattern("late-reader", "read only once the sender is stuck, or done", chunk=99991, tries=8, late_reader=True),
     Pattern("late-close", "half-close only when all has come back", close=Close.LATE),
     Pattern("abrupt", "reset half-way, then expect a new connection to be served", close=Close.ABRUPT),

@@ -37,7 +37,7 @@ class Result:
 
 
 class Probe:
-    """One client of `target`: sends `size` bytes of `data` in a `pattern`, whose chances `rng` decides.
+    """One client of `target`: sends `size` bytes of `data` in a `pattern`, whose random choices `rng` makes.
 
     Where the pattern wants several tries, they are as many connections, one after the other, and share the size.
     """

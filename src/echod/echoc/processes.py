@@ -37,7 +37,7 @@ def forked(run: Callable[[], object], finished: Callable[[], bool] = _never) -> 
     if pid == 0:
         _live(run, parent, mask)
     try:
-        # Only here, or an interrupt that came since the fork would leave a child that nobody ends.
+        # Not before the try, or an interrupt since the fork would leave the child running.
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield
     finally:
@@ -49,7 +49,7 @@ def forked(run: Callable[[], object], finished: Callable[[], bool] = _never) -> 
 def _live(run: Callable[[], object], parent: int, mask: set[int | signal.Signals]) -> NoReturn:
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # at a terminal it reaches us both: the parent decides
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # at a terminal both receive it: the parent decides
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -57,7 +57,7 @@ def _live(run: Callable[[], object], parent: int, mask: set[int | signal.Signals
         if os.getppid() == parent:  # it was not killed before prctl
             run()
             status = 0
-    except BaseException:  # noqa: BLE001  a child never returns; what comes here is a bug, and must not be silent
+    except BaseException:  # noqa: BLE001  a child never returns; an exception here is a bug, and is printed
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-PATIENCE = 1.0
+DELAY = 1.0  # seconds: a stream that is over sooner needs no bar
 
 
 class Progress:
-    """Shows bytes and rate on stderr; as a context manager, leaves the terminal tidy.
+    """Shows bytes and rate on stderr; as a context manager, ends its line when left.
 
     Shown only if stderr is a terminal which neither carries the output nor is typed on.
     """
 
     def __init__(self, source: int, sink: int) -> None:
         self._wanted = sys.stderr is not None and sys.stderr.isatty() and not os.isatty(source) and not os.isatty(sink)
-        self._total = _size(source)
+        self._total = remaining(source)
         self._start = time.monotonic()
         self._bar: Any = None
 
@@ -37,7 +37,7 @@ class Progress:
         """Note that so many bytes have come back."""
         if self._bar is not None:
             self._bar.update(received - self._bar.n)
-        elif self._wanted and time.monotonic() - self._start > PATIENCE:
+        elif self._wanted and time.monotonic() - self._start > DELAY:
             self._bar = self._open(received)
 
     def _open(self, received: int) -> Any:
@@ -66,8 +66,8 @@ def _terminal_size() -> tuple[int, int]:
     return columns or 80, rows or 24
 
 
-def _size(descriptor: int) -> int | None:
-    """Return how many bytes a descriptor has in store, if it is a file's."""
+def remaining(descriptor: int) -> int | None:
+    """Return how many bytes of a regular file are after its offset; None where `descriptor` is none's."""
     try:
         status = os.fstat(descriptor)
         at = os.lseek(descriptor, 0, os.SEEK_CUR) if stat.S_ISREG(status.st_mode) else None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from echod.echoc.ping import Reply, Summary
     from echod.echoc.verify import Report, Row
 
-SHOWN = 5  # faults told of each pattern; --json has them all
+SHOWN = 5  # faults listed for each pattern; --json has them all
 PERCENTS = (50, 90, 99)
 HEADING = f"{'pattern':<12} {'conns':>5} {'bytes':>9} {'seconds':>8} {'rate':>11}  result"
 UNITS = ("", "KiB", "MiB", "GiB", "TiB")

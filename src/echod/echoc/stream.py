@@ -32,8 +32,8 @@ def _ignore(_received: int) -> None:
 def stream(target: Target, source: int = 0, sink: int = 1, on_progress: Callable[[int], None] = _ignore) -> Transfer:
     """Copy the descriptor `source` to the server, half-close, and copy what it returns to the descriptor `sink`.
 
-    `on_progress` is called with the bytes returned so far. Bytes are counted, not compared: that is what verify is
-    for. Forks; don't call it where that is not safe (other threads running).
+    `on_progress` is called with the bytes returned so far. Bytes are counted, not compared: verify compares
+    them. Forks; don't call it where that is not safe (other threads running).
 
     ConnectError: no connection. ServerError: the server closed early, reset, went silent for `target.timeout` seconds
     with bytes or its close due, or returned another number of bytes than were sent. LocalError: `source` or
@@ -64,7 +64,7 @@ def _copy_in(source: int, sock: socket.socket, board: Board) -> None:
 def _read(source: int, buffer: memoryview, board: Board) -> int:
     try:
         return os.readv(source, [buffer])
-    except OSError as error:  # as good as the end: the half-close that follows is what wakes the receiver
+    except OSError as error:  # treated as the end: the half-close that follows wakes the receiver
         board.source_errno = error.errno or 0
         return 0
 

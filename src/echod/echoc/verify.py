@@ -1,4 +1,4 @@
-"""Send known bytes in every way that matters, over many connections at once, and compare each byte that returns."""
+"""Send known bytes in each pattern, over many connections at once, and compare each byte that returns."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def verify(
 ) -> Report:
     """Run each pattern over `parallel` connections at once, with `size` bytes (at least 1) on each.
 
-    The same `seed` sends the same bytes in the same chunks; None takes one by chance. `on_row` is called as each
+    The same `seed` sends the same bytes in the same chunks; None takes a random one. `on_row` is called as each
     pattern is done. Two processes serve each connection; don't call this with other threads running.
 
     What the server does wrong is in the report; no error is raised for it. ConnectError: not one connection of a
@@ -125,7 +125,7 @@ def _result(pipe: int) -> Result:
     pickled = os.read(pipe, 1 << 16)  # one write, so one read; far below what a pipe holds
     if not pickled:
         raise EchoError("a connection's process died")
-    outcome: Result | OSError = pickle.loads(pickled)  # noqa: S301  from our own child
+    outcome: Result | OSError = pickle.loads(pickled)  # noqa: S301  from a child of this process
     if isinstance(outcome, OSError):
         raise outcome
     return outcome

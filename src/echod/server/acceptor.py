@@ -1,4 +1,12 @@
-"""The acceptor: the listeners, polled while there is room; each client is refused or given a child."""
+"""The acceptor: the listeners, polled while there is room; each client is rejected or given a child.
+
+┌───── room again ──────┐
+▼                       │
+──▶  OPEN ── cap reached ──▶ FULL        a full server does not poll its listeners, and so sleeps; with
+│  ▲                                over_limit=refuse it does, and closes at once
+│  └── PAUSE is over ── PAUSED      out of descriptors, memory or processes
+└─────── a stop ──────▶ CLOSED      from any state, for good
+"""
 
 from __future__ import annotations
 
@@ -7,22 +15,24 @@ import time
 
 from echod.common import scoreboard
 from echod.common.cmodules import os
-from echod.common.config.values import host_of, write_address
-from echod.common.errors import ForkError
-from echod.common.sockets import Listener, client_gone
+from echod.common.config.values import write_address
+from echod.common.sockets import Listener, is_client_error
 from echod.server.admission import Admission
 from echod.server.children import BATCH
+from echod.server.failures import attempt, reason
 from echod.server.log.log import INFO, WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
     from typing import Any
 
     from echod.common.config.settings import Config
+    from echod.server.board import Board
     from echod.server.children import Children
     from echod.server.log.log import Log
 
+OPEN, FULL, PAUSED, CLOSED = range(4)
 FOREVER = float("inf")
 PAUSE = 0.1  # seconds without accepting when the system is out of something
 QUIET = 5  # milliseconds without a client that tell that a listener is empty, and no handshake under way
@@ -30,164 +40,160 @@ OVER_LIMIT, FORK_FAILED = "over_limit", "fork_failed"
 
 
 class Acceptor:
-    """The open door. `resume_at` is when a pause ends; `schedule` is called when that or the log sets a deadline.
-
-    It is `eager` while it matters at once who is gone: the house is full or closed, or clients are counted by source.
-    The cap on children is "do not poll the listeners", so a full house sleeps.
-    """
+    """The listeners by descriptor, and its state. `reap_after`: after how many clients it matters who has exited."""
 
     __slots__ = (
-        "_cap", "_careful", "_crowd", "_door", "admission", "children", "closed", "eager", "listeners", "log",
-        "poller", "polling", "refusing", "resume_at", "schedule",
+        "_admission", "_batch", "_board", "_cap", "_checked", "_children", "_poller", "_refusing", "listeners", "log",
+        "reap_after", "resume_at", "state",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        config: Config,
-        listeners: list[Listener],
-        children: Children,
-        poller: select.poll,
-        log: Log,
-        schedule: Callable[[], None],
-    ) -> None:
-        self.children, self.poller, self.schedule = children, poller, schedule
-        self.polling = self.closed = False
-        self.resume_at = FOREVER
-        self._set(config, listeners, log)
-        self.settle()
+    def __init__(self, board: Board, children: Children, poller: select.poll) -> None:
+        self._board, self._children, self._poller = board, children, poller
+        self.listeners: dict[int, Listener] = {}
+        self.state, self._refusing, self.resume_at = PAUSED, False, FOREVER
 
-    def _set(self, config: Config, listeners: list[Listener], log: Log) -> None:
+    def configure(self, config: Config, listeners: list[Listener], log: Log) -> None:
+        """Put settings and listeners in force. Those who wait at a listener that goes are served first."""
+        dropped = [listener for listener in self.all() if listener not in listeners]
+        self._set_state(PAUSED)
         self.log = log
         self.listeners = {listener.fd: listener for listener in listeners}
-        self._cap = config.max_children
-        self._crowd = 1  # how many clients to look for at once
-        self.refusing = config.over_limit == "refuse"
-        self.admission = Admission(config, [host_of(peer) for peer in self.children.peers()])
-        self._careful = log.debugging or not self.admission.open
+        self._cap, self._batch = config.max_children, BATCH
+        self._refusing = config.over_limit == "refuse"
+        self._admission = Admission(config, [child.address for child in self._children.table.values()])
+        self._checked = log.debugging or not self._admission.open  # each client, before it gets a child
+        for listener in listeners:
+            attempt(log, "tune", listener.tune, config)
+        self._retire(dropped)
+        self._resume()
 
-    def settle(self) -> None:
-        """Poll the listeners while there is room for a client, and only then."""
-        room = self._cap > len(self.children.table)
-        wanted = (room or self.refusing) and not self.closed and self.resume_at == FOREVER
-        if wanted != self.polling:
-            self.polling = wanted
+    def _set_state(self, state: int) -> None:
+        """Change the state, and poll the listeners or not: the only place."""
+        before, self.state = self._is_polled(), state
+        self.reap_after = BATCH if state == OPEN and not self._admission.limit else 0
+        if self._is_polled() != before:
             for fd in self.listeners:
-                if wanted:
-                    self.poller.register(fd, select.POLLIN)
+                if not before:
+                    self._poller.register(fd, select.POLLIN)
                 else:
-                    self.poller.unregister(fd)
-        self.eager = not wanted or not room or self.admission.limit > 0 or self.log.debugging
+                    self._poller.unregister(fd)
+        if state == FULL:
+            clients = len(self._children.table)
+            self.log.limited(WARNING, "full", "", f"full clients={clients} max_children={self._cap}")
 
-    def admit(self, listener: Listener) -> bool:
-        """Give a child to a client, and in a crowd to those behind it; False when nobody else is there.
+    def _is_polled(self) -> bool:
+        return self.state == OPEN or (self.state == FULL and self._refusing)
 
-        A crowd is looked for from when the books have been kept until there was nobody left: to ask poll(2) before each
-        accept costs less than to find nobody, and more than to find someone.
+    def all(self) -> list[Listener]:
+        """Return the listeners."""
+        return list(self.listeners.values())
+
+    def _resume(self) -> None:
+        self.resume_at = FOREVER
+        self._set_state(OPEN if self._room() > 0 else FULL)
+
+    def _room(self) -> int:
+        return self._cap - len(self._children.table)
+
+    def accept(self, listener: Listener) -> int:
+        """Accept a client, and in a burst those behind it; returns how many.
+
+        In a burst it goes on for BATCH clients without asking poll(2): 11 % of a connection. Alone, to ask poll(2)
+        costs less than to find nobody: after that it is one at a time until the next reaping.
         """
-        room, most = self._cap - len(self.children.table), self._crowd
-        if room < most:
-            most = room if room > 0 else 1
-        turn_away = None
-        if self._careful or room <= 0:
-            turn_away, self._door = self._turn_away, listener.name
+        children, accepted, room = self._children, 0, self._room()
+        most = min(self._batch, room) if room > 0 else 1
+        check = room <= 0 or self._checked
+        children.prepare_forks()
         try:
-            self.children.spawn(listener.accept, most, turn_away)
+            while accepted < most:
+                fd, address = listener.accept()
+                accepted += 1
+                if check and self._is_rejected(fd, address, listener):
+                    continue
+                try:
+                    children.spawn(fd, address)
+                except (OSError, MemoryError) as error:
+                    most = self._on_fork_failed(address, error)
+                attempt(self.log, "close", os.close, fd)
         except BlockingIOError:
-            self._crowd = 1
-            return False
-        except ForkError as failed:
-            if self.admission.limit:
-                self.admission.leave(failed.peer[0])
-            self.refuse(write_address(failed.peer), FORK_FAILED)
-            self.pause(f"fork error={str(failed)!r}")
-            return False
+            self._batch = 1
         except OSError as error:
-            if not client_gone(error):
-                self.pause(f"accept error={error.strerror!r}")
-                return False
-        if room <= most:
-            self.settle()
-        return True
+            if not is_client_error(error):
+                self._pause(f"accept error={reason(error)!r}")
+        finally:
+            children.end_forks()
+        if self.state == OPEN and room <= accepted and self._room() <= 0:
+            self._set_state(FULL)
+        return accepted
 
-    def _turn_away(self, fd: int, address: tuple[Any, ...]) -> bool:
-        """Apply the cap and the rules to a client; close the connection of one that may not come in."""
-        if self.log.debugging:
-            self.log.debug(f"accept peer={write_address(address)} fd={fd} listener={self._door}")
-        reason = self.admission.refusal(address[0]) or ("" if self._cap > len(self.children.table) else OVER_LIMIT)
-        if reason:
-            os.close(fd)
-            self.refuse(write_address(address), reason)
-        elif self.admission.limit:
-            self.admission.enter(address[0])
-        return bool(reason)
+    def _is_rejected(self, fd: int, address: tuple[Any, ...], listener: Listener) -> bool:
+        """Close the connection of a client that may not come in; count one that may."""
+        self.log.debug(f"accept peer={write_address(address)} fd={fd} listener={listener.name}")
+        why = self._admission.rejection(address) or (OVER_LIMIT if self._room() <= 0 else "")
+        if why:
+            self._reject(address, why)
+            attempt(self.log, "close", os.close, fd)
+        elif self._admission.limit:
+            self._admission.enter(address)
+        return bool(why)
 
-    def refuse(self, peer: str, reason: str) -> None:
-        """Count and log a client that was closed unserved."""
-        self.children.board.words[scoreboard.REFUSALS[reason]] += 1
-        self.log.limited(INFO, reason, f"refuse peer={peer} reason={reason}")
-        self.schedule()
+    def _on_fork_failed(self, address: tuple[Any, ...], error: Exception) -> int:
+        """Count the client that a failed fork has cost, and pause; returns 0: how many more to accept."""
+        if self._admission.limit:
+            self._admission.leave(address)
+        self._reject(address, FORK_FAILED)
+        self._pause(f"fork error={reason(error)!r}")
+        return 0
 
-    def pause(self, text: str) -> None:
+    def _reject(self, address: tuple[Any, ...], why: str) -> None:
+        """Count and log a client that is closed unserved."""
+        self._board.words[scoreboard.REFUSALS[why]] += 1
+        self.log.limited(INFO, why, Admission.source(address), f"refuse peer={write_address(address)} reason={why}")
+
+    def _pause(self, text: str) -> None:
         """Stop accepting for a moment: what is missing now, a descriptor or memory, may be there then."""
-        self.log.limited(WARNING, text, text)
+        self.log.limited(WARNING, text, "", text)
         self.resume_at = time.monotonic() + PAUSE
-        self.schedule()
-        self.settle()
+        self._set_state(PAUSED)
 
-    def make_room(self, peers: list[str]) -> None:
-        """Let others in, in the place of those that are gone; they may have come in a crowd."""
-        self._crowd = BATCH
-        if self.admission.limit:
-            for peer in peers:
-                self.admission.leave(host_of(peer))
-        if peers and self.eager:
-            self.settle()
+    def resume(self, now: float) -> None:
+        """End a pause that is over; `now` is of time.monotonic()."""
+        if now >= self.resume_at:
+            self._resume()
 
-    def replace(self, config: Config, listeners: list[Listener], log: Log) -> None:
-        """Put other settings and listeners in force. Those who wait at a listener that goes are served first."""
-        dropped = [listener for listener in self.listeners.values() if listener not in listeners]
-        self._stop_polling()
-        self._set(config, listeners, log)
-        for listener in listeners:
-            self._attempt(listener.tune, config)
-        for listener in dropped:
-            self._attempt(listener.unlist)
-        self._empty(dropped)
-        for listener in dropped:
-            self._attempt(listener.stop)
-            self._attempt(listener.close)
-        self.settle()
+    def on_reaped(self, addresses: Iterable[tuple[Any, ...]]) -> None:
+        """Let others in, in the place of those that have gone; they may come in a burst."""
+        self._batch = BATCH
+        if self._admission.limit:
+            for address in addresses:
+                self._admission.leave(address)
+        if self.state == FULL and self._room() > 0:
+            self._set_state(OPEN)
 
-    def _attempt(self, call: Callable[..., None], *args: object) -> None:
-        """Do what the daemon can do without: it is logged when it fails, and that is all."""
-        try:
-            call(*args)
-        except OSError as error:
-            self.log.warning(f"{call.__name__} error={error.strerror!r}")
-
-    def _empty(self, listeners: list[Listener]) -> None:
-        """Serve who waits at these listeners, as far as there is room, until nobody has come for QUIET."""
+    def _retire(self, listeners: list[Listener]) -> None:
+        """Close listeners. Who waits there is served as far as there is room, until nobody has come for QUIET."""
         poller = select.poll()
+        own = {listener.fd: listener for listener in listeners if listener.address is not None}
+        for fd, listener in own.items():
+            attempt(self.log, "unlist", listener.unlist)
+            poller.register(fd, select.POLLIN)
+        self._set_state(OPEN if self._room() > 0 else FULL)
+        left = self._room()
+        try:
+            while own and left > 0 and self.state == OPEN and (ready := poller.poll(QUIET)):
+                for fd, _event in ready:
+                    left -= max(1, self.accept(own[fd]))
+        except (OSError, MemoryError) as error:
+            self.log.warning(f"poll error={reason(error)!r}")
         for listener in listeners:
-            poller.register(listener.fd, select.POLLIN)
-        left = self._cap - len(self.children.table)
-        while left > 0 and listeners and (ready := poller.poll(QUIET)):
-            for fd, _event in ready:
-                self.admit(next(listener for listener in listeners if listener.fd == fd))
-                self.children.book()
-                left -= 1
+            attempt(self.log, "stop", listener.stop)
+            attempt(self.log, "close", listener.close)
 
     def close(self) -> None:
-        """Accept nobody any more, for good."""
-        self.closed = self.eager = True
-        self._stop_polling()
-        for listener in self.listeners.values():
-            self._attempt(listener.stop)
-            self._attempt(listener.close)
+        """Accept nobody any more, for good; who waits is served first, as far as there is room."""
+        listeners = self.all()
+        self._set_state(PAUSED)
         self.listeners = {}
-
-    def _stop_polling(self) -> None:
-        if self.polling:
-            for fd in self.listeners:
-                self.poller.unregister(fd)
-            self.polling = False
+        self._retire(listeners)
+        self._set_state(CLOSED)

@@ -1,9 +1,11 @@
-"""The children, one a client: spawn, reap, signal. The only place that forks.
+"""The children, one a client: spawn, record, reap, signal. The only place that forks.
 
-A child is entered in the table before anyone can reap it, never returns from `spawn`, and keeps no descriptor but its
+    SPAWNED ──record──▶ RECORDED ──waitpid──▶ EXITED
+    in the table      on the scoreboard      counted, logged, out of the table
+
+A child is in the table before anyone can reap it, never returns from `spawn`, and keeps no descriptor but its
 connection and 0 to 2. What a client costs is above all the pages that it or its parent writes to while both have them:
-each is copied. So a child is given nothing that was not there before, its code has been rehearsed by the parent, and
-the parent keeps its books, scoreboard and log, for many clients at once: `spawn` does not write to them.
+each is copied. So a child is given nothing that was not there before, and many are recorded and reaped at once.
 """
 
 from __future__ import annotations
@@ -12,177 +14,185 @@ from _thread import allocate_lock
 
 from echod.common.cmodules import os, signal, socket
 from echod.common.config.values import write_address
-from echod.common.errors import ForkError
+from echod.common.errors import place_of
 from echod.common.reasons import CRASHED, reason_of
-from echod.common.scoreboard import ENDED, monotonic_ns
+from echod.common.scoreboard import BEGUN, ENDED
 from echod.server.log.log import INFO
-from echod.server.session import Limits, Session
+from echod.server.session import Limits, Session, monotonic_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    from echod.common.scoreboard import Scoreboard
-    from echod.common.sockets import Accept
+    from echod.server.board import Board
     from echod.server.log.log import Log
+    from echod.server.oom import OomScore
     from echod.server.signals import SignalPipe
 
-    TurnAway = Callable[[int, tuple[Any, ...]], bool]  # a connection and its peer
-
-HIGHEST_FD = 0x7FFFFFFF
-REHEARSALS = 100
+SPAWNED, RECORDED, EXITED = range(3)
+BATCH = 16  # clients that are recorded and reaped at once
+WARM_UPS = 100
 LOCKS, FORK_LOCKS = 100, 7
-BATCH = 16  # clients between two looks at the books: many at once are cheaper than one by one
-CLOSE = "close peer=%s child=%d reason=%s in=%d out=%d secs=%d.%03d"
-# names of our own: one object less to touch than with the module's name before them, in the parent and in each child
-WNOHANG = os.WNOHANG
-fork, close, closerange, waitpid, _exit = os.fork, os.close, os.closerange, os.waitpid, os._exit  # noqa: SLF001
-set_wakeup_fd = signal.set_wakeup_fd
+CLOSE = "close peer={} child={} reason={} in={} out={} secs={:.3f}"
+# names for the way of a client: see `session`
+fork, closerange, set_wakeup_fd, _exit = os.fork, os.closerange, signal.set_wakeup_fd, os._exit  # noqa: SLF001
+
+
+class Child:
+    """The process of a client. `peer` is as text; it is made of the `address` when the child is recorded."""
+
+    __slots__ = ("address", "peer", "slot", "state")
+
+    def __init__(self, slot: int, address: tuple[Any, ...]) -> None:
+        self.slot, self.address, self.peer, self.state = slot, address, "", SPAWNED
 
 
 class Children:
-    """The table: by pid, the slot of each child on the scoreboard, and its peer as accept(2) gave it, or as text.
+    """All children that have not been reaped, by pid."""
 
-    `spare` are slots taken in advance: so many clients may come until the books are kept. All are there: none is young.
-    """
+    __slots__ = (
+        "_board", "_highest_fd", "_locks", "_oom", "_session", "_signals", "_words", "log", "may_have_exited", "table",
+    )  # fmt: skip
 
-    __slots__ = ("_locks", "_session", "_words", "board", "log", "signals", "spare", "table")
-
-    def __init__(self, board: Scoreboard, signals: SignalPipe, log: Log) -> None:
-        self.board, self._words = board, board.words
-        self.signals = signals
-        self.log = log
-        self.table: dict[int, tuple[int, Any]] = {}
-        self.spare: list[int] = []
-        self._session: Session
-        self.book()
-
-    def spawn(self, accept: Accept, most: int, turn_away: TurnAway | None = None) -> None:
-        """Accept clients, at most `most` and one for each spare slot, and fork a child for each.
-
-        `turn_away`, where there are rules or somebody to be told every step, closes the connection of a client that
-        gets none. Raises ForkError, and the OSErrors of `accept`: what came before is done.
-        """
-        table, spare, signals = self.table, self.spare, self.signals
-        if signals.heeded and not self.log.debugging:
-            signals.heed(deaths=False)  # until the lull, in which the books are kept
-        set_wakeup_fd(-1)  # while there may be forks: see `signals`
-        try:
-            while most and spare:
-                most -= 1
-                fd, address = accept()
-                if turn_away is not None and turn_away(fd, address):
-                    continue
-                slot = spare.pop()
-                try:
-                    pid = fork()
-                    if pid == 0:
-                        reason = CRASHED
-                        try:
-                            if turn_away is not None:
-                                self.log.debug(f"child keeps fd={fd}, closes listeners, pipe, log, pid file")
-                            reason = self._serve(fd, slot, 3, HIGHEST_FD)
-                        finally:
-                            _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
-                    table[pid] = (slot, address)
-                    if turn_away is not None:
-                        self.log.debug(f"fork child={pid} slot={slot} clients={len(table)}; the parent closes fd={fd}")
-                except OSError as error:
-                    spare.append(slot)
-                    raise ForkError(error, address) from error
-                finally:
-                    close(fd)
-        finally:
-            set_wakeup_fd(signals.write_end)
-
-    def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
-        """Be the child: signals are the session's, no descriptor but its own; then echo."""
-        client = self.signals.session = self._session
-        closerange(lowest, fd)
-        closerange(fd + 1, highest)
-        reason = client.run(fd, self._words, slot)
-        self._words[slot + ENDED] = monotonic_ns()
-        return reason
-
-    def book(self) -> None:
-        """Enter the youngest on the scoreboard, and take slots for those to come."""
-        table, spare, board = self.table, self.spare, self.board
-        for pid, (slot, address) in reversed(table.items()):
-            if type(address) is str:
-                break
-            peer = write_address(address)
-            table[pid] = (slot, peer)
-            board.enter(slot, pid, peer)
-        while len(spare) < BATCH:
-            spare.append(board.take())
+    def __init__(self, board: Board, signals: SignalPipe, oom: OomScore, limits: Limits, log: Log) -> None:
+        self._board, self._words, self._signals, self._oom, self.log = board, board.words, signals, oom, log
+        self.table: dict[int, Child] = {}
+        self.may_have_exited = False  # who has not been told of by SIGCHLD
+        self._session = Session(limits)
+        self._highest_fd = 0
 
     def set_limits(self, limits: Limits) -> None:
         """Set the limits of the children to come."""
         self._session = Session(limits)
 
-    def rehearse(self) -> None:
-        """Serve a few bytes to ourselves, before there is a client and while signals are blocked. Raises OSError.
+    def set_highest_fd(self, highest: int) -> None:
+        """Name the highest descriptor that a child may inherit: it closes up to that one, itself if it must."""
+        self._highest_fd = highest
+
+    def prepare_forks(self) -> None:
+        """Have children inherit no wakeup, a higher oom_score_adj, and SIGCHLD as it is until the next reaping."""
+        self._signals.set_sigchld(False)
+        self.may_have_exited = True
+        set_wakeup_fd(-1)
+        self._oom.set(self._oom.raised)
+
+    def end_forks(self) -> None:
+        """Undo `prepare_forks`, but for SIGCHLD."""
+        self._oom.set(self._oom.own)
+        set_wakeup_fd(self._signals.write_end)
+
+    def spawn(self, fd: int, address: tuple[Any, ...]) -> None:
+        """Fork a child for a connection, after `prepare_forks`; the caller closes the connection. Raises OSError."""
+        slot = self._board.take()
+        try:
+            pid = fork()
+        except OSError:
+            self._board.free(slot)
+            raise
+        if pid == 0:
+            reason = CRASHED
+            try:
+                self.log.debug(f"child keeps fd={fd}, closes listeners, pipe, log, pid file")
+                reason = self._serve(fd, slot, 3, self._highest_fd)
+            except BaseException as error:  # noqa: BLE001 - a child has no log: the parent tells
+                self._report(slot, error)
+            finally:
+                _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
+        self.table[pid] = Child(slot, address)
+        if self.log.debugging:
+            self.log.debug(f"fork child={pid} clients={len(self.table)}; the parent closes fd={fd}")
+
+    def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
+        """Be the child: signals are the session's, no descriptor but its own; then echo."""
+        client = self._signals.session = self._session
+        closerange(lowest, fd)
+        closerange(fd + 1, highest + 1)
+        reason = client.run(fd, self._words, slot)
+        self._words[slot + ENDED] = monotonic_ns()
+        return reason
+
+    def _report(self, slot: int, error: BaseException) -> None:
+        """Write where this child has crashed into its slot."""
+        self._board.write_text(slot, f"{type(error).__name__} {place_of(error)[-40:]}")
+
+    def warm_up(self) -> None:
+        """Serve a few bytes to ourselves, before there is a client: 13 to 15 % of a connection. Raises OSError.
 
         The interpreter specialises code as it runs (PEP 659). In a child that would begin anew for each client, and it
         writes to many pages that are still shared with the parent.
         """
-        slot, limited = self.spare[0], self._session
-        self._session = Session(Limits(None, None))  # the timer of a lifetime would be the daemon's
-        for _ in range(REHEARSALS):
-            ours, theirs = socket.socketpair()
-            theirs.send(b"echo")
-            theirs.shutdown(socket.SHUT_WR)
-            fd = ours.fileno()
-            self._serve(fd, slot, fd, fd + 1)  # closes nothing: both ranges are empty
-            theirs.close()
-            ours.close()
-        self.signals.session, self._session = None, limited
-        self.board.wipe(slot)
-        # A fork renews six locks in the child, out of the blocks of memory freed last: have these lie side by side.
+        slot, limited = self._board.take(), self._session
+        self._session = Session(Limits(None, None, self._board.drain_timeout))  # a timer would be the daemon's
+        for _ in range(WARM_UPS):
+            here, peer = socket.socketpair()
+            peer.send(b"echo")
+            peer.shutdown(socket.SHUT_WR)
+            fd = here.fileno()
+            self._serve(fd, slot, fd, fd)  # closes nothing: both ranges are empty
+            peer.close()
+            here.close()
+        self._signals.session, self._session = None, limited
+        self._board.clear(slot)
+        self._board.free(slot)
+        # A fork renews six locks in the child, out of the blocks freed last: have these lie side by side (3 %)
         self._locks = [allocate_lock() for _ in range(LOCKS)]
         del self._locks[-FORK_LOCKS:]
 
-    def reap(self) -> list[str]:
-        """Collect all who are dead, log them, and return their peers: SIGCHLDs coalesce, one may stand for many."""
-        self.book()
-        gone: list[str] = []
-        lines: list[str] = []
-        table, log = self.table, self.log
-        while table:
-            try:
-                pid, status = waitpid(-1, WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
-            if pid not in table:
-                continue  # it was a child before the server was executed in its place
-            slot, peer = table.pop(pid)
-            gone.append(peer)
-            received, sent, milliseconds = self.board.leave(slot)
-            if log.debugging:
-                log.debug(f"waitpid child={pid} status={status:#06x} peer={peer}; slot={slot} is free")
-            if log.clients:
-                reason = reason_of(status) if status else "eof"
-                lines.append(CLOSE % (peer, pid, reason, received, sent, milliseconds // 1000, milliseconds % 1000))
-            if len(lines) == BATCH:
-                log.lines(INFO, lines)
-                lines.clear()
-        if lines:
-            log.lines(INFO, lines)
-        return gone
+    def reap(self) -> list[tuple[Any, ...]]:
+        """Collect all who have exited, whoever's children they were; count and log ours, and return their addresses.
 
-    def peers(self) -> list[str]:
-        """Return the peers of all clients."""
-        self.book()
-        return [peer for _, peer in self.table.values()]
+        SIGCHLDs coalesce: one may stand for many (TLPI 26.3.1).
+        """
+        self.may_have_exited = False
+        statuses: list[tuple[int, int]] = []
+        try:
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                statuses.append(found)
+        except ChildProcessError:
+            pass  # none is left
+        except OSError:
+            self.may_have_exited = True  # it is tried again
+        self._board.begin()
+        clients, begun = self._record()
+        exits = [self._exit(pid, status) for pid, status in statuses if pid in self.table]
+        self._board.raise_peak(clients, begun, [ended for _, _, ended in exits])
+        self._board.end()
+        self.log.lines(INFO, [line for _, line, _ in exits if line])
+        return [address for address, _, _ in exits]
+
+    def _set_state(self, child: Child, state: int) -> None:
+        """Change a child's state: the only place."""
+        child.state = state
+
+    def _record(self) -> tuple[int, list[int]]:
+        """Enter the newest on the scoreboard; returns how many were there before, and when these began."""
+        begun: list[int] = []
+        for pid, child in reversed(self.table.items()):
+            if child.state != SPAWNED:
+                break
+            self._set_state(child, RECORDED)
+            child.peer = write_address(child.address)
+            self._board.record(child.slot, pid, child.peer)
+            begun.append(self._board.words[child.slot + BEGUN] or monotonic_ns())
+        return len(self.table) - len(begun), begun
+
+    def _exit(self, pid: int, status: int) -> tuple[tuple[Any, ...], str, int]:
+        """Count a child out; returns its address, the line for the log or none, and when it ended."""
+        child = self.table.pop(pid)
+        self._set_state(child, EXITED)
+        place = self._board.read_text(child.slot)
+        received, sent, begun, ended = self._board.remove(child.slot)
+        ended = ended or monotonic_ns()
+        if status == CRASHED << 8:
+            self.log.error(f"crash child={pid} peer={child.peer} what={place!r}")
+        if self.log.debugging:
+            self.log.debug(f"waitpid child={pid} status={status:#06x} peer={child.peer}; slot={child.slot} is free")
+        if not self.log.clients and not os.WIFSIGNALED(status) and status != CRASHED << 8:
+            return child.address, "", ended
+        seconds = (ended - (begun or ended)) / 1e9
+        return child.address, CLOSE.format(child.peer, pid, reason_of(status), received, sent, seconds), ended
 
     def send(self, signum: int) -> None:
-        """Signal every child. None of these pids can be a stranger's: they have not been waited for."""
+        """Signal every child. None of these pids can be another process's: they have not been waited for."""
         for pid in self.table:
             os.kill(pid, signum)
-
-    def kill(self) -> None:
-        """End every child at once."""
-        self.send(signal.SIGKILL)

@@ -6,29 +6,32 @@ import gc
 import sys
 
 from echod.common.cmodules import environ, os
-from echod.common.config import settings as config
-from echod.common.errors import FAILED, EchodError, from_os_error
+from echod.common.config import settings
+from echod.common.errors import FAILED, EchodError, from_os_error, place_of
 from echod.common.handover import Handover
-from echod.common.scoreboard import Scoreboard
 from echod.common.sockets import Listener, adopt
-from echod.server.log import sinks
+from echod.server import privileges
+from echod.server.board import Board
 from echod.server.log.log import Log
+from echod.server.log.stderr import Stderr
+from echod.server.log.syslog import Syslog
 from echod.server.notify import Notify
-from echod.server.reload import names, open_log
+from echod.server.oom import OomScore
+from echod.server.reload import Change, open_log
 from echod.server.server import Server
 
 
-def main(words: list[str]) -> int:
+def main(args: list[str]) -> int:
     """Run the server; returns its exit code. Whoever started it has been told why, should it fail to start."""
-    handover = Handover.from_words(words)
+    handover = Handover.from_words(args)
     notify = Notify(handover.ready_fd)
     try:
         server = prepare(handover, notify)
         if handover.log != "stderr":
             os.dup2(0, 2)  # /dev/null, in place of what `start` reads when the server does not get this far
-        notify.ready(f"serving on {names(server)}")
-    except BrokenPipeError:  # `start` was interrupted, and has tidied up while this held the lock: nothing half-done
-        remove(handover)
+        notify.ready(f"serving on {server.names()}")
+    except BrokenPipeError:  # `start` was interrupted, and has removed its files while this held the lock
+        remove_files(handover)
         return FAILED
     except EchodError as error:
         return fail(notify, error)
@@ -38,28 +41,28 @@ def main(words: list[str]) -> int:
 
 
 def prepare(handover: Handover, notify: Notify) -> Server:
-    """Adopt, open and map what a server needs; give up root last, when nothing is left to import or open."""
-    settings = config.load(handover.config_file, handover.overrides, handover.base, log=handover.log)
+    """Adopt, map and open what a server needs, the log as the daemon's user. Raises EchodError, OSError."""
+    config = settings.load(handover.config_file, handover.overrides, handover.base, log=handover.log)
     listeners = take_sockets(handover)
-    for listener in listeners:
-        listener.tune(settings)
-    log = Log(settings, open_log(settings))
-    server = Server(handover, settings, listeners, Scoreboard(handover.board_fd), log, notify)
+    board, oom = Board(handover.board_fd), OomScore()
     set_name()
-    if handover.uid >= 0:
-        give_up_root(handover.uid, handover.gid, listeners, log)
+    if handover.gid >= 0:
+        privileges.drop(handover.uid, handover.gid, listeners)
+    board.reserve(config.max_children)
+    log = Log(config, open_log(config))
+    server = Server(handover, Change(config, listeners, log, []), board, notify, oom)
     gc.disable()  # the server makes no cycles, and a collection in a child would copy every page it marks
     return server
 
 
 def set_name() -> None:
-    """Have ps, top and pgrep say echod. Before root is given up: the file is root's after that (proc(5))."""
+    """Have ps, top and pgrep say echod (proc(5), comm). The file is root's once privileges are dropped."""
     try:
         fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, b"echod")
+        os.close(fd)
     except OSError:
-        return  # no /proc: the name is a courtesy
-    os.write(fd, b"echod")
-    os.close(fd)
+        return  # no /proc
 
 
 def take_sockets(handover: Handover) -> list[Listener]:
@@ -67,17 +70,6 @@ def take_sockets(handover: Handover) -> list[Listener]:
     if environ.get(b"LISTEN_PID") != b"%d" % os.getpid():
         raise EchodError("LISTEN_PID is not this process: no sockets were passed")
     return adopt(handover.addresses)
-
-
-def give_up_root(uid: int, gid: int, listeners: list[Listener], log: Log) -> None:
-    """Become the user and the group, for good, without supplementary groups. Raises OSError."""
-    for listener in listeners:
-        os.fchown(listener.fd, uid, gid)  # a socket has an owner, too: a reload's new ones must have the same
-    if isinstance(log.sink, sinks.File):
-        os.fchown(log.sink.fd, uid, gid)  # or it could not be opened again after rotation
-    os.setgroups([gid])
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
 
 
 def fail(notify: Notify, error: EchodError) -> int:
@@ -91,23 +83,36 @@ def serve(server: Server, handover: Handover) -> int:
     """Run the loop to its end; then leave no pid file that would look like a crash."""
     try:
         server.run()
-    except Exception as error:  # noqa: BLE001 - a daemon has no stderr: a bug must reach its log
-        trace, where = error.__traceback__, ""
-        while trace:
-            where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-            trace = trace.tb_next
-        server.log.error(f"crash what={type(error).__name__} why={str(error)!r} at={where}")
+    except Exception as error:  # noqa: BLE001 - a daemon has no stderr: a bug must reach a log
+        report_crash(server.log, error)
         return FAILED
+    server.log.limits.flush(server.log.write, float("inf"))
     server.log.info("stopped")
-    remove(handover)
+    remove_files(handover)
     return 0
 
 
-def remove(handover: Handover) -> None:
-    """Remove pid file and scoreboard; where the daemon's user may not, an empty pid file says a clean end."""
-    for path in (handover.pid_file, handover.board_file):
+def report_crash(log: Log, error: Exception) -> None:
+    """Say where the server has failed: in its log, in syslog where that takes no line, and on stderr."""
+    text = f"crash what={type(error).__name__} why={str(error)!r} at={place_of(error)}"
+    for sink in (log.sink, Syslog("daemon"), Stderr()):
+        if sink.write(0, text):
+            return
+
+
+def remove_files(handover: Handover) -> None:
+    """Remove pid file and scoreboard, unless another's have taken their place.
+
+    Where the daemon's user may not remove them, an empty pid file says a clean end.
+    """
+    for path, fd in ((handover.board_file, handover.board_fd), (handover.pid_file, handover.pid_fd)):
         try:
-            os.unlink(path)
+            found, own = os.lstat(path), os.fstat(fd)
+            if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
+                os.unlink(path)
         except OSError:
-            if path == handover.pid_file and handover.pid_fd >= 0:
-                os.ftruncate(handover.pid_fd, 0)
+            continue
+    try:
+        os.ftruncate(handover.pid_fd, 0)
+    except OSError:
+        return  # then it looks like a crash, which `start` does not mind

@@ -12,12 +12,17 @@ from echod.common.cmodules import environ, os, socket
 
 
 class Notify:
-    """The channel to the service manager, or to none."""
+    """The channel to the service manager, or to none. The socket is there from the start: no call needs a new one."""
 
     def __init__(self, fd: int) -> None:
+        """Take the notification descriptor, -1 for none. Raises OSError."""
         self._fd = fd
         path = environ.get(b"NOTIFY_SOCKET", b"")
         self._path = b"\0" + path[1:] if path.startswith(b"@") else path
+        self._sock: socket.socket | None = None
+        if path:
+            self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._sock.setblocking(False)
 
     def ready(self, text: str) -> None:
         """Say that clients can connect. Raises BrokenPipeError when `start` was interrupted meanwhile."""
@@ -31,7 +36,10 @@ class Notify:
         """Say why the server will not run, before it was ready."""
         self._send(f"STATUS={reason}")
         if self._fd >= 0:
-            os.write(self._fd, f"{code} {reason}".replace("\n", " ").encode(errors="surrogateescape"))
+            try:
+                os.write(self._fd, f"{code} {reason}".replace("\n", " ").encode(errors="surrogateescape"))
+            except OSError:
+                return  # nobody waits any more; stderr is left
 
     def reloading(self) -> None:
         """Say that a reload has begun; `ready` ends it."""
@@ -42,13 +50,9 @@ class Notify:
         self._send("STOPPING=1\nSTATUS=draining")
 
     def _send(self, message: str) -> None:
-        if not self._path:
+        if self._sock is None:
             return
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            sock.setblocking(False)
-            sock.sendto(message.encode(errors="surrogateescape"), self._path)
+            self._sock.sendto(message.encode(errors="surrogateescape"), self._path)
         except OSError:
-            return  # a service manager that is gone is no reason to stop serving
-        finally:
-            sock.close()
+            return  # a service manager that has gone is no reason to stop serving

@@ -1,24 +1,23 @@
-"""A reload: everything new is made beside the old, and put in force at the end or not at all.
+"""A reload as a value: everything new is made beside the old, and put in force as a whole or not at all.
 
-Its outcome is published on the scoreboard, where the command that asked for it reads it.
+`prepare` makes a Change and may fail; `Server.apply` puts it in force and cannot.
 """
 
 from __future__ import annotations
 
-from echod.common import scoreboard
-from echod.common.config import settings as configuration
-from echod.common.config.file import DEFAULT_PATH
-from echod.common.config.settings import RESTART, SETTINGS, Config
-from echod.common.errors import DONE, FAILED, EchodError, from_os_error
+from echod.common.config import settings
+from echod.common.config.settings import NEW_CLIENTS, RESTART, SETTINGS, Config
+from echod.common.errors import EchodError, from_os_error
 from echod.common.sockets import Listener, bind_all
-from echod.server.log import sinks
+from echod.server.failures import Step
 from echod.server.log.log import Log
-from echod.server.session import Limits
+from echod.server.log.open import open_sink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from echod.common.handover import Handover
-    from echod.server.server import Server
+    from echod.server.board import Board
+    from echod.server.log.sink import Sink
 
 
 class Change:
@@ -31,49 +30,51 @@ class Change:
         self.text = text
 
 
-def prepare(handover: Handover, old: Config, listeners: list[Listener], log: Log) -> Change:
-    """Read the config again and make what it asks for. Raises EchodError; then nothing changed."""
-    asked = configuration.load(handover.config_file, handover.overrides, handover.base, log=handover.log)
+def prepare(handover: Handover, old: Config, listeners: list[Listener], log: Log, board: Board) -> Change:
+    """Read the config again and make what it asks for. Raises EchodError; then nothing has changed."""
+    asked = settings.load(handover.config_file, handover.overrides, handover.base, log=handover.log)
     passed = any(listener.address is None for listener in listeners)
     fixed = {name for name, row in SETTINGS.items() if row.effect == RESTART} | ({"listen"} if passed else set())
     new = Config(vars(asked) | {name: getattr(old, name) for name in fixed})
     text = [
-        f"{name}: {old.text(name) or 'empty'} -> {asked.text(name) or 'empty'}{note(name, fixed)}"
+        f"{name}: {old.text(name) or 'empty'} -> {asked.text(name) or 'empty'}{when(name, fixed)}"
         for name in SETTINGS
         if getattr(old, name) != getattr(asked, name)
     ]
-    same_log = (new.log, new.syslog_facility) == (old.log, old.syslog_facility)
-    sink = log.sink if same_log else open_log(new)
-    try:
-        return Change(new, listeners if passed else rebind(listeners, new), Log(new, sink), text)
-    except BaseException:
-        if not same_log:
-            sink.close()
-        raise
+    with Step("reload") as step:
+        sink = log.sink
+        if (new.log, new.syslog_facility) != (old.log, old.syslog_facility):
+            sink = open_log(new)
+            step.opened(sink)
+        board.reserve(new.max_children)
+        kept = listeners if passed else rebind(listeners, new, step)
+        return Change(new, kept, Log(new, sink, log.limits), text)
 
 
-def open_log(config: Config) -> sinks.Sink:
+def open_log(config: Config) -> Sink:
     """Open what `log` names. Raises EchodError."""
     try:
-        return sinks.open_sink(config.log, config.syslog_facility)
+        return open_sink(config.log, config.syslog_facility)
+    except PermissionError as error:
+        directory = config.log.rpartition("/")[0] or "/"
+        failed = from_os_error("cannot open the log", error)
+        raise EchodError(f"{failed}; {directory} must belong to the user that echod runs as", failed.code) from None
     except OSError as error:
         raise from_os_error("cannot open the log", error) from None
 
 
-def note(name: str, fixed: set[str]) -> str:
+def when(name: str, fixed: set[str]) -> str:
     """Return when a changed setting takes effect, unless that is now."""
     if name in fixed:
         return " (needs a restart)"
-    effect = SETTINGS[name].effect
-    return "" if effect == configuration.RELOAD else f" ({effect})"
+    return f" ({NEW_CLIENTS})" if SETTINGS[name].effect == NEW_CLIENTS else ""
 
 
-def rebind(listeners: list[Listener], new: Config) -> list[Listener]:
-    """Return the listeners that `new` asks for: those there are, and new ones. Raises BindError.
+def rebind(listeners: list[Listener], new: Config, step: Step) -> list[Listener]:
+    """Return listeners for all that `new` asks for: those there are, and new ones. Raises BindError or OSError.
 
-    A new address may overlap an old one, as *:7 and 127.0.0.1:7 do, and the old sockets must go on listening until the
-    new ones do. Linux allows that among sockets of one user that all have SO_REUSEPORT; they have it for this moment
-    only, or a second daemon could be started on the same port unnoticed.
+    A new address may overlap an old one, `*:7` and `127.0.0.1:7`: while they are bound all share the port. For that
+    moment only, or a second daemon could be started on the same port unnoticed.
     """
     bound = {listener.address for listener in listeners}
     missing = [address for address in new.listen if address not in bound]
@@ -83,83 +84,8 @@ def rebind(listeners: list[Listener], new: Config) -> list[Listener]:
             listener.share(True)
         try:
             added = bind_all(missing, new, share=True)
+            step.opened(*added)
         finally:
             for listener in listeners + added:
                 listener.share(False)
     return [listener for listener in listeners if listener.address in new.listen] + added
-
-
-def reload(server: Server) -> None:
-    """Act on SIGHUP: all of the new settings take effect, or none."""
-    words = server.board.words
-    words[scoreboard.RELOADS_BEGUN] += 1
-    server.notify.reloading()
-    code, text = DONE, ["ok"]
-    try:
-        if server.draining:
-            raise EchodError("the daemon is about to stop")
-        change = prepare(server.handover, server.config, list(server.acceptor.listeners.values()), server.log)
-    except EchodError as error:
-        code, text = error.code, [str(error)]
-    else:
-        apply(server, change)
-        words[scoreboard.GENERATION] += 1
-        text += change.text
-    publish(server, *text)
-    words[scoreboard.RELOAD_CODE] = code
-    words[scoreboard.RELOADS_DONE] = words[scoreboard.RELOADS_BEGUN]
-    server.notify.ready(f"serving on {names(server)}")
-    if code:
-        server.log.error(f"reload failed={text[0]!r}; the settings of before stay in force")
-    else:
-        server.log.info(
-            f"reload generation={words[scoreboard.GENERATION]} changed={'; '.join(text[1:]) or 'nothing'!r}"
-        )
-
-
-def apply(server: Server, change: Change) -> None:
-    """Put a change in force. Nothing here can fail."""
-    old_log, server.log = server.log, change.log
-    if old_log.sink is not change.log.sink:
-        old_log.sink.close()
-    config = server.config = change.config
-    server.children.log = change.log
-    server.children.set_limits(Limits(config.max_lifetime, config.drain_timeout))
-    server.acceptor.replace(config, change.listeners, change.log)
-    server.schedule()
-
-
-def reopen(server: Server) -> None:
-    """Act on SIGUSR1: open the log file again, after rotation."""
-    words = server.board.words
-    words[scoreboard.REOPENS_BEGUN] += 1
-    code, text = DONE, "ok"
-    try:
-        server.log.sink.reopen()
-    except OSError as error:
-        code, text = FAILED, str(from_os_error("cannot open the log", error))
-        server.log.error(f"reopen failed={text!r}")
-    publish(server, reopen=text)
-    words[scoreboard.REOPEN_CODE] = code
-    words[scoreboard.REOPENS_DONE] = words[scoreboard.REOPENS_BEGUN]
-
-
-def names(server: Server) -> str:
-    """Return where the server listens, as text."""
-    return ",".join(listener.name for listener in server.acceptor.listeners.values())
-
-
-def publish(server: Server, *outcome: str, reopen: str = "ok") -> None:
-    """Write to the scoreboard what is in force; `outcome`: of the last reload, then a line for each change."""
-    board, drain = server.board, server.config.drain_timeout
-    board.words[scoreboard.MAX_CHILDREN] = server.config.max_children
-    board.words[scoreboard.DRAIN_MS] = scoreboard.NEVER if drain is None else round(drain * 1000)
-    if outcome:
-        server.outcome = outcome
-    board.set_texts(
-        listen=names(server),
-        config_file=server.handover.config_file or DEFAULT_PATH,
-        last_reload=server.outcome[0],
-        reopen=reopen,
-        changes="\t".join(server.outcome[1:]),  # last: it may be cut
-    )

@@ -1,5 +1,7 @@
 """The server: one loop over the listeners and the signal pipe. It accepts, forks and reaps; it never touches a byte.
 
+    STARTING ── ready ──▶ RUNNING ── SIGTERM, SIGQUIT, SIGINT ──▶ DRAINING ── the last child is reaped ──▶ the end
+
 Signals come before clients: a stop is never starved. A time-out exists only where there is a deadline, so an idle
 server makes no system call.
 """
@@ -11,145 +13,186 @@ import time
 
 from echod.common import scoreboard
 from echod.common.cmodules import os, signal
+from echod.common.config.file import DEFAULT_PATH
+from echod.common.errors import DONE, FAILED, EchodError, describe
 from echod.common.reasons import signal_name
+from echod.common.scoreboard import DRAINING, RUNNING, STARTING
 from echod.server import reload
-from echod.server.acceptor import FOREVER, Acceptor
-from echod.server.children import BATCH, Children
+from echod.server.acceptor import OPEN, Acceptor
+from echod.server.children import Children
+from echod.server.descriptors import highest_fd
+from echod.server.drain import Drain
+from echod.server.failures import attempt, pause
 from echod.server.session import Limits
 from echod.server.signals import SignalPipe
-
-SIGTERM, SIGQUIT, SIGINT = signal.SIGTERM, signal.SIGQUIT, signal.SIGINT
-SIGHUP, SIGUSR1, read = signal.SIGHUP, signal.SIGUSR1, os.read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from echod.common.config.settings import Config
     from echod.common.handover import Handover
-    from echod.common.scoreboard import Scoreboard
-    from echod.common.sockets import Listener
-    from echod.server.log.log import Log
+    from echod.server.board import Board
     from echod.server.notify import Notify
+    from echod.server.oom import OomScore
+    from echod.server.reload import Change
 
-# The books and the dead wait for a lull, while clients come
-LULL = 5  # milliseconds
-REPEAT = 0.25  # seconds between the SIGTERMs of a drain: one may land before the system call it is to interrupt
+QUIET = 5  # milliseconds: while clients come, those who have exited wait for such a pause; 13 % of a connection
+FOREVER = float("inf")
 
 
 class Server:
-    """The daemon's one state: what is in force, who is being served, and whether it is about to stop."""
+    """The daemon: what is in force, who is being served, and its `state`."""
 
-    def __init__(
-        self,
-        handover: Handover,
-        config: Config,
-        listeners: list[Listener],
-        board: Scoreboard,
-        log: Log,
-        notify: Notify,
-    ) -> None:
-        self.handover, self.config, self.board, self.log, self.notify = handover, config, board, log, notify
+    def __init__(self, handover: Handover, first: Change, board: Board, notify: Notify, oom: OomScore) -> None:
+        """Put the first settings in force, and let signals in. Raises OSError."""
+        self.handover, self.config, self.log, self.board, self.notify = handover, first.config, first.log, board, notify
+        self.state = STARTING
         self.signals = SignalPipe()
         self.poller = select.poll()
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
-        self.children = Children(board, self.signals, log)
-        self.children.set_limits(Limits(config.max_lifetime, config.drain_timeout))
-        self.children.rehearse()
+        self.children = Children(board, self.signals, oom, self._limits(first.config), first.log)
+        self.children.warm_up()
+        self.acceptor = Acceptor(board, self.children, self.poller)
+        self.drain = Drain(self.children)
+        self.outcomes = {"last_reload": "ok", "reopen": "ok", "changes": ""}
+        self.apply(first)
         self.signals.open()
-        self.acceptor = Acceptor(config, listeners, self.children, self.poller, log, self.schedule)
-        self.draining = False
-        self.repeat_at = self.kill_at = FOREVER
-        self.due: float | None = None
-        self.outcome: tuple[str, ...] = ("ok",)  # of the last reload
-        reload.publish(self, "ok")
 
     def run(self) -> None:
         """Serve until a drain has ended: the only loop."""
-        self.board.words[scoreboard.STATE] = scoreboard.RUNNING
-        self.log.info(f"ready listen={reload.names(self)} max_children={self.config.max_children}")
-        poll, acceptor, children, signals, rounds = self.poller.poll, self.acceptor, self.children, self.signals, 0
-        while not (self.draining and not children.table):
-            if signals.came and self.on_signals():
-                continue  # it may be over
-            waiting = signals.dead or not signals.heeded
-            ready = poll(LULL if waiting else None if self.due is None else self.left())
+        self._set_state(RUNNING)
+        self.log.info(f"ready listen={self.names()} max_children={self.config.max_children}")
+        poll, children, acceptor, signals, accepted = self.poller.poll, self.children, self.acceptor, self.signals, 0
+        while self.state != DRAINING or children.table:
+            if signals.pending:
+                self.process_signals()
+                continue
+            try:
+                ready = poll(QUIET if children.may_have_exited else self.timeout())
+            except (OSError, MemoryError) as error:
+                ready = pause(self.log, "poll", error)
             for fd, _event in ready:
                 if fd == signals.fd:
-                    read(fd, 4096)
-                elif fd in acceptor.listeners and acceptor.polling and not signals.noted:  # or that changed meanwhile
-                    acceptor.admit(acceptor.listeners[fd])
-            rounds += 1
-            lull = acceptor.eager or (waiting and not ready)
-            if lull:
-                signals.heed(deaths=True)  # first: whoever dies after the reaping makes the pipe readable
-            if lull or not children.spare or rounds >= BATCH:  # who is turned away needs no slot, and may leave no lull
-                rounds = 0
-                self.keep_books()
-            if self.due is not None:
-                self.tick(time.monotonic())
+                    attempt(self.log, "pipe", os.read, fd, 4096)
+                elif signals.pending or (accepted and acceptor.state != OPEN):  # that changed meanwhile
+                    break
+                else:
+                    accepted += acceptor.accept(acceptor.listeners[fd])
+            if not ready or accepted >= acceptor.reap_after:
+                accepted = 0
+                if children.may_have_exited:
+                    signals.set_sigchld(True)  # first: whoever exits after the reaping wakes the loop
+                    acceptor.on_reaped(children.reap())
+                self.tick()
 
-    def keep_books(self) -> None:
-        """Enter the young, reap the dead, and let others in. Signals come first, also in the narrative of `debug`."""
-        if self.signals.came:
-            self.on_signals()
-        self.signals.dead = False
-        self.acceptor.make_room(self.children.reap())
+    def timeout(self) -> float | None:
+        """Return for how many milliseconds poll(2) may wait, None for ever."""
+        return None if self._due() == FOREVER else max(0.0, (self._due() - time.monotonic()) * 1000)
 
-    def left(self) -> float:
-        """Return the milliseconds until something is due, for poll(2)."""
-        return max(0.0, ((self.due or 0.0) - time.monotonic()) * 1000)
+    def _due(self) -> float:
+        return min(self.acceptor.resume_at, self.drain.due, self.log.limits.due)
 
-    def schedule(self) -> None:
-        """Find out when something is due next. After whatever sets a deadline."""
-        due = min(self.acceptor.resume_at, self.repeat_at, self.kill_at, self.log.due)
-        self.due = None if due == FOREVER else due
-
-    def tick(self, now: float) -> None:
+    def tick(self) -> None:
         """Do what is due."""
-        if now >= self.log.due:
-            self.log.flush(now)
-        if now >= self.acceptor.resume_at:
-            self.acceptor.resume_at = FOREVER
-            self.acceptor.settle()
-        if now >= self.kill_at:
-            self.log.warning(f"drain killed={len(self.children.table)}")
-            self.children.kill()
-            self.kill_at = self.repeat_at = FOREVER
-        elif now >= self.repeat_at:
-            self.children.send(SIGTERM)
-            self.repeat_at = now + REPEAT
-        self.schedule()
+        if self._due() <= (now := time.monotonic()):
+            self.log.limits.flush(self.log.write, now)
+            self.acceptor.resume(now)
+            self.drain.tick(now, self.log)
 
-    def on_signals(self) -> bool:
-        """Act on the signals that have come, a stop first; False when none had. The dead are left to the loop."""
-        self.signals.came = False
-        noted = self.signals.noted.copy()
-        self.signals.noted -= noted
-        if self.log.debugging:
-            came = noted | {signal.SIGCHLD} if self.signals.dead else noted
-            self.log.debug(f"signals noted={','.join(map(signal_name, came))}")
-        if SIGINT in noted:
+    def process_signals(self) -> None:
+        """Act on the signals that are pending, a stop first. See signals.HANDLED."""
+        pending = self.signals.take()
+        self.log.debug(f"signals pending={','.join(map(signal_name, sorted(pending)))}")
+        if signal.SIGCHLD in pending:
+            self.children.may_have_exited = True
+        if signal.SIGINT in pending:
             self.stop(0.0)
-        elif noted & {SIGTERM, SIGQUIT}:
-            self.stop(0.0 if self.draining else self.config.drain_timeout)
-        if SIGHUP in noted:
-            reload.reload(self)
-        if SIGUSR1 in noted:
-            reload.reopen(self)
-        return bool(noted)
+        elif pending & {signal.SIGTERM, signal.SIGQUIT}:
+            self.stop(0.0 if self.state == DRAINING else self.config.drain_timeout)
+        if signal.SIGHUP in pending:
+            self.reload()
+        if signal.SIGUSR1 in pending:
+            self.reopen()
 
     def stop(self, timeout: float | None) -> None:
-        """Stop listening and drain the clients for `timeout` seconds (None: as long as it takes), then end them."""
-        now = time.monotonic()
-        self.kill_at = FOREVER if timeout is None else now + timeout
-        if not self.draining:
-            self.draining = True
-            self.acceptor.close()
-            self.board.words[scoreboard.STATE] = scoreboard.DRAINING
+        """Stop accepting and drain the clients for `timeout` seconds (None: as long as it takes), then end them."""
+        if self.state != DRAINING:
             self.notify.stopping()
+            self.acceptor.close()
+            self._set_state(DRAINING)
             self.log.info(f"drain clients={len(self.children.table)}")
-        if timeout == 0:
-            self.children.kill()
+        self.children.may_have_exited = True
+        self.drain.begin(timeout)
+
+    def _set_state(self, state: int) -> None:
+        """Change the state, and publish it: the only place."""
+        self.state = state
+        self.board.words[scoreboard.STATE] = state
+        self.publish()
+
+    def reload(self) -> None:
+        """Act on SIGHUP: all of the new settings take effect, or none."""
+        self.board.words[scoreboard.RELOADS_BEGUN] += 1
+        self.notify.reloading()
+        code, text = DONE, ["ok"]
+        try:
+            if self.state == DRAINING:
+                raise EchodError("the daemon is about to stop")
+            change = reload.prepare(self.handover, self.config, self.acceptor.all(), self.log, self.board)
+        except EchodError as error:
+            code, text = error.code, [str(error)]
         else:
-            self.children.send(SIGTERM)
-            self.repeat_at = now + REPEAT
-        self.schedule()
+            self.apply(change)
+            self.board.words[scoreboard.GENERATION] += 1
+            text += change.text
+        self.outcomes |= {"last_reload": text[0], "changes": "\t".join(text[1:])}
+        self.publish()
+        self.board.answer(scoreboard.RELOADS_BEGUN, code)
+        self.notify.ready(f"serving on {self.names()}")
+        changed = "; ".join(text[1:]) or "nothing"
+        if code:
+            self.log.error(f"reload failed={text[0]!r}; the settings of before stay in force")
+        else:
+            self.log.info(f"reload generation={self.board.words[scoreboard.GENERATION]} changed={changed!r}")
+
+    def apply(self, change: Change) -> None:
+        """Put a change in force. Nothing here can fail: what might is attempted."""
+        old, self.log = self.log, change.log
+        self.children.log = change.log
+        if old.sink is not change.log.sink:
+            attempt(self.log, "close", old.sink.close)
+        self.config = change.config
+        self.children.set_limits(self._limits(change.config))
+        self.children.set_highest_fd(highest_fd())
+        self.acceptor.configure(change.config, change.listeners, change.log)
+
+    def _limits(self, config: Config) -> Limits:
+        return Limits(config.idle_timeout, config.max_lifetime, self.board.drain_timeout)
+
+    def reopen(self) -> None:
+        """Act on SIGUSR1: open the log file again, after rotation."""
+        self.board.words[scoreboard.REOPENS_BEGUN] += 1
+        code, text = DONE, "ok"
+        try:
+            self.log.sink.reopen()
+        except OSError as error:
+            code, text = FAILED, f"cannot open the log: {describe(error)}"
+            self.log.error(f"reopen failed={text!r}")
+        self.outcomes["reopen"] = text
+        self.publish()
+        self.board.answer(scoreboard.REOPENS_BEGUN, code)
+
+    def names(self) -> str:
+        """Return where the server listens, as text."""
+        return ",".join(listener.name for listener in self.acceptor.all())
+
+    def publish(self) -> None:
+        """Write to the scoreboard what is in force."""
+        drain = self.config.drain_timeout
+        self.board.words[scoreboard.MAX_CHILDREN] = self.config.max_children
+        self.board.words[scoreboard.DRAIN_MS] = scoreboard.NEVER if drain is None else round(drain * 1000)
+        self.board.set_texts(
+            listen=self.names(),
+            config_file=self.handover.config_file or DEFAULT_PATH,
+            overrides="\t".join(self.handover.overrides),
+            **self.outcomes,  # the changes last: they may be cut
+        )

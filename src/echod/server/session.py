@@ -1,18 +1,18 @@
-"""The echo protocol (RFC 862) on one connected socket. This room knows the socket, its limits and a tally, no more.
+"""The echo protocol (RFC 862) on one connected socket: the socket, its limits and its counters, no more.
 
-    reading ──data──▶ writing ──all of it written──▶ reading
+    READING ──data──▶ WRITING ──all of it written──▶ READING
        │                 │
-       ├─ FIN: all is echoed; the caller's exit closes ─────────────▶ EOF
-       └─ a limit or a signal ends it ──▶ hang up: FIN, read and drop ──▶ IDLE, LIFETIME, DRAIN
+       ├─ FIN: all is echoed; the caller's exit closes ──────────────────▶ EOF
+       └─ a limit or a signal: a lingering close: FIN, read and drop ────▶ IDLE, LIFETIME, DRAIN
 
-1. What was read is written, whole, before the next read: memory does not grow with what a client sends, and one that
-   does not read is not read from.
-2. The socket blocks. SO_RCVTIMEO and SO_SNDTIMEO, inherited from the listener, are the idle limit: EAGAIN is its end.
+1. What was read is written, whole, before the next read: who does not read is not read from.
+2. The socket blocks, for a little more than half the idle time-out: SO_RCVTIMEO and SO_SNDTIMEO, inherited from the
+   listener. At each of these moments the session looks whether a byte has moved: EAGAIN is no end by itself.
 3. A signal that ends the session makes the socket non-blocking. A read that sleeps is then retried by the interpreter
-   (PEP 475), returns what is queued, and EAGAIN when that has been echoed. (`shutdown(SHUT_RD)` would do for this, but
-   then no read can tell any more whether the peer's FIN has come, which the hang-up waits for.)
+   (PEP 475), returns what is queued, and EAGAIN when that has been echoed. (After `shutdown(SHUT_RD)` no read can tell
+   whether the peer's FIN has come, which the lingering close waits for.)
 4. A handler runs between bytecodes: a signal that lands after the last of them and before the system call is noticed
-   only when the call ends. Whoever sends it repeats it; the interval timer of the lifetime does so, too.
+   only when the call ends. Who sends it repeats it, the timer of the lifetime, too.
 """
 
 from __future__ import annotations
@@ -23,169 +23,176 @@ import time
 from echod.common.cmodules import os, signal, socket
 from echod.common.reasons import DRAIN, EOF, ERRNO, IDLE, LIFETIME, RESET
 
-read, write, monotonic_ns = os.read, os.write, time.monotonic_ns  # what a child touches for each client
+read, write, monotonic_ns = os.read, os.write, time.monotonic_ns  # in a child each name less is a page less: 2 %
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    Tally = memoryview[int] | list[int]
+    from collections.abc import Callable
 
-# the tally's words: bytes out and in; when a byte last moved, and when it all began: CLOCK_MONOTONIC nanoseconds
+    Counters = memoryview[int] | list[int]
+
+# the words of the counters: bytes out and in; when a byte last moved, and when it began: CLOCK_MONOTONIC nanoseconds
 SENT, RECEIVED, LAST, BEGUN = range(1, 5)
-FIRST_READ, LARGE_READ = 16 << 10, 1 << 20  # a large buffer only once a client has filled the small one
-FOREVER = float("inf")
-LINGER = 1.0  # seconds to read and drop after our FIN, so that data under way is not answered with RST
-QUIET = 0.1  # seconds without data that end a drain while the peer is catching up: longer than most round trips
-# of struct tcp_info (tcp(7), linux/tcp.h): segments under way, bytes not sent yet, bytes that the peer has acknowledged
-UNACKED, NOTSENT, BYTES_ACKED, INFO_SIZE = slice(24, 28), slice(144, 148), slice(120, 128), 148
+FOREVER, FIRST_READ, LARGE_READ = float("inf"), 16 << 10, 1 << 20  # the large one once a client fills the small one
+FLUSH, LINGER = 1.0, 0.9  # seconds to echo what was read when the lifetime is over; to read and drop after our FIN
+QUIET, TICK = 0.1, 0.5  # seconds without data that end a drain, more than most round trips; between looks at the limits
+BYTES_ACKED, INFO_SIZE = slice(120, 128), 128  # of struct tcp_info (tcp(7), linux/tcp.h): what the peer has taken
 
 
 class Limits:
-    """What bounds a session, in seconds: None is `never`.
+    """What bounds a session, in seconds or None; drain_timeout is asked for when it counts."""
 
-    `grace` is how long a session that is told to end may take to echo what has reached it.
-    """
+    __slots__ = ("drain_timeout", "idle", "lifetime")
 
-    __slots__ = ("grace", "lifetime", "linger")
-
-    def __init__(self, lifetime: float | None, drain: float | None) -> None:
-        self.lifetime = lifetime
-        self.grace = FOREVER if drain is None else drain * 0.75
-        self.linger = min(LINGER, self.grace / 4)
+    def __init__(self, idle: float | None, lifetime: float | None, drain: Callable[[], float | None]) -> None:
+        self.idle, self.lifetime, self.drain_timeout = idle, lifetime, drain
 
 
 class Session:
     """One client: `run` echoes until the end, `end` brings it about."""
 
-    __slots__ = (
-        "_acked",
-        "_behind",
-        "_deadline",
-        "_grace",
-        "_lifetime",
-        "_linger",
-        "ended",
-        "fd",
-    )
+    __slots__ = ("_behind", "_deadline", "_limits", "_linger", "_moved", "_seen", "ended", "fd")
 
     def __init__(self, limits: Limits) -> None:
-        self._grace, self._linger, self._lifetime = limits.grace, limits.linger, limits.lifetime
+        self._limits = limits
         self.fd = -1
         self.ended = 0  # the reason, once somebody has ended it
+        self._linger = LINGER
         self._deadline = FOREVER
         self._behind = False  # the peer has not taken all that was echoed
-        self._acked = b""  # how many bytes the peer had taken when last asked
+        self._seen: tuple[object, ...] = ()  # what had moved when last looked
+        self._moved = 0.0  # when something new was seen, in seconds
 
-    def run(self, fd: int, tally: Tally, at: int) -> int:  # noqa: C901 - a call costs every client page faults
-        """Echo on the connected, blocking socket `fd` until the end and return its reason; the caller closes it.
-
-        The bytes are counted in the words of `tally` after `at`: SENT, RECEIVED, LAST, BEGUN.
-        """
+    def run(self, fd: int, counters: Counters, at: int) -> int:  # noqa: C901 - a call costs every client page faults
+        """Echo on the connected socket `fd` until the end and return its reason; count in `counters` after `at`."""
         self.fd = fd
         received, size = 0, FIRST_READ
         try:
-            tally[at + BEGUN] = tally[at + LAST] = monotonic_ns()
-            if self.ended or self._lifetime:
+            counters[at + BEGUN] = counters[at + LAST] = monotonic_ns()
+            if self.ended or self._limits.lifetime:
                 self._begin()
             while True:
                 try:
                     data = read(fd, size)
                 except BlockingIOError:
-                    if self._more_to_come():
+                    if self._may_read_on(counters[at + SENT]):
                         continue
                     break
                 if not data:
                     return EOF
                 received += len(data)
-                tally[at + RECEIVED] = received
+                counters[at + RECEIVED] = received
                 try:
                     written = write(fd, data)
                 except BlockingIOError:
                     written = 0
-                if written < len(data) and not self._finish(memoryview(data)[written:], tally, at):
+                if written < len(data) and not self._write_rest(memoryview(data)[written:], counters, at):
                     break
-                tally[at + SENT] = received
-                tally[at + LAST] = monotonic_ns()
+                counters[at + SENT] = received
+                counters[at + LAST] = monotonic_ns()
                 if self.ended and (self.ended == LIFETIME or time.monotonic() > self._deadline):
                     break
                 if len(data) == FIRST_READ:  # it fills the small buffer: it will fill a large one
                     size = LARGE_READ
-            reason = self.ended or IDLE  # now: a signal during the hang-up is not the reason
-            self._hang_up()
+            reason = self.ended or IDLE  # now: a signal during the lingering close is not the reason
+            self._close_lingering()
         except OSError as error:
             return RESET if isinstance(error, ConnectionError) else ERRNO + (error.errno or 0)
         return reason
 
     def _begin(self) -> None:
-        """Set the timer of the lifetime; make up for a signal that came before there was a socket."""
+        """Set the lifetime's timer; make up for a signal that came before there was a socket."""
         if self.ended:
             os.set_blocking(self.fd, False)
-        if self._lifetime:
-            signal.signal(signal.SIGALRM, lambda signum, _frame: self.end(signum))
-            signal.setitimer(signal.ITIMER_REAL, self._lifetime, 0.5)
+        if self._limits.lifetime:
+            signal.signal(signal.SIGALRM, self.end)
+            signal.setitimer(signal.ITIMER_REAL, self._limits.lifetime, 0.5)
 
-    def end(self, signum: int) -> None:
-        """End the session, in a signal handler: SIGALRM when the lifetime is over, SIGTERM and SIGQUIT to drain.
+    def end(self, signum: int, _frame: object = None) -> None:
+        """End the session, as a signal handler: SIGALRM when the lifetime is over, SIGTERM and SIGQUIT to drain.
 
-        SIGINT ends the process at once. SIGHUP and SIGUSR1 are the daemon's: sent to the whole group or by name they
-        must not cost a client.
+        SIGINT ends the process at once. Sent to the whole group, the daemon's other signals must not cost a client.
         """
         if signum == signal.SIGINT:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
-        if not self.ended and signum in (signal.SIGTERM, signal.SIGQUIT, signal.SIGALRM):
-            self.ended = LIFETIME if signum == signal.SIGALRM else DRAIN
-            self._deadline = time.monotonic() + self._grace
-            if self.fd >= 0:
-                os.set_blocking(self.fd, False)
+        if signum == signal.SIGALRM and self.ended != LIFETIME:  # also while it drains
+            self.ended = LIFETIME
+            self._deadline = min(self._deadline, time.monotonic() + FLUSH)
+        elif signum in (signal.SIGTERM, signal.SIGQUIT) and not self.ended:
+            self.ended = DRAIN
+            drain = self._limits.drain_timeout()
+            if drain is not None:
+                self._deadline = time.monotonic() + drain * 0.75
+                self._linger = min(LINGER, drain / 4)
+        else:
+            return
+        if self.fd >= 0:
+            os.set_blocking(self.fd, False)
 
-    def _finish(self, rest: memoryview, tally: Tally, at: int) -> bool:
+    def _write_rest(self, rest: memoryview, counters: Counters, at: int) -> bool:
         """Write the rest of a partial write; False when a limit comes first."""
         while rest:
-            tally[at + SENT] = tally[at + RECEIVED] - len(rest)
-            tally[at + LAST] = time.monotonic_ns()
+            counters[at + SENT] = sent = counters[at + RECEIVED] - len(rest)
+            counters[at + LAST] = time.monotonic_ns()
+            if not self.ended and not self._is_active(sent):
+                return False
             try:
                 rest = rest[os.write(self.fd, rest) :]
             except BlockingIOError:
                 self._behind = True
-                if not (self._ready(select.POLLOUT, self._deadline) if self.ended else self._moves()):
+                if self.ended and not self._wait(select.POLLOUT, self._deadline, sent):
                     return False
         return True
 
-    def _more_to_come(self) -> bool:
-        """Tell, when there is nothing to read, whether to read again: the peer may still be at work."""
+    def _may_read_on(self, sent: int) -> bool:
+        """Tell, when there is nothing to read, whether to read again."""
         if not self.ended:
-            return self._moves()
+            return self._is_active(sent)
         # A peer that was behind has had its window closed: what it has sent comes as soon as it opens.
-        until = min(self._deadline, time.monotonic() + QUIET)
-        return self.ended == DRAIN and self._behind and self._ready(select.POLLIN, until)
+        return self.ended == DRAIN and self._behind and self._wait(select.POLLIN, time.monotonic() + QUIET, sent)
 
-    def _moves(self) -> bool:
-        """Tell, when a time-out ran out, whether the peer has taken bytes meanwhile, though it sent none."""
+    def _is_active(self, sent: int) -> bool:
+        """Tell, when the socket's time-out has run out, whether a byte has moved within idle_timeout."""
+        idle, now = self._limits.idle, time.monotonic()
+        seen = (sent, self._acknowledged())
+        if seen != self._seen:
+            self._seen, self._moved = seen, now
+        return idle is None or now - self._moved < idle
+
+    def _acknowledged(self) -> bytes:
+        """Return how many bytes the peer has taken, as TCP_INFO has it; nothing where the socket is not TCP."""
         conn = socket.socket(fileno=self.fd)
         try:
-            info = conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO_SIZE)
+            info: bytes = conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO_SIZE)
         except OSError:
-            return False  # it is not TCP: nobody can tell
+            return b""
         finally:
             conn.detach()
-        before, self._acked = self._acked, info[BYTES_ACKED]
-        return self._acked != before and (before != b"" or any(info[UNACKED] + info[NOTSENT]))
+        return info[BYTES_ACKED]
 
-    def _ready(self, event: int, until: float) -> bool:
-        """Wait until the socket is ready, at most to the moment `until`."""
+    def _wait(self, event: int, until: float, sent: int) -> bool:
+        """Wait, in a drain, until the socket is ready: to the moment `until`, or the end of a limit."""
         poller = select.poll()
         poller.register(self.fd, event)
-        left = until - time.monotonic()
-        return left > 0 and bool(poller.poll(None if left == FOREVER else left * 1000))
+        while (left := min(until, self._deadline) - time.monotonic()) > 0:
+            if poller.poll(min(left, TICK) * 1000):
+                return True
+            if not self._is_active(sent):
+                self.ended = IDLE
+                return False
+        return False
 
-    def _hang_up(self) -> None:
+    def _close_lingering(self) -> None:
         """Send our FIN, then read and drop what is still under way: closing on unread data would send RST."""
         os.set_blocking(self.fd, False)
         conn = socket.socket(fileno=self.fd)
         try:
             conn.shutdown(socket.SHUT_WR)
+            poller = select.poll()
+            poller.register(self.fd, select.POLLIN)
             until = time.monotonic() + self._linger
-            while self._ready(select.POLLIN, until) and os.read(self.fd, LARGE_READ):
+            while (left := until - time.monotonic()) > 0 and poller.poll(left * 1000) and os.read(self.fd, LARGE_READ):
                 pass
         except OSError:
             return  # the peer has reset it meanwhile: why it ended is known already

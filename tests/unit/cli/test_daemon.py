@@ -15,7 +15,7 @@ from echod.cli.paths import board_path
 from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
 from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError
-from echod.common.scoreboard import Scoreboard
+from support.board import new_board
 from support.processes import NOBODY, fork, isolated, reap, state
 from support.wait import need_root, wait_for
 
@@ -25,9 +25,7 @@ class Stub:
 
     def __init__(self, path, answer=None):
         self.path = str(path)
-        board = os.open(board_path(self.path), os.O_RDWR | os.O_CREAT, 0o644)
-        self.board = Scoreboard(board)
-        os.close(board)
+        self.board = new_board(board_path(self.path))
         self.read_end, write_end = os.pipe()
 
         def held():

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support import echo_servers
+from support.wait import need
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from unit.echoc.kinds import Echoc, Eventually, StartEchoc, StartServer
+    from support.kinds import Echoc, Eventually, StartEchoc, StartServer
 
-SERVERS = str(Path(__file__).with_name("servers.py"))
+SERVERS = str(Path(echo_servers.__file__))
 ECHOC = [sys.executable, "-m", "echod.echoc"]
 DEADLINE = 60
 
@@ -75,7 +78,7 @@ def unused_port() -> int:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[StartServer]:
-    """Start one of servers.py by its name; returns its port."""
+    """Start one of support.echo_servers by its name; returns its port."""
     with contextlib.ExitStack() as stack:
 
         def start(kind: str, address: str = "127.0.0.1") -> int:
@@ -100,7 +103,8 @@ def foreign_server() -> Iterator[StartServer]:
 
         def start(*command: str, port: int | None = None) -> int:
             at = port or free_port()
-            stack.enter_context(running([word.format(at) for word in command], stderr=subprocess.DEVNULL))
+            arguments = [argument.format(at) for argument in command[1:]]
+            stack.enter_context(running([need(command[0]), *arguments], stderr=subprocess.DEVNULL))
             eventually(lambda: accepts(at))
             return at
 

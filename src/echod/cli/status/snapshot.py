@@ -16,8 +16,8 @@ STATES = ("starting", "running", "draining")
 def snapshot(board: Scoreboard) -> dict[str, Any]:
     """Return the state of a daemon; ages and uptime in seconds, sizes in bytes."""
     now = time.monotonic_ns()
-    words, texts = board.words, board.texts()
-    clients = list(board.clients())
+    copy = board.copy()
+    words, texts, clients = copy.words, copy.texts(), copy.clients()
     children = [
         {
             "pid": pid,
@@ -34,7 +34,7 @@ def snapshot(board: Scoreboard) -> dict[str, Any]:
         "pid": words[scoreboard.PID],
         "uptime": seconds(now - words[scoreboard.STARTED]),
         "listen": [name for name in texts.get("listen", "").split(",") if name],
-        "clients": words[scoreboard.ACCEPTED] - words[scoreboard.CLOSED],
+        "clients": len(clients),
         "max_children": words[scoreboard.MAX_CHILDREN],
         "peak_clients": words[scoreboard.PEAK],
         "accepted": words[scoreboard.ACCEPTED],

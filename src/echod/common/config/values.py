@@ -1,8 +1,7 @@
 """The kinds of value a setting can have: how each is read, how it is written, and what is allowed.
 
 A kind raises ValueError with a few words when it cannot read a text; `config` adds file, line and key.
-Addresses are `(host, port)`; networks are `(bits, number, prefix)`: 32 or 128 bits, the network as an integer in
-host order, and the prefix length. Durations are seconds, or None for `never`.
+Addresses are `(host, port)`; networks `(32 or 128 bits, the number, prefix length)`; durations seconds, None for never.
 """
 
 from __future__ import annotations
@@ -134,16 +133,18 @@ def parse_address(text: str) -> Address:
 
 
 def write_address(address: tuple[Any, ...]) -> str:
-    """Write an address as it is read; IPv4-mapped IPv6 addresses are written as the IPv4 addresses they are."""
+    """Write an address, of accept(2) or as it is read; IPv4-mapped ones as the IPv4 addresses they are."""
     host, port = address[0], address[1]
     if ":" not in host:
         return f"{host}:{port}"
-    return f"{host[7:]}:{port}" if host.startswith("::ffff:") and "." in host else f"[{host}]:{port}"
-
-
-def host_of(text: str) -> str:
-    """Return the host of an address as it is written."""
-    return text.rpartition(":")[0].strip("[]")
+    if host.startswith("::ffff:") and "." in host:
+        return f"{host[7:]}:{port}"
+    if address[3:] and address[3]:
+        try:
+            host += f"%{socket.if_indextoname(address[3])}"
+        except OSError:
+            host += f"%{address[3]}"  # the interface has gone
+    return f"[{host}]:{port}"
 
 
 def pack_host(host: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import pytest
 from echod.cli.status.snapshot import snapshot
 from echod.common import scoreboard
 from echod.common.scoreboard import LAST
+from support.board import record
 
 LONG_PEER = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535"
 
@@ -41,8 +42,8 @@ def test_a_snapshot_has_what_programs_rely_on(board):
     assert {"pid", "peer", "age", "idle", "bytes_in", "bytes_out"} == set(children[0])
 
 
-def test_ages_are_in_seconds_and_never_below_zero(board, enter):
-    slot = enter(board, "127.0.0.1:3", 3)
+def test_ages_are_in_seconds_and_never_below_zero(board):
+    slot = record(board, "127.0.0.1:3", 3)
     board.words[slot + scoreboard.BEGUN] -= 2_000_000_000
     board.words[slot + LAST] += 3_600_000_000_000  # written by the child after we looked at the clock
     child = snapshot(board)["children"][-1]

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-import os
 import re
 
 import pytest
 
 from echod.cli.status import text as people
 from echod.cli.status.snapshot import snapshot
-from echod.common.scoreboard import Scoreboard
+from support.board import new_board, record
 
 
 def test_a_board_without_texts_can_be_shown():
-    text = people.for_people(snapshot(Scoreboard(os.memfd_create("board"))))
+    text = people.for_people(snapshot(new_board()))
     assert "no more" in text
 
 
@@ -28,13 +27,13 @@ def test_people_get_aligned_lines(board):
 
 
 def test_without_clients_there_is_no_table():
-    board = Scoreboard(os.memfd_create("board"))
+    board = new_board()
     assert "PID" not in people.for_people(snapshot(board))
 
 
-def test_nothing_unprintable_reaches_the_terminal(board, enter):
+def test_nothing_unprintable_reaches_the_terminal(board):
     board.set_texts(config_file="/etc/\x1b[2J\udcff\r.conf", last_reload="bad\ttext", listen="\x07")
-    enter(board, "\x1b]0;title\x07", 5)
+    record(board, "\x1b]0;title\x07", 5)
     text = people.for_people(snapshot(board))
     assert all(line.isprintable() for line in text.split("\n"))
     assert "/etc/?[2J??.conf" in text

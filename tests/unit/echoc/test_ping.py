@@ -1,20 +1,16 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from echod.echoc import Fault, Reply, Summary, Target, ping
-from echod.echoc.histogram import histogram_lines
 
 if TYPE_CHECKING:
-    from unit.echoc.kinds import Echoc, StartEchoc, StartServer
+    from support.kinds import Echoc, StartEchoc, StartServer
 
 
 def test_one_line_for_each_reply_and_a_summary(echoc: Echoc, echo_server: tuple[str, int]) -> None:
@@ -67,13 +63,6 @@ def test_a_server_that_has_gone_is_lost_replies(start_echoc: StartEchoc, foreign
     assert process.wait(timeout=60) == 3
 
 
-def test_histogram(echoc: Echoc, echo_server: tuple[str, int]) -> None:
-    result = echoc("--ping", "-c", 20, "-i", 0, "--histogram", *echo_server, env={"PYTHONIOENCODING": "ascii"})
-    assert result.returncode == 0
-    bars = re.findall(rb"^ *[\d.]+ (?:us|ms|s) - [\d.]+ (?:us|ms|s) +(\d+)( #+)?$", result.stdout, re.MULTILINE)
-    assert sum(int(count) for count, _ in bars) == 20
-
-
 def test_json(echoc: Echoc, echo_server: tuple[str, int]) -> None:
     report = json.loads(echoc("--ping", "--json", "-c", 5, "-i", 0, *echo_server).stdout)
     assert (report["sent"], report["received"], report["lost"], report["wrong"]) == (5, 5, 0, 0)
@@ -102,17 +91,3 @@ def test_summary_against_values_worked_out_by_hand() -> None:
     assert summary.mean == pytest.approx(0.0025)
     assert summary.mdev == pytest.approx(0.001118033988749895)
     assert summary.percentiles(0, 25, 50, 51, 100) == [0.001, 0.001, 0.002, 0.003, 0.004]
-
-
-@given(st.lists(st.floats(min_value=1e-9, max_value=1000), max_size=50))
-def test_histogram_counts_every_time_in_its_bucket(times: list[float]) -> None:
-    factor = {"µs": 1e-6, "ms": 1e-3, "s": 1.0}
-    total = 0
-    for line in histogram_lines(times):
-        low, low_unit, _, high, high_unit, count = line.split()[:6]
-        bounds = float(low) * factor[low_unit], float(high) * factor[high_unit]
-        assert bounds[0] < bounds[1]
-        within = [t for t in times if bounds[0] <= max(t, 1e-6) < bounds[1]]
-        assert abs(int(count) - len(within)) <= sum(math.isclose(t, bound) for t in times for bound in bounds)
-        total += int(count)
-    assert total == len(times)

@@ -1,6 +1,6 @@
 /* The load generator's engine: connections that send a known pattern and check what comes back. */
-#ifndef LOAD_H
-#define LOAD_H
+#ifndef ENGINE_H
+#define ENGINE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,9 +26,6 @@ struct load {
 };
 extern struct load load;
 
-double now(void); /* seconds, monotonic */
-_Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
 void engine_open(const char *host, const char *port); /* where to connect to; IPv4, numeric */
 bool engine_run(void); /* until no exchange is under way; false: some are, and nothing came for 10 s */
 
@@ -36,7 +33,5 @@ void client_start(struct client *, uint64_t bytes); /* connects where needed, se
 void client_close(struct client *);
 void client_abandon(struct client *, const char *why); /* the connection is lost: closes it and tells load.fail */
 void client_finish(struct client *); /* half-closes; the server must close too and send nothing more */
-
-void hold(double seconds); /* the subcommand; see hold.c */
 
 #endif

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import ast
 import importlib.metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-import echod.echoc
 from echod.echoc.options import port, size
 
 if TYPE_CHECKING:
-    from unit.echoc.kinds import Echoc, StartEchoc
+    from support.kinds import Echoc
 
 
 @pytest.mark.parametrize(
@@ -64,20 +61,3 @@ def test_help_and_version(echoc: Echoc) -> None:
     for word in ("--verify", "--ping", "--check", "--proxy", "late-reader", "exit status", "examples"):
         assert word in help_text
     assert echoc("--version").stdout.decode() == f"echoc {importlib.metadata.version('echod')}\n"
-
-
-@pytest.mark.parametrize("mode", [(), ("--help",)])
-def test_nobody_reads_the_output(start_echoc: StartEchoc, echo_server: tuple[str, int], mode: tuple[str, ...]) -> None:
-    process = start_echoc("--verify", "-s", 1, *mode, *echo_server)
-    process.stdout.close()
-    assert process.wait(timeout=60) in {141, 0}
-    assert b"Traceback" not in process.stderr.read()
-
-
-def test_imports_nothing_of_the_server() -> None:
-    for module in Path(echod.echoc.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(module.read_text())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            for name in names:
-                assert not name.startswith("echod") or name.startswith("echod.echoc"), (module, name)

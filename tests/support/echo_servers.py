@@ -1,6 +1,6 @@
 """Echo servers to try echoc on: a right one, and one for each way of being wrong.
 
-Run as `python servers.py KIND [ADDRESS]`: prints its port, and serves until it is terminated, with a process group
+Run as `python echo_servers.py KIND [ADDRESS]`: prints its port, and serves until it is terminated, with a process group
 of its own that is to be terminated with it.
 """
 
@@ -153,7 +153,7 @@ def lose_after_half_close(sock: socket.socket) -> None:
         sock.sendall(data)
 
 
-def impatient(sock: socket.socket) -> None:
+def hang_on_write(sock: socket.socket) -> None:
     """Hang for ever once a write blocks: what a late reader brings upon a server that waits for itself."""
     while data := sock.recv(1 << 16):
         sock.settimeout(0.1)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from echod.echoc.data import PERIOD, SPAN, seeded
+from echod.echoc.data import seeded
 from echod.echoc.diagnose import diagnose, first_difference
 
 if TYPE_CHECKING:
@@ -95,17 +95,3 @@ def test_data_of_another_connection() -> None:
 def test_several_bytes_changed() -> None:
     fault = verdict(SENT[:1000] + bytes(50) + SENT[1050:])
     assert (fault.kind, fault.message[:18]) == ("changed", "50 bytes changed: ")
-
-
-@given(st.integers(min_value=0, max_value=1 << 40), st.integers(min_value=0, max_value=SPAN))
-def test_data_is_the_same_however_it_is_cut(offset: int, length: int) -> None:
-    whole = bytes(DATA.view(offset, length))
-    assert len(whole) == length
-    assert whole[: length // 2] + bytes(DATA.view(offset + length // 2, length - length // 2)) == whole
-    assert DATA.matches(memoryview(whole), offset)
-    assert bytes(DATA.view(offset + PERIOD, length)) == whole
-
-
-def test_a_seed_is_a_stream_of_its_own() -> None:
-    assert bytes(seeded(1).view(0, 100)) == bytes(seeded(1).view(0, 100))
-    assert bytes(seeded(1).view(0, 100)) != bytes(seeded(2).view(0, 100))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from unit.echoc.kinds import Echoc, StartServer
+    from support.kinds import Echoc, StartServer
 
 
 def check(echoc: Echoc, *arguments: object) -> tuple[int, str]:

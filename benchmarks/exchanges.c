@@ -1,0 +1,117 @@
+/* load connect, pingpong, bulk: clients that exchange bytes with the server until the time is over. */
+#include "engine.h"
+#include "modes.h"
+#include "util.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+static struct options options;
+
+static struct {
+    float *taken; /* seconds, one of each exchange that ended in time */
+    size_t count, capacity;
+} latencies;
+
+static double cores_used(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return u.ru_utime.tv_sec + u.ru_stime.tv_sec + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static double percentile_us(double share)
+{
+    return latencies.count ? latencies.taken[(size_t)(share * (latencies.count - 1))] * 1e6 : NAN;
+}
+
+/* False: it ended too late to count. */
+static bool record(const struct client *c)
+{
+    double time = now();
+    if (time >= load.deadline)
+        return false;
+    if (latencies.count == latencies.capacity) {
+        latencies.capacity = latencies.capacity ? 2 * latencies.capacity : 1 << 16;
+        latencies.taken = realloc(latencies.taken, latencies.capacity * sizeof *latencies.taken);
+        if (!latencies.taken)
+            die("out of memory");
+    }
+    latencies.taken[latencies.count++] = time - c->began;
+    return true;
+}
+
+static void connect_again(struct client *c)
+{
+    client_close(c);
+    if (record(c))
+        client_start(c, options.bytes);
+}
+
+static void send_again(struct client *c)
+{
+    if (record(c))
+        client_start(c, options.bytes);
+}
+
+static void rest(struct client *c) { (void)c; }
+
+/* Runs the mode to its end and returns the seconds it lasted. */
+static double run(void (*done)(struct client *))
+{
+    struct client *clients = calloc(options.clients, sizeof *clients);
+    if (!clients)
+        die("out of memory");
+    double began = now();
+    load.done = done;
+    load.deadline = options.seconds > 0 ? began + options.seconds : INFINITY;
+    for (unsigned i = 0; i < options.clients; i++) {
+        clients[i].fd = -1;
+        client_start(&clients[i], options.bytes);
+    }
+    if (!engine_run())
+        die("no answer from the server for 10 s");
+    double lasted = options.seconds > 0 ? options.seconds : now() - began;
+    for (unsigned i = 0; i < options.clients; i++)
+        if (clients[i].fd >= 0)
+            client_finish(&clients[i]);
+    free(clients);
+    return lasted;
+}
+
+static void exchanges(const char *mode, const struct options *given, void (*done)(struct client *))
+{
+    options = *given;
+    if (!options.bytes)
+        options.bytes = 64;
+    double lasted = run(done);
+    if (!latencies.count)
+        die("no exchange ended within %g s", options.seconds);
+    qsort(latencies.taken, latencies.count, sizeof *latencies.taken, ascending);
+    printf("{\"mode\": \"%s\", \"clients\": %u, \"bytes\": %llu, \"count\": %zu, \"rate\": %.2f, "
+           "\"p50\": %.1f, \"p99\": %.1f, \"cores\": %.3f}\n",
+           mode, options.clients, (unsigned long long)options.bytes, latencies.count, latencies.count / lasted,
+           percentile_us(0.50), percentile_us(0.99), cores_used() / lasted);
+}
+
+void mode_connect(const struct options *given) { exchanges("connect", given, connect_again); }
+
+void mode_pingpong(const struct options *given) { exchanges("pingpong", given, send_again); }
+
+void mode_bulk(const struct options *given)
+{
+    options = *given;
+    options.seconds = options.bytes ? 0 : options.seconds;
+    options.bytes = options.bytes ? options.bytes : UNBOUNDED;
+    double lasted = run(rest);
+    printf("{\"mode\": \"bulk\", \"clients\": %u, \"bytes\": %llu, \"rate\": %.2f, \"cores\": %.3f}\n", options.clients,
+           (unsigned long long)load.verified, load.verified / lasted, cores_used() / lasted);
+}

@@ -1,0 +1,127 @@
+"""The scoreboard's writer, the server. A slot is known by the number of its first word."""
+
+from __future__ import annotations
+
+import mmap
+import time
+
+from echod.common import scoreboard
+from echod.common.cmodules import os
+from echod.common.scoreboard import (
+    ACCEPTED,
+    BYTES_IN,
+    BYTES_OUT,
+    CLOSED,
+    ENDED,
+    MAX_CHILDREN,
+    PEAK,
+    PEER_AT,
+    PEER_ROOM,
+    PID,
+    SENT,
+    SEQUENCE,
+    SLOT,
+    SLOTS_AT,
+    STARTED,
+    TEXT_AT,
+    TEXT_ROOM,
+    TOP,
+    WORD,
+    WORD_SIZE,
+    Scoreboard,
+)  # fmt: skip
+
+FREE = memoryview(bytes(WORD_SIZE * (ENDED + 1))).cast(WORD)
+
+
+class Board(Scoreboard):
+    """The scoreboard on the descriptor `fd`, mapped for writing."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd, mmap.PROT_READ | mmap.PROT_WRITE)
+        self.fd = fd
+        self._free: list[int] = []
+        self.words[PID] = os.getpid()
+        self.words[STARTED] = time.monotonic_ns()
+
+    def reserve(self, max_children: int) -> None:
+        """Take the room that so many clients need. Raises OSError."""
+        if max_children > self.words[MAX_CHILDREN]:
+            scoreboard.allocate(self.fd, max_children)
+
+    def take(self) -> int:
+        """Take a slot; the one freed last first, its page is warm."""
+        if self._free:
+            return self._free.pop()
+        number = self.words[TOP]
+        self.words[TOP] = number + 1
+        return (SLOTS_AT + number * SLOT) // WORD_SIZE
+
+    def free(self, slot: int) -> None:
+        """Give a slot back."""
+        self._free.append(slot)
+
+    def begin(self) -> None:
+        """Begin to change what belongs together; `end` ends it."""
+        self.words[SEQUENCE] += 1
+
+    end = begin
+
+    def record(self, slot: int, pid: int, peer: str) -> None:
+        """Count a client, and name the child that has its slot. Between `begin` and `end`."""
+        self.write_text(slot, peer)
+        self.words[slot] = pid
+        self.words[ACCEPTED] += 1
+
+    def write_text(self, slot: int, text: str) -> None:
+        """Write the text of a slot: the peer, or where its child has crashed."""
+        at = slot * WORD_SIZE + PEER_AT
+        self.map[at : at + PEER_ROOM] = text.encode(errors="replace")[: PEER_ROOM - 1].ljust(PEER_ROOM, b"\0")
+
+    def read_text(self, slot: int) -> str:
+        """Return the text of a slot."""
+        at = slot * WORD_SIZE + PEER_AT
+        return self.map[at : at + PEER_ROOM].partition(b"\0")[0].decode(errors="replace")
+
+    def remove(self, slot: int) -> tuple[int, int, int, int]:
+        """Count out a client that has exited; returns its bytes in and out, when it began and when it ended.
+
+        Moments are nanoseconds, 0 where the child did not come so far. Between `begin` and `end`.
+        """
+        words = self.words
+        sent, received, _, begun, ended = words[slot + SENT : slot + ENDED + 1]
+        self.clear(slot)
+        words[BYTES_IN] += received
+        words[BYTES_OUT] += sent
+        words[CLOSED] += 1
+        self.free(slot)
+        return received, sent, begun, ended
+
+    def clear(self, slot: int) -> None:
+        """Have a slot say that it is free."""
+        self.words[slot : slot + ENDED + 1] = FREE
+
+    def raise_peak(self, clients: int, begun: list[int], ended: list[int]) -> None:
+        """Remember how many clients were there at once, from `clients` on; some began and ended, at these moments."""
+        for _, step in sorted([(moment, 1) for moment in begun] + [(moment, -1) for moment in ended]):
+            clients += step
+            self.words[PEAK] = max(self.words[PEAK], clients)
+
+    def answer(self, begun: int, code: int) -> None:
+        """Say how a request ended, after all that was asked for is written; `begun` is the word that numbers it."""
+        done = begun + 1  # the words of a request: begun, done, code
+        self.words[done + 1] = code
+        self.words[done] = self.words[begun]
+
+    def drain_timeout(self) -> float | None:
+        """Return the setting in force, in seconds, None for never: a child asks for it when it is told to end."""
+        milliseconds = self.words[scoreboard.DRAIN_MS]
+        return None if milliseconds == scoreboard.NEVER else milliseconds / 1000
+
+    def set_texts(self, **texts: str) -> None:
+        """Replace the texts; what does not fit is cut."""
+        lines = "\n".join(f"{key}={value.translate({10: ' '})}" for key, value in texts.items())
+        raw = lines.encode(errors="surrogateescape")[: TEXT_ROOM - 1]  # a path need not be UTF-8
+        self.begin()
+        self.map[TEXT_AT : TEXT_AT + TEXT_ROOM] = raw.ljust(TEXT_ROOM, b"\0")
+        self.end()
