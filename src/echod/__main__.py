@@ -7,12 +7,12 @@ from importlib import import_module
 
 
 def enter(module: str) -> int:
-    """Import the room of a command and run its `main`; returns the exit code."""
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # or the caller has it ignored
-    if ours:
+    """Import the module of a program and run its `main`; returns the exit code."""
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # or the caller has it ignored
+    if is_default:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     main = import_module(module).main
-    if ours:
+    if is_default:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     code: int = main()
     return code
@@ -24,7 +24,7 @@ def echod() -> int:
 
 
 def echoc() -> int:
-    """Run the client's."""
+    """Run the client's command line."""
     return enter("echod.echoc.cli")
 
 

@@ -140,4 +140,4 @@ class Echod:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         wait_for(lambda: not any(alive(process.pid) for process in family), "the processes to be gone")
-        assert not (self.home / "echod.scoreboard").exists() or self.pid_file.exists()
+        assert not (self.home / "echod.pid.scoreboard").exists() or self.pid_file.exists()

@@ -60,7 +60,7 @@ def lives(user, pid_file):
     state = json.loads(user.echod("status", "--json", check=0).stdout)
     pid = state["pid"]
     assert pid_file.read_text() == f"{pid}\n"
-    assert pid_file.with_name("echod.scoreboard").exists()
+    assert pid_file.with_name("echod.pid.scoreboard").exists()
     assert pid_file.parent.stat().st_mode & 0o777 == 0o700
     assert pid_file.stat().st_uid == pid_file.parent.stat().st_uid == USER
     host, _, port = state["listen"][0].rpartition(":")

@@ -66,7 +66,7 @@ def own_descriptors(echod):
     found = descriptors(echod.pid)
     assert [found.pop(fd) for fd in (0, 1, 2)] == ["/dev/null"] * 3
     kinds = [link.partition(":")[0] for link in found.values()]
-    files = {str(echod.pid_file), str(echod.home / "echod.scoreboard"), str(echod.log)}
+    files = {str(echod.pid_file), str(echod.home / "echod.pid.scoreboard"), str(echod.log)}
     files.add(f"/proc/{echod.pid}/oom_score_adj")
     assert kinds.count("socket") == 1, found
     assert kinds.count("pipe") == 2, found

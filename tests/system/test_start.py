@@ -30,7 +30,7 @@ def refused(done, code, *texts):
 def nothing_left(echod):
     assert not servers(echod)
     assert not echod.pid_file.exists()
-    assert not (echod.home / "echod.scoreboard").exists()
+    assert not (echod.home / "echod.pid.scoreboard").exists()
 
 
 def test_start_twice_is_one_daemon(running):
@@ -205,4 +205,4 @@ def test_interrupted_before_it_is_ready_it_leaves_nothing(echod):
     assert done.returncode == 130
     wait_for(lambda: echod.run("status").returncode == 3, "the server to end and to remove its files")
     assert not echod.pid_file.exists()
-    assert not (echod.home / "echod.scoreboard").exists()
+    assert not (echod.home / "echod.pid.scoreboard").exists()

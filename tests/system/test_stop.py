@@ -193,7 +193,7 @@ def test_stop_when_nothing_runs(echod):
 
 def test_stop_without_a_scoreboard(running):
     pid = running.pid
-    (running.home / "echod.scoreboard").unlink()
+    (running.home / "echod.pid.scoreboard").unlink()
     running.run("stop", check=0)
     assert not alive(pid)
 

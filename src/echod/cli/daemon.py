@@ -1,44 +1,49 @@
 """A running daemon, seen from outside: found by the lock it holds, signalled and awaited through a pidfd.
 
-Whatever the pid file says, a stranger is never touched. Between learning the holder's pid and opening the pidfd the
-process may end and its number be given away: the lock is asked again when the pidfd is open, and by then the number
-cannot change hands any more (pidfd_open(2)).
+Whatever the pid file says, an unrelated process is never touched. Between learning the holder's pid and opening the
+pidfd the process may end and its number be given to another: the lock is asked again when the pidfd is open, and from
+then on the pidfd stands for that process (pidfd_open(2)).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import time
 from typing import TYPE_CHECKING
 
+from echod.cli import locks
+from echod.cli.identity import rights_of, user_name
+from echod.cli.paths import board_path
+from echod.cli.pidfile import POLL_INTERVAL
 from echod.common import scoreboard
 from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError, from_os_error
 from echod.common.scoreboard import Scoreboard
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
     from echod.cli.pidfile import PidFile
 
-GLANCE = 0.005  # seconds between looks at the scoreboard while the daemon works on what it was asked
-REPLY = 30.0  # seconds for a reload or reopen: binding may ask the DNS
-
-
-def board_path(pid_file: str) -> str:
-    """Return where the scoreboard of the daemon with this pid file is."""
-    return f"{pid_file.removesuffix('.pid')}.scoreboard"
+REPLY = 30.0  # seconds for a reload, a reopen or a start: binding may ask the DNS
+LEAVING = 1.0  # seconds for a daemon that has removed its files to end
+RELOAD = scoreboard.RELOADS_BEGUN, scoreboard.RELOADS_DONE, scoreboard.RELOAD_CODE
+REOPEN = scoreboard.REOPENS_BEGUN, scoreboard.REOPENS_DONE, scoreboard.REOPEN_CODE
+MOST = 2.0**31 - 1  # milliseconds, what poll(2) takes
 
 
 class Daemon:
     """The running daemon: its `pid`, a descriptor that stands for the process, and its scoreboard."""
 
-    def __init__(self, pid: int, pidfd: int, path: str) -> None:
+    def __init__(self, pid: int, pidfd: int, pid_file: PidFile) -> None:
         self.pid = pid
         self._pidfd = pidfd
-        self._path = board_path(path)
+        self._pid_file = pid_file
+        self._path = board_path(pid_file.path)
 
     @classmethod
     def find(cls, pid_file: PidFile) -> Daemon | None:
@@ -57,7 +62,7 @@ class Daemon:
             except ProcessLookupError:
                 continue
             if pid_file.holder() == pid:
-                return cls(pid, pidfd, pid_file.path)
+                return cls(pid, pidfd, pid_file)
             os.close(pidfd)
 
     def __enter__(self) -> Self:
@@ -67,10 +72,12 @@ class Daemon:
         os.close(self._pidfd)
 
     def board(self) -> Scoreboard:
-        """Map the scoreboard, for reading. Raises EchodError."""
+        """Map the scoreboard, for reading. Raises EchodError, NOT_RUNNING when the daemon has ended meanwhile."""
         try:
-            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = locks.open_plain(self._path, os.O_RDONLY)
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and self.wait(LEAVING):
+                raise EchodError(f"process {self.pid} has just ended", NOT_RUNNING) from None
             raise from_os_error(f"process {self.pid} runs, but its scoreboard cannot be read", error) from None
         try:
             board = Scoreboard(fd)
@@ -80,23 +87,56 @@ class Daemon:
             os.close(fd)
         if board.words[scoreboard.MAGIC] != scoreboard.VERSION:
             raise EchodError(f"{self._path}: is the scoreboard of another version of echod; restart the daemon")
+        if board.words[scoreboard.PID] != self.pid:
+            raise EchodError(f"{self._path}: is not the scoreboard of process {self.pid}; restart the daemon")
         return board
+
+    def settled(self, timeout: float = REPLY) -> int:
+        """Wait until it has started; returns the scoreboard's STATE. Raises EchodError, NOT_RUNNING when it ended."""
+        deadline = time.monotonic() + timeout
+        while (state := self.board().words[scoreboard.STATE]) == scoreboard.STARTING:
+            if self.wait(POLL_INTERVAL):
+                raise EchodError(f"process {self.pid} ended before it was ready; its log may say why", NOT_RUNNING)
+            if time.monotonic() > deadline:
+                raise EchodError(f"process {self.pid} has been starting for {timeout:g} s", FAILED)
+        return state
 
     def send(self, signum: signal.Signals) -> None:
         """Signal it; nothing happens when it has just ended. Raises EchodError when not permitted."""
-        try:
+        with contextlib.suppress(ProcessLookupError), self._rights():
             signal.pidfd_send_signal(self._pidfd, signum)
-        except ProcessLookupError:
-            pass
+
+    def _is_server(self) -> bool:
+        """Tell whether the process was given this pid file when it was executed."""
+        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/cmdline", "rb") as file:
+            return os.fsencode(f"pid_file={self._pid_file.path}") in file.read().split(b"\0")
+        return False
+
+    @contextlib.contextmanager
+    def _rights(self) -> Iterator[None]:
+        """Signal any other process with no more rights than who could have made it the holder. Raises EchodError."""
+        uids = locks.controllers(self._pid_file.path) if os.geteuid() == 0 and not self._is_server() else set()
+        try:
+            with rights_of(uids):
+                yield
         except PermissionError:
-            message = f"cannot signal process {self.pid}: it is another user's; be root or that user"
-            raise EchodError(message, NOT_PERMITTED) from None
+            why = "it is another user's; be root or that user"
+            if uids:
+                names = ", ".join(map(user_name, sorted(uids)))
+                why = f"{self._pid_file.path} can be replaced by {names}, who may not signal it"
+            raise EchodError(f"cannot signal process {self.pid}: {why}", NOT_PERMITTED) from None
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until it is gone; False when the time, in seconds, is over first."""
+        deadline = None if timeout is None else time.monotonic() + timeout
         poller = select.poll()
         poller.register(self._pidfd, select.POLLIN)
-        return bool(poller.poll(None if timeout is None else timeout * 1000))
+        while True:
+            left = MOST if deadline is None else (deadline - time.monotonic()) * 1000
+            if poller.poll(min(max(0.0, left), MOST)):
+                return True
+            if left <= 0:
+                return False
 
     def ask(self, signum: signal.Signals, begun: int, done: int, code: int) -> tuple[int, dict[str, str]]:
         """Send a signal and wait for its outcome on the scoreboard: the exit code and the texts. Raises EchodError.
@@ -109,7 +149,7 @@ class Daemon:
         self.send(signum)
         deadline = time.monotonic() + REPLY
         while words[done] < wanted:
-            if self.wait(GLANCE):
+            if self.wait(POLL_INTERVAL):
                 raise EchodError(f"process {self.pid} ended instead; its log may say why", NOT_RUNNING)
             if time.monotonic() > deadline:
                 raise EchodError(f"process {self.pid} has not answered for {REPLY:.0f} s; it goes on as before", FAILED)
@@ -117,29 +157,42 @@ class Daemon:
 
     def reload(self) -> tuple[int, dict[str, str]]:
         """Have it read its config; see `ask`."""
-        board = scoreboard
-        return self.ask(signal.SIGHUP, board.RELOADS_BEGUN, board.RELOADS_DONE, board.RELOAD_CODE)
+        return self.ask(signal.SIGHUP, *RELOAD)
 
     def reopen(self) -> tuple[int, dict[str, str]]:
         """Have it open its log again; see `ask`."""
-        board = scoreboard
-        return self.ask(signal.SIGUSR1, board.REOPENS_BEGUN, board.REOPENS_DONE, board.REOPEN_CODE)
+        return self.ask(signal.SIGUSR1, *REOPEN)
 
     def kill(self) -> None:
-        """End it and its children at once. Its children are asked of the kernel, before they become init's."""
-        children = []
-        for entry in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                pidfd = os.pidfd_open(int(entry))
-                with open(f"/proc/{entry}/stat", "rb") as stat:
-                    parent = int(stat.read().rpartition(b")")[2].split()[1])
-            except OSError:
-                continue
-            children.append(pidfd) if parent == self.pid else os.close(pidfd)
-        for pidfd in (self._pidfd, *children):
-            try:
+        """End it and its children at once. Raises EchodError, OSError.
+
+        Stopped, it neither forks nor reaps: its children are looked for until a look finds no new one.
+        """
+        self.send(signal.SIGSTOP)
+        killed: set[int] = set()
+        try:
+            while found := {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._kill_child(pid)}:
+                if found <= killed:
+                    break
+                killed |= found
+        finally:
+            self.send(signal.SIGKILL)
+
+    def _kill_child(self, pid: int) -> bool:
+        """End a process if it is a child of the daemon; tells whether it is."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return False
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+            if parent != self.pid:
+                return False
+            with self._rights():
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        for pidfd in children:
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        finally:
             os.close(pidfd)
+        return True

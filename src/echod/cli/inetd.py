@@ -8,6 +8,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from echod.cli.paths import Paths
 from echod.common.config.values import write_address
 from echod.common.errors import DONE, EchodError, from_os_error
 from echod.common.reasons import reason_of
@@ -17,40 +18,41 @@ from echod.server.log.open import open_sink
 from echod.server.session import RECEIVED, SENT, Limits, Session
 
 if TYPE_CHECKING:
-    from echod.common.config.settings import Config
+    from argparse import Namespace
 
 
-def serve(config: Config) -> int:
+def inetd(args: Namespace) -> int:
     """Echo on descriptor 0 until the client is done. Raises EchodError when it is no connected TCP socket."""
+    config = Paths(args.config, args.options).load()
     try:
         conn = socket.socket(fileno=os.dup(0))
         peer = write_address(conn.getpeername())
     except (OSError, IndexError):
         raise EchodError("inetd: standard input is no connected TCP socket; a super-server passes one") from None
-    keep_quiet(conn)
+    redirect_output(conn)
     conn.setblocking(True)
     set_options(conn, config)
     try:
         log = Log(config, open_sink(config.log, config.syslog_facility))
     except OSError as error:
         raise from_os_error("cannot open the log", error) from None
-    tally = [0, 0, 0, 0, 0]
+    counters = [0, 0, 0, 0, 0]
     client = Session(Limits(config.idle_timeout, config.max_lifetime, lambda: config.drain_timeout))
     signal.signal(signal.SIGTERM, lambda signum, _frame: client.end(signum))
     conn.close()
     begun = time.monotonic()
-    reason = reason_of(client.run(0, tally, 0) << 8)
+    reason = reason_of(client.run(0, counters, 0) << 8)
     os.close(0)
     if log.clients:
         log.info(
             f"close peer={peer} child={os.getpid()} reason={reason} "
-            f"in={tally[RECEIVED]} out={tally[SENT]} secs={time.monotonic() - begun:.3f}"
+            f"in={counters[RECEIVED]} out={counters[SENT]} secs={time.monotonic() - begun:.3f}"
         )
     return DONE
 
 
-def keep_quiet(conn: socket.socket) -> None:
-    """Turn away what would be written to the client: a super-server may have put its socket on 1 and 2, too."""
+def redirect_output(conn: socket.socket) -> None:
+    """Send to /dev/null what would be written to the client: a super-server may have put its socket on 1 and 2, too."""
     client = os.fstat(conn.fileno())
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (1, 2):

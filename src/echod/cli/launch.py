@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import compileall
 import contextlib
-import fcntl
-import grp
+import ctypes
 import os
-import pwd
 import resource
 import signal
 import sys
@@ -21,71 +19,96 @@ from daemon import DaemonContext
 from daemon.daemon import DaemonError
 from lockfile import Error as LockError
 
-from echod.cli.pidfile import PidFile
+from echod.cli.inherited import above, reset_signals
 from echod.common import scoreboard
-from echod.common.errors import FAILED, NOT_PERMITTED, ConfigError, EchodError
+from echod.common.cmodules import as_long
+from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe
+from echod.common.reasons import signal_name
 from echod.common.sockets import SD_LISTEN_FDS_START, Listener, bind_all
 
 if TYPE_CHECKING:
+    from echod.cli.pidfile import PidFile
     from echod.common.config.settings import Config
     from echod.common.handover import Handover
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BOOT = os.path.join(PACKAGE, "server", "boot.py")
 INTERPRETER = [sys.executable, "-I", "-S"]
+PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+READY = 2  # newlines: one after the pid of the process that becomes the server, one when that is ready
 KEPT = ("PATH", "LANG", "TZ")  # of the environment
 KEPT_BY_RUN = (*KEPT, "NOTIFY_SOCKET", "JOURNAL_STREAM")
 # ld.so(8) resolves symbols now, once, or every child does it again: 5 to 7 % of a connection
 LEAN = {"LD_BIND_NOW": "1", "LC_ALL": "C"}
 
 
-def start(config: Config, handover: Handover, pid_file: PidFile) -> int:
-    """Start a daemon; returns its pid when clients can connect. Raises EchodError.
+def start(config: Config, handover: Handover, pid_file: PidFile) -> None:
+    """Start a daemon; returns when clients can connect. Raises EchodError.
 
     The caller holds `pid_file.start()` and has seen that no daemon runs.
     """
-    identify(config, handover)
     listeners = bind_all(list(config.listen), config)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us no child to wait for
-    ours, theirs = os.pipe()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # to be told how the daemon ended, should it do so
+    read_end, write_end = os.pipe()
+    stderr = os.memfd_create("stderr")
     pid = os.fork()
     if pid == 0:
-        os.close(ours)
-        become_daemon(config, handover, listeners, theirs)
-    os.close(theirs)
+        os.close(read_end)
+        become_daemon(config, handover, pid_file, listeners, write_end, stderr)
+    os.close(write_end)
     for listener in listeners:
         listener.close()
-    told = b""
-    while not told.endswith(b"\n") and (more := os.read(ours, 4096)):
-        told += more
-    os.close(ours)
+    reply = b""
+    while reply.count(b"\n") < READY and (more := os.read(read_end, 4096)):
+        reply += more
+    os.close(read_end)
     os.waitpid(pid, 0)
-    if told.endswith(b"\n"):
-        return pid_file.holder()
-    code, _, reason = told.decode(errors="surrogateescape").partition(" ")
-    raise EchodError(reason or "the server ended before it was ready", int(code) if code.isdigit() else FAILED)
+    if reply.count(b"\n") < READY:
+        raise failure(reply.decode(errors="surrogateescape"), os.pread(stderr, 1 << 16, 0).decode(errors="replace"))
+    os.close(stderr)
 
 
-def become_daemon(config: Config, handover: Handover, listeners: list[Listener], pipe: int) -> NoReturn:
-    """Be the daemon: detach, lock, execute. Never returns; what fails goes down the pipe."""
-    # another PidFile than the launcher's: record locks are not inherited, and this one is opened after the last fork
-    pid_file = PidFile(handover.pid_file, lowest_fd=SD_LISTEN_FDS_START + len(listeners))
+def failure(reply: str, stderr: str) -> EchodError:
+    """Tell why there is no daemon: from what it replied, or else from its last words and how it ended."""
+    pid, _, rest = reply.partition("\n")
+    code, _, reason = rest.partition(" ")
+    if code.isdigit():
+        return EchodError(reason, int(code))
+    found = [line.strip() for line in stderr.splitlines() if line.strip()]
+    why = [line for line in found if "rror" in line][-1:] or found[-1:]
+    with contextlib.suppress(ChildProcessError, ValueError):  # no subreaper, or it ended before it was a daemon
+        status = os.waitstatus_to_exitcode(os.waitpid(int(pid), 0)[1])
+        why.append(f"it was ended by {signal_name(-status)}" if status < 0 else f"it ended with exit status {status}")
+    return EchodError("; ".join(["the server did not start", *why]))
+
+
+def become_daemon(
+    config: Config, handover: Handover, pid_file: PidFile, listeners: list[Listener], pipe: int, stderr: int
+) -> NoReturn:
+    """Be the daemon: detach, lock, execute. Never returns; what fails goes down the pipe, after a line for the pid."""
+    announced = False
     try:
         reset_signals()
-        handover.board_fd = make_scoreboard(handover.board_file, config)
         DaemonContext(
             detach_process=True,
             working_directory=config.directory,
             umask=config.umask,
-            files_preserve=[pipe, handover.board_fd, *(listener.fd for listener in listeners)],
-            pidfile=pid_file,
+            files_preserve=[pipe, stderr, pid_file.fd, *(listener.fd for listener in listeners)],
             signal_map={},
             initgroups=False,
         ).open()
+        announced = bool(os.write(pipe, b"%d\n" % os.getpid()))
+        handover.board_fd = make_scoreboard(handover.board_file, config)
+        pid_file.acquire()
         handover.ready_fd, handover.pid_fd = pipe, pid_file.fd
+        os.dup2(stderr, 2)  # until it is ready; then the server puts /dev/null there
         execute(handover, listeners, KEPT)
     except (DaemonError, LockError, EchodError, OSError) as error:
-        os.write(pipe, f"{getattr(error, 'code', FAILED)} {error}".replace("\n", " ").encode(errors="surrogateescape"))
+        text = f"{getattr(error, 'code', FAILED)} {describe(error) if isinstance(error, OSError) else error}"
+        with contextlib.suppress(OSError):
+            pid_file.break_lock(handover.board_file)  # unless the launcher lives, and does so itself
+        os.write(pipe, ("" if announced else "\n").encode() + text.replace("\n", " ").encode(errors="surrogateescape"))
     finally:
         os._exit(FAILED)
 
@@ -95,7 +118,6 @@ def run(config: Config, handover: Handover, pid_file: PidFile, passed: int) -> N
 
     The caller holds `pid_file.start()` and has seen that no daemon runs.
     """
-    identify(config, handover)
     listeners = [] if passed else bind_all(list(config.listen), config)
     reset_signals()
     os.chdir(config.directory)
@@ -118,9 +140,9 @@ def execute(handover: Handover, listeners: list[Listener], kept: tuple[str, ...]
     handover.board_fd = above(handover.board_fd, free)
     if handover.ready_fd >= 0:
         handover.ready_fd = above(handover.ready_fd, free)
-    # first all out of the way, then each to its place: no dup2 hits one that is still to be moved
-    for place, fd in enumerate([above(listener.fd, free) for listener in listeners], SD_LISTEN_FDS_START):
-        os.dup2(fd, place)
+    # first all out of the way, then each to its number: no dup2 hits one that is still to be moved
+    for number, fd in enumerate([above(listener.fd, free) for listener in listeners], SD_LISTEN_FDS_START):
+        os.dup2(fd, number)
     # 0 to 2 are close-on-exec when python-daemon opened them: the first client would become stdin
     for fd in (0, 1, 2, *range(SD_LISTEN_FDS_START, free), handover.pid_fd, handover.board_fd, handover.ready_fd):
         if fd >= 0:
@@ -128,71 +150,24 @@ def execute(handover: Handover, listeners: list[Listener], kept: tuple[str, ...]
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= LEAN
     environment |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(handover.addresses))}
-    signal.pthread_sigmask(
-        signal.SIG_BLOCK, signal.valid_signals()
-    )  # until the server has its handlers: none gets lost
     for part in ("", "common", "server"):  # in the server it would cost 1 MiB, for good
         compileall.compile_dir(os.path.join(PACKAGE, part), maxlevels=1 if part else 0, quiet=2)
     os.execve(INTERPRETER[0], [*INTERPRETER, BOOT, *handover.to_words()], environment)  # noqa: S606 - no shell is the point
 
 
-def passed_sockets() -> int:
-    """Return how many sockets were passed to this process, from descriptor 3 on (sd_listen_fds(3))."""
-    count = os.environ.get("LISTEN_FDS", "")
-    return int(count) if os.environ.get("LISTEN_PID") == str(os.getpid()) and count.isdigit() else 0
-
-
-def above(fd: int, lowest: int) -> int:
-    """Return `fd`, or a duplicate that is not below `lowest`."""
-    return fd if fd >= lowest else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
-
-
 def make_scoreboard(path: str, config: Config) -> int:
-    """Make a new file: children of a daemon that was killed may still be writing to the old one. Raises OSError.
+    """Make a new file: children of a daemon that was killed may still be writing to the old one. Raises EchodError.
 
     It is there, and says "starting", before the lock is taken that tells others to look for it.
     """
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    os.fchmod(fd, 0o644 & ~config.umask)
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        os.fchmod(fd, 0o644 & ~config.umask)
         scoreboard.initialize(fd, config.max_children)
+        os.pwrite(fd, as_long(os.getpid()), scoreboard.PID * scoreboard.WORD_SIZE)
     except OSError as error:
-        os.unlink(path)
-        raise EchodError(f"{path}: {error.strerror}; it needs room for max_children") from None
+        what = f"{path}: {error.strerror}; it needs room for max_children"
+        raise EchodError(what, NOT_PERMITTED if isinstance(error, PermissionError) else FAILED) from None
     return fd
-
-
-def reset_signals() -> None:
-    """Undo what the caller of the command may have ignored or blocked: both would survive the execve."""
-    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        try:
-            signal.signal(signum, signal.SIG_DFL)
-        except OSError:
-            continue  # the C library keeps a few for itself
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def identify(config: Config, handover: Handover) -> None:
-    """Look up whom root becomes; the server gets numbers. Raises ConfigError, or EchodError when not permitted."""
-    try:
-        user = pwd.getpwuid(int(config.user)) if config.user.isdecimal() else pwd.getpwnam(config.user)
-        group = user.pw_gid
-        if config.group:
-            group = int(config.group) if config.group.isdecimal() else grp.getgrnam(config.group).gr_gid
-    except KeyError as error:
-        raise ConfigError(f"user, group: {error.args[0]}; name one that exists") from None
-    if os.geteuid() == 0:
-        if user.pw_uid != 0:
-            handover.uid, handover.gid = user.pw_uid, group
-    elif config.user not in ("nobody", user_name()) and user.pw_uid != os.geteuid():
-        raise EchodError(f"user: only root can become {config.user}; leave user out", NOT_PERMITTED)
-
-
-def user_name() -> str:
-    """Return the name of the user we are, or the number where it has none."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())

@@ -1,184 +1,143 @@
-"""The commands: each takes the words of the command line and returns its exit code. Raises EchodError or OSError."""
+"""`start`, `run`, `stop`, `restart`: each returns its exit code. Raises EchodError, LockError or OSError."""
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 from echod.cli import launch
 from echod.cli.daemon import Daemon
-from echod.cli.paths import Place
+from echod.cli.identity import identify
+from echod.cli.inherited import close_inherited, lowest_fd, passed_sockets
+from echod.cli.paths import Paths
 from echod.cli.pidfile import PidFile
-from echod.cli.status import snapshot as report
+from echod.cli.preflight import check_start, warn
 from echod.common import scoreboard
-from echod.common.config.file import DEFAULT_PATH
-from echod.common.config.settings import SETTINGS
 from echod.common.errors import DONE, NOT_RUNNING, EchodError
 from echod.common.sockets import SD_LISTEN_FDS_START
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
 
-RUNNING, DEAD, STOPPED, CANNOT_TELL = 0, 1, 3, 4  # what `status` exits with (LSB)
 DRAIN = 10.0  # seconds, the default of drain_timeout
-SPARE = 5.0  # seconds that `stop` waits beyond drain_timeout
-HIGHEST_FD = 0x7FFFFFFF
+MARGIN = 5.0  # seconds that `stop` waits beyond drain_timeout
 
 
-def place(words: Namespace) -> Place:
-    """Return where config and pid file are."""
-    return Place(words.config, words.options)
-
-
-def start(words: Namespace) -> int:
+def start(args: Namespace) -> int:
     """Become a daemon and serve."""
-    os.closerange(3, HIGHEST_FD)  # all that we inherited, whatever the limit on their number is now
-    here = place(words)
-    config = here.load()
-    pid_file = PidFile(here.pid_file)
-    try:
-        with pid_file.start():
-            pid = pid_file.holder()
-            if pid:
-                print(f"echod: already running, pid {pid}")
-                return DONE
-            launch.start(config, here.handover(), pid_file)
-    except BaseException:
-        here.tidy()
-        raise
+    close_inherited(SD_LISTEN_FDS_START)
+    paths = Paths(args.config, args.options)
+    config, handover = paths.load(), paths.handover()
+    identify(paths, config, handover)
+    warn(config, handover)
+    pid = claim(
+        paths,
+        PidFile(paths.pid_file, lowest_fd=lowest_fd(config)),
+        lambda pid_file: launch.start(config, handover, pid_file),
+    )
+    if pid:
+        print(f"echod: already running, pid {pid}")
     return DONE
 
 
-def run(words: Namespace) -> int:
+def run(args: Namespace) -> int:
     """Serve in the foreground."""
-    passed = launch.passed_sockets()
-    os.closerange(SD_LISTEN_FDS_START + passed, HIGHEST_FD)
-    here = place(words)
-    config = here.load(log="stderr")
-    pid_file = PidFile(here.pid_file, lowest_fd=SD_LISTEN_FDS_START + passed + 4 * len(config.listen))
+    passed = passed_sockets()
+    close_inherited(SD_LISTEN_FDS_START + passed)
+    paths = Paths(args.config, args.options)
+    config, handover = paths.load(log="stderr"), paths.handover(log="stderr")
+    identify(paths, config, handover)
+    warn(config, handover)
+    pid = claim(
+        paths,
+        PidFile(paths.pid_file, lowest_fd=lowest_fd(config, passed)),
+        lambda pid_file: launch.run(config, handover, pid_file, passed),
+    )
+    raise EchodError(f"already running, pid {pid}; stop it first, or use another pid_file")
+
+
+def claim(paths: Paths, pid_file: PidFile, launch: Callable[[PidFile], None]) -> int:
+    """Launch a daemon unless one serves; returns the pid of that one, 0 when it was launched. Raises EchodError."""
+    while True:
+        try:
+            with pid_file.start():
+                if not pid_file.holder():
+                    launch(pid_file)
+                    return 0
+        except BaseException:
+            paths.remove_stale()
+            raise
+        daemon = Daemon.find(PidFile(paths.pid_file))
+        if daemon:
+            with daemon:
+                if serves(daemon):
+                    return daemon.pid
+
+
+def serves(daemon: Daemon) -> bool:
+    """Wait until a daemon has started, or ended when it is draining; tells whether it serves. Raises EchodError."""
     try:
-        with pid_file.start():
-            pid = pid_file.holder()
-            if pid:
-                raise EchodError(f"already running, pid {pid}; stop it first, or use another pid_file")
-            launch.run(config, here.handover(log="stderr"), pid_file, passed)
-    except BaseException:
-        here.tidy()
-        raise
+        if daemon.settled() != scoreboard.DRAINING:
+            return True
+    except EchodError as error:
+        return error.code != NOT_RUNNING  # somebody may have removed its scoreboard
+    print(f"echod: waiting for the end of process {daemon.pid}, which is draining", flush=True)
+    daemon.wait(None)
+    return False
 
 
-def stop(words: Namespace) -> int:
-    """End the daemon in order."""
-    here = place(words)
-    daemon = Daemon.find(PidFile(here.pid_file))
+def stop(args: Namespace) -> int:
+    """End the daemon in order. One that is draining is waited for: a second SIGTERM would end its clients at once."""
+    paths = Paths(args.config, args.options)
+    daemon = Daemon.find(PidFile(paths.pid_file))
     if daemon is None:
-        here.tidy()
+        paths.remove_stale()
         print("echod: not running")
         return DONE
     with daemon:
-        timeout = patience(daemon) if words.timeout is None else words.timeout
-        daemon.send(signal.SIGTERM)
+        timeout, draining = limits(daemon)
+        if args.timeout is not None:
+            timeout = args.timeout
+        if not draining:
+            daemon.send(signal.SIGTERM)
         if not daemon.wait(timeout):
-            if not words.force:
+            if not args.force:
                 raise EchodError(
                     f"process {daemon.pid} is still there after {timeout:g} s; `echod stop --force` ends it"
                 )
             daemon.kill()
             daemon.wait(None)
-    here.tidy()
+    paths.remove_stale()
     return DONE
 
 
-def patience(daemon: Daemon) -> float | None:
-    """Return how many seconds `stop` waits for a daemon to end, None when its drain is unlimited."""
+def limits(daemon: Daemon) -> tuple[float | None, bool]:
+    """Return for how many seconds `stop` waits, None when the drain is unlimited, and whether it is draining."""
     try:
+        draining = daemon.settled(MARGIN) == scoreboard.DRAINING
         drain = daemon.board().words[scoreboard.DRAIN_MS]
     except EchodError:
-        return DRAIN + SPARE  # it is only just starting, or somebody has removed the scoreboard: stop it all the same
-    return None if drain == scoreboard.NEVER else drain / 1000 + SPARE
+        return DRAIN + MARGIN, False  # somebody has removed the scoreboard, or it does not start: stop it all the same
+    return None if drain == scoreboard.NEVER else drain / 1000 + MARGIN, draining
 
 
-def restart(words: Namespace) -> int:
-    """Stop, then start; what can be checked before is, so that a broken config stops nothing."""
-    here = place(words)
-    launch.identify(here.load(), here.handover())
-    stop(words)
-    return start(words)
-
-
-def reload(words: Namespace) -> int:
-    """Have the daemon read its config again, and say what changed."""
-    here = place(words)
-    here.load()
-    with running(here) as daemon:
-        theirs, ours = daemon.board().texts().get("config_file", ""), here.config_file or DEFAULT_PATH
-        if os.path.realpath(theirs) != os.path.realpath(ours):
-            raise EchodError(f"process {daemon.pid} was started with {theirs} and cannot change to {ours}; use restart")
-        code, texts = daemon.reload()
-    if code != DONE:
-        raise EchodError(f"{texts['last_reload']}; the old settings are still in force", code)
-    print("\n".join(filter(None, texts["changes"].split("\t"))) or "echod: reloaded, nothing changed")
-    return DONE
-
-
-def reopen(words: Namespace) -> int:
-    """Have the daemon open its log file again."""
-    with running(place(words)) as daemon:
-        code, texts = daemon.reopen()
-    if code != DONE:
-        raise EchodError(f"{texts['reopen']}; the old file is still in use", code)
-    return DONE
-
-
-def running(here: Place) -> Daemon:
-    """Return the running daemon. Raises EchodError when there is none."""
-    daemon = Daemon.find(PidFile(here.pid_file))
-    if daemon is None:
-        raise EchodError(f"not running (no process holds {here.pid_file}); `echod start` starts it", NOT_RUNNING)
-    return daemon
-
-
-def status(words: Namespace) -> int:
-    """Print what the daemon is doing."""
-    here = place(words)
-    try:
-        daemon = Daemon.find(PidFile(here.pid_file))
-        if daemon is None:
-            left = os.path.exists(here.pid_file) and os.path.getsize(here.pid_file) > 0
-            print('{"state": "stopped"}' if words.json else not_running(here, left=left))
-            return DEAD if left else STOPPED
+def restart(args: Namespace) -> int:
+    """Stop, then start; what can be checked before is, so that a start that would fail stops nothing."""
+    paths = Paths(args.config, args.options)
+    config, handover = paths.load(), paths.handover()
+    identify(paths, config, handover)
+    daemon = Daemon.find(PidFile(paths.pid_file))
+    if daemon:
         with daemon:
-            state = report.snapshot(daemon.board())
-    except (EchodError, OSError) as error:
-        print(f"echod: {error}", file=sys.stderr)
-        return CANNOT_TELL
-    print(json.dumps(state) if words.json else report.for_people(state))
-    return RUNNING
+            check_start(config, handover, held_by(daemon))
+    stop(args)
+    return start(args)
 
 
-def not_running(here: Place, *, left: bool) -> str:
-    """Return what `status` tells people when nothing runs."""
-    if left:
-        return f"echod: dead: it was killed or crashed, and has left {here.pid_file}; `echod start` starts it again"
-    return "echod: not running"
-
-
-def check(words: Namespace) -> int:
-    """Print the settings that would be in force."""
-    here = place(words)
-    config = here.load()
-    launch.identify(config, here.handover())
-    shown = {"pid_file": here.pid_file}
-    for name in SETTINGS:
-        print(f"{name} = {shown.get(name, config.text(name))}".rstrip())
-    return DONE
-
-
-def inetd(words: Namespace) -> int:
-    """Serve the connected socket on descriptor 0."""
-    from echod.cli import inetd as superserver  # noqa: PLC0415 - one process a client: it loads what it needs
-
-    return superserver.serve(place(words).load())
+def held_by(daemon: Daemon) -> list[str] | None:
+    """Return the addresses that a daemon listens on, None when that cannot be told."""
+    try:
+        return daemon.board().texts().get("listen", "").split(",")
+    except EchodError:
+        return None

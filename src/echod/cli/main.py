@@ -1,4 +1,4 @@
-"""echod's command line: words, help, exit codes. One line on stderr for every error, never a traceback."""
+"""echod's command line: arguments, help, exit codes. One line on stderr for every error, never a traceback."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import argparse
 import contextlib
 import os
 import sys
+from importlib import import_module
 from typing import NoReturn
 
 from lockfile import Error as LockError
 
 from echod import __version__
-from echod.cli import lifecycle as commands
 from echod.common.config.values import LONGEST
 from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe
 
-STDERR = 2
-COMMANDS = {
-    "start": "become a daemon and serve; returns when clients can connect",
-    "stop": "stop accepting, let every client's echo get through, exit; returns when the process is gone",
-    "restart": "stop, then start; a config that does not parse stops nothing",
-    "reload": "read the config again; prints what changed, or why the old settings are still in force",
-    "status": "print what the daemon is doing",
-    "check": "parse the config and print the settings that would be in force",
-    "reopen": "open the log file again, after rotation",
-    "run": "serve in the foreground, logging to stderr: for systemd, containers, debugging",
-    "inetd": "serve the one connected socket on descriptor 0, for inetd, xinetd, tcpserver",
+COMMANDS = {  # name: the module with the function of that name, help
+    "start": ("lifecycle", "become a daemon and serve; returns when clients can connect"),
+    "stop": (
+        "lifecycle",
+        "stop accepting, let every client's echo get through, exit; returns when the process is gone",
+    ),
+    "restart": ("lifecycle", "stop, then start; a config, user, log or address that does not work stops nothing"),
+    "reload": ("control", "read the config again; prints what changed, or why the old settings are still in force"),
+    "status": ("status.command", "print what the daemon is doing"),
+    "check": ("check", "parse the config and print the settings that would be in force"),
+    "reopen": ("control", "open the log file again, after rotation"),
+    "run": ("lifecycle", "serve in the foreground, logging to stderr: for systemd, containers, debugging"),
+    "inetd": ("inetd", "serve the one connected socket on descriptor 0, for inetd, xinetd, tcpserver"),
 }
 EPILOG = """\
 exit codes: 0 done, 1 failed, 2 usage, 4 not permitted, 6 bad or missing config, 7 not running;
@@ -73,9 +75,8 @@ def parser() -> Parser:
     )
     top.add_argument("-V", "--version", action="version", version=f"echod {__version__}")
     subs = top.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
-    for name, text in COMMANDS.items():
+    for name, (_, text) in COMMANDS.items():
         sub = subs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        sub.set_defaults(function=getattr(commands, name))
         if name in ("stop", "restart"):
             sub.add_argument(
                 "--timeout", type=seconds, metavar="S", help="seconds to wait (default: drain_timeout + 5)"
@@ -87,38 +88,43 @@ def parser() -> Parser:
 
 
 def open_standard_descriptors() -> None:
-    """See that 0 to 2 are open: the first socket would otherwise become stdin, and be written to as stderr."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= STDERR:
-        pass
-    os.close(fd)
+    """See that 0 to 2 are open: the first socket would otherwise become stdin, and be written to as stderr.
+
+    Raises OSError.
+    """
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free: this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115 - it stays open
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    open_standard_descriptors()
     try:
-        parsed = parser().parse_args(words)
-        code: int = parsed.function(parsed)
+        open_standard_descriptors()
+        args = parser().parse_args(argv)
+        module = import_module(f"echod.cli.{COMMANDS[args.command][0]}")  # an `inetd` process loads only what it needs
+        code: int = getattr(module, args.command)(args)
         sys.stdout.flush()
     except EchodError as error:
-        return complain(str(error), error.code)
+        return fail(str(error), error.code)
     except LockError as error:
-        return complain(str(error), NOT_PERMITTED if isinstance(error.__cause__, PermissionError) else FAILED)
+        return fail(str(error), NOT_PERMITTED if isinstance(error.__cause__, PermissionError) else FAILED)
     except BrokenPipeError:
         with contextlib.suppress(OSError):  # `| head`: nothing to say, and nobody to say it to
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return FAILED
     except OSError as error:
-        return complain(describe(error), NOT_PERMITTED if isinstance(error, PermissionError) else FAILED)
+        return fail(describe(error), NOT_PERMITTED if isinstance(error, PermissionError) else FAILED)
     except KeyboardInterrupt:
-        return complain("interrupted", 130)
+        return fail("interrupted", 130)
     return code
 
 
-def complain(message: str, code: int) -> int:
+def fail(message: str, code: int) -> int:
     """Print one line on stderr and return `code`."""
     with contextlib.suppress(OSError):
         print(f"echod: {' '.join(message.splitlines())}", file=sys.stderr)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
+import tempfile
 from typing import TYPE_CHECKING
 
-from echod.cli.daemon import board_path
-from echod.cli.pidfile import PidFile, default_path
+from echod.cli.pidfile import PidFile
 from echod.common.config import settings as configuration
 from echod.common.config.file import absolute, read, read_overrides
 from echod.common.errors import ConfigError
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from echod.common.config.settings import Config
 
 
-class Place:
-    """What the words `-c FILE` and `-o KEY=VALUE` lead to. Raises ConfigError.
+class Paths:
+    """What `-c FILE` and `-o KEY=VALUE` lead to. Raises ConfigError.
 
     Of the settings only `pid_file` has to be right here: a config that is broken must not keep anyone from stopping
     the daemon. `load` reads the rest.
@@ -49,6 +50,11 @@ class Place:
                 entries.append(entry)  # noqa: PERF402 - list(), extend() would lose those read before the error
         return entries
 
+    def origin(self, name: str) -> str:
+        """Return where a setting comes from, with a colon after it; nothing for a default."""
+        entries = (*self._entries(), *read_overrides(self.overrides))
+        return next((f"{where}: " for where, key, _ in reversed(entries) if key == name), "")
+
     def load(self, *, log: str = "syslog") -> Config:
         """Read the settings; `log` is the default of the setting of that name. Raises ConfigError."""
         return configuration.load(self.config_file, self.overrides, self.base, log=log)
@@ -60,10 +66,29 @@ class Place:
         handover.pid_file, handover.board_file, handover.log = self.pid_file, self.board_file, log
         return handover
 
-    def tidy(self) -> None:
+    def remove_stale(self) -> None:
         """Remove what a daemon that is gone has left, as far as we may and nobody is starting another."""
-        pid_file = PidFile(self.pid_file)
         with contextlib.suppress(OSError):
-            pid_file.break_lock()
-            if not os.path.exists(self.pid_file):
-                os.unlink(self.board_file)
+            PidFile(self.pid_file).break_lock(self.board_file)
+
+
+def board_path(pid_file: str) -> str:
+    """Return where the scoreboard of the daemon with this pid file is: no two share one."""
+    return f"{pid_file}.scoreboard"
+
+
+def default_path() -> str:
+    """Return where the pid file is unless the config says so. Raises ConfigError when that directory is not safe."""
+    if os.geteuid() == 0:
+        return "/run/echod/echod.pid"
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        return os.path.join(runtime, "echod", "echod.pid")
+    directory = os.path.join(tempfile.gettempdir(), f"echod-{os.geteuid()}")
+    with contextlib.suppress(OSError):
+        os.mkdir(directory, 0o700)  # first: what is there from now on can be checked, and stays ours
+    with contextlib.suppress(FileNotFoundError):
+        found = os.lstat(directory)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise ConfigError(f"{directory}: belongs to someone else or is open to others; set pid_file")
+    return os.path.join(directory, "echod.pid")

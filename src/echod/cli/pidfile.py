@@ -1,12 +1,14 @@
 """The pid file: lockfile's PIDLockFile, held by the kernel.
 
 By itself a PIDLockFile is locked while the file exists, so a crash leaves it locked for good, and the number in it may
-by then be a stranger's. Here two record locks (fcntl(2), F_SETLK) on the open file say what is the case:
+by then be an unrelated process's. Here two record locks (fcntl(2), F_SETLK) on the open file say what is the case:
 
     byte 0   the daemon runs: taken after its last fork, kept over execve, gone with the process
     byte 1   a start is under way: whoever means to take byte 0 or to remove the file holds this one first
 
-F_GETLK names the process that holds a lock, so nobody has to trust what the file says; the number in it is for others.
+F_GETLK names the process that holds a lock; the number in the file is for others. Who may read the file may hold read
+locks on it: they are not asked for, never waited for, and a start makes a new file in place of the one that was left,
+which only its user can open until byte 0 is locked. The directory may belong to the daemon's user: see `locks`.
 Record locks go when the process closes *any* descriptor of the file: open it once, and close it last.
 """
 
@@ -16,39 +18,22 @@ import contextlib
 import errno
 import fcntl
 import os
-import signal
-import stat
-import struct
-import tempfile
+import time
 from typing import TYPE_CHECKING, Any
 
 from lockfile import AlreadyLocked, LockFailed, NotLocked
 from lockfile.pidlockfile import PIDLockFile
 
-from echod.common.errors import ConfigError
+from echod.cli import locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FLOCK = "hhqqi4x"  # struct flock of fcntl(2): type, whence, start, length, pid
 RUNNING, STARTING = 0, 1  # the bytes
-LARGEST = 64  # bytes; a larger file is no pid file, and not ours to remove
+NUMBER = b"0123456789+- \t\r\n\0"  # a file system may leave NULs after a crash
+LARGEST = 64  # bytes of anything else that a damaged pid file may have
 START_TIMEOUT = 60  # seconds to wait for a start that is under way
-
-
-def default_path() -> str:
-    """Return where the pid file is unless the config says so. Raises ConfigError when that place is not safe."""
-    if os.geteuid() == 0:
-        return "/run/echod/echod.pid"
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime:
-        return os.path.join(runtime, "echod", "echod.pid")
-    directory = os.path.join(tempfile.gettempdir(), f"echod-{os.geteuid()}")
-    with contextlib.suppress(FileNotFoundError):
-        found = os.lstat(directory)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            raise ConfigError(f"{directory}: belongs to someone else or is open to others; set pid_file")
-    return os.path.join(directory, "echod.pid")
+POLL_INTERVAL = 0.005  # seconds
 
 
 class PidFile(PIDLockFile):
@@ -59,102 +44,107 @@ class PidFile(PIDLockFile):
         super().__init__(path, timeout=0)
         self.fd = -1
         self._lowest_fd = lowest_fd
-        self._held = False
+        self._held = self._made = False
 
     def holder(self, byte: int = RUNNING) -> int:
-        """Return the pid of the process that holds a lock, 0 when none does, -1 when it cannot be told.
+        """Return the pid of the process that holds a write lock, 0 when none does, -1 when it cannot be told.
 
-        Raises OSError when the file cannot be read.
+        Raises OSError when there is a file that cannot be read or is no pid file.
         """
-        fd = self.fd
-        if fd < 0:
-            try:
-                fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            except (FileNotFoundError, NotADirectoryError):
-                return 0
+        if self.fd >= 0:
+            return locks.writer(self.fd, byte)
         try:
-            # who would keep us from reading: a daemon's is a write lock, and takes the right to write the file
-            asked = struct.pack(FLOCK, fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
-            kind, _, _, _, pid = struct.unpack(FLOCK, fcntl.fcntl(fd, fcntl.F_GETLK, asked))
-        finally:
-            if fd != self.fd:
-                os.close(fd)
-        if kind == fcntl.F_UNLCK:
+            fd = locks.open_plain(self.path, os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
             return 0
-        return pid if pid > 1 else -1  # an flock or OFD lock has no owner's pid; kill(-1) would end the machine
+        try:
+            return locks.writer(fd, byte)
+        finally:
+            os.close(fd)
+
+    def _open_or_make(self) -> None:
+        try:
+            self.fd = locks.open_plain(self.path, os.O_RDWR, self._lowest_fd)
+        except FileNotFoundError:
+            self.fd = locks.open_plain(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, self._lowest_fd)
+            self._made = True
+
+    def _check_content(self) -> None:
+        """Raise OSError when this is a file of another kind, which must be neither overwritten nor removed."""
+        content = os.pread(self.fd, 1 << 16, 0)
+        damaged = len(content) <= LARGEST and self.path.endswith(".pid")
+        if len(content) == 1 << 16 or not (damaged or not content.strip(NUMBER)):
+            raise OSError(errno.EINVAL, "is no pid file; move it away, or use another pid_file", self.path)
 
     @contextlib.contextmanager
     def start(self) -> Iterator[None]:
-        """Hold byte 1: nobody else starts a daemon here or removes the file. Raises LockFailed."""
+        """Hold byte 1 of a new file: nobody else starts a daemon here or removes it. Raises LockFailed.
+
+        When a daemon runs (see `holder`) nothing is held.
+        """
         try:
-            self._begin()
+            before = os.umask(0o022)  # the caller's must not keep others from asking for the status
+            try:
+                os.makedirs(os.path.dirname(self.path), 0o755 if os.geteuid() == 0 else 0o700, exist_ok=True)
+            finally:
+                os.umask(before)
+            deadline = time.monotonic() + START_TIMEOUT
+            while not self._claim():
+                self._close()
+                if time.monotonic() > deadline:
+                    raise OSError(errno.ETIMEDOUT, f"echod has been starting for {START_TIMEOUT} s", self.path)
+                time.sleep(POLL_INTERVAL)
         except OSError as error:
+            self._close()
             raise LockFailed(f"{error.filename or self.path}: {error.strerror}") from error
         try:
             yield
         finally:
             self._close()
 
-    def _begin(self) -> None:
-        directory = os.path.dirname(self.path)
-        os.makedirs(directory, 0o755 if os.geteuid() == 0 else 0o700, exist_ok=True)
-        while True:
-            self._open_file()
-            try:
-                self._wait_for_start()
-                if self.holder() or self._is_current():
-                    return
-            except BaseException:
-                self._close()
-                raise
-            self._close()  # a daemon removed it at its end, between our open and our lock
-
-    def _open_file(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        low = os.open(self.path, flags, 0o644)
+    def _claim(self) -> bool:
+        """Take byte 1 of a new file, or find a daemon; False: to be tried again. Raises OSError."""
         try:
-            if not stat.S_ISREG(os.fstat(low).st_mode):
-                raise OSError(errno.EINVAL, "is not a regular file", self.path)
-            self.fd = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, self._lowest_fd)
-        finally:
-            os.close(low)  # no lock is held yet
-
-    def _wait_for_start(self) -> None:
-        def give_up(_signum: int, _frame: object) -> None:
-            pid = self.holder(STARTING)
-            raise OSError(errno.ETIMEDOUT, f"process {pid} has been starting echod for {START_TIMEOUT} s", self.path)
-
-        before = signal.signal(signal.SIGALRM, give_up)
-        signal.alarm(START_TIMEOUT)
+            self._open_or_make()
+        except FileExistsError:
+            return False  # another start has just made it
+        if self.holder():
+            return True
+        locked = locks.lock(self.fd, STARTING)
+        if not locked and (self._made or self.holder(STARTING)):
+            return False  # another start is under way
+        if self._made or not locks.is_current(self.fd, self.path):
+            return locks.is_current(self.fd, self.path)
+        self._check_content()
         try:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, STARTING)
-        finally:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, before)
-
-    def _is_current(self) -> bool:
-        try:
-            return os.path.samestat(os.fstat(self.fd), os.stat(self.path))
-        except FileNotFoundError:
-            return False
+            os.unlink(self.path)
+        except PermissionError:
+            if locked:
+                return True  # the directory is not ours, but the file is
+            raise
+        return False
 
     def _close(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
-            self.fd, self._held = -1, False
+        self.fd, self._held, self._made = -1, False, False
 
     def acquire(self, timeout: float | None = None) -> None:  # noqa: ARG002 - the lock is free, or a daemon's for long
         """Take byte 0 and write our pid. Raises AlreadyLocked, or LockFailed."""
         try:
             if self.fd < 0:
-                self._open_file()
-            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, RUNNING)
+                self._open_or_make()
+            if not locks.lock(self.fd, RUNNING):
+                raise AlreadyLocked(f"{self.path}: locked by process {self.holder()}")
+            if not locks.is_current(self.fd, self.path):
+                raise LockFailed(f"{self.path}: was removed meanwhile; try again")
+            self._check_content()
             os.ftruncate(self.fd, 0)
             os.pwrite(self.fd, b"%d\n" % os.getpid(), 0)
+            if self._made:
+                os.fchmod(self.fd, 0o644)
             self._held = True
             fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, STARTING)  # a start in the foreground ends here
-        except BlockingIOError:
-            raise AlreadyLocked(f"{self.path}: locked by process {self.holder()}") from None
         except OSError as error:
             raise LockFailed(f"{self.path}: {error.strerror}") from error
 
@@ -165,21 +155,19 @@ class PidFile(PIDLockFile):
         os.unlink(self.path)
         self._close()
 
-    def break_lock(self) -> None:
-        """Remove the file, unless a daemon runs or is being started. Raises OSError when that is not permitted."""
+    def break_lock(self, *others: str) -> None:
+        """Remove the file, and `others` with it, unless a daemon runs or is being started. Raises OSError."""
         opened = self.fd < 0
-        if opened:
-            try:
-                self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            except FileNotFoundError:
-                return
         try:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, STARTING)
-            found = os.fstat(self.fd)
-            is_ours = stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST
-            if is_ours and not self.holder() and self._is_current():
-                os.unlink(self.path)
-        except BlockingIOError:
+            if opened:
+                self.fd = locks.open_plain(self.path, os.O_RDWR, self._lowest_fd)
+            in_use = self.holder() or (not locks.lock(self.fd, STARTING) and self.holder(STARTING))
+            if not in_use and locks.is_current(self.fd, self.path):
+                self._check_content()
+                for path in (*others, self.path):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path)
+        except FileNotFoundError:
             return
         finally:
             if opened:

@@ -27,6 +27,8 @@ def main(args: list[str]) -> int:
     notify = Notify(handover.ready_fd)
     try:
         server = prepare(handover, notify)
+        if handover.log != "stderr":
+            os.dup2(0, 2)  # /dev/null, in place of what `start` reads when the server does not get this far
         notify.ready(f"serving on {server.names()}")
     except BrokenPipeError:  # `start` was interrupted, and has removed its files while this held the lock
         remove_files(handover)

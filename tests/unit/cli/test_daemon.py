@@ -9,12 +9,13 @@ import sys
 import psutil
 import pytest
 
-from echod.cli import daemon as control
-from echod.cli.daemon import Daemon, board_path
+from echod.cli import daemon as module
+from echod.cli.daemon import Daemon
+from echod.cli.paths import board_path
 from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
 from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError
-from echod.common.scoreboard import Scoreboard
+from support.board import new_board
 from support.processes import NOBODY, fork, isolated, reap, state
 from support.wait import need_root, wait_for
 
@@ -24,26 +25,25 @@ class Stub:
 
     def __init__(self, path, answer=None):
         self.path = str(path)
-        board = os.open(board_path(self.path), os.O_RDWR | os.O_CREAT, 0o644)
-        self.board = Scoreboard(board)
-        os.close(board)
-        self.ours, theirs = os.pipe()
+        self.board = new_board(board_path(self.path))
+        self.read_end, write_end = os.pipe()
 
         def held():
             pid_file = PidFile(self.path)
             pid_file.acquire()
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP, signal.SIGUSR1])
-            os.write(theirs, b"held")
+            self.board.words[scoreboard.PID] = os.getpid()
+            os.write(write_end, b"held")
             while signum := signal.sigwait([signal.SIGHUP, signal.SIGUSR1]):
                 if answer:
                     answer(self.board, signum)
 
         self.pid = fork(held)
-        os.close(theirs)
-        assert os.read(self.ours, 4) == b"held"
+        os.close(write_end)
+        assert os.read(self.read_end, 4) == b"held"
 
     def close(self):
-        os.close(self.ours)
+        os.close(self.read_end)
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
@@ -75,11 +75,6 @@ def complaint(function, *args):
     return str(caught.value), caught.value.code
 
 
-def test_the_scoreboard_is_beside_the_pid_file():
-    assert board_path("/run/echod/echod.pid") == "/run/echod/echod.scoreboard"
-    assert board_path("/run/other") == "/run/other.scoreboard"
-
-
 def test_the_daemon_is_who_holds_the_lock(tmp_path, stub):
     one = stub()
     (tmp_path / "echod.pid").write_text(f"{os.getpid()}\n")  # whatever the file says
@@ -87,10 +82,10 @@ def test_the_daemon_is_who_holds_the_lock(tmp_path, stub):
         assert daemon.pid == one.pid
 
 
-@pytest.mark.parametrize("content", [None, "", "1\n", "garbage", "{stranger}\n"])
+@pytest.mark.parametrize("content", [None, "", "1\n", "garbage", "{unrelated}\n"])
 def test_without_a_lock_there_is_no_daemon(tmp_path, content):
     if content is not None:
-        (tmp_path / "echod.pid").write_text(content.format(stranger=os.getppid()))
+        (tmp_path / "echod.pid").write_text(content.format(unrelated=os.getppid()))
     before = os.listdir("/proc/self/fd")
     assert Daemon.find(PidFile(str(tmp_path / "echod.pid"))) is None
     assert os.listdir("/proc/self/fd") == before
@@ -179,16 +174,16 @@ def test_the_scoreboard_can_be_read(tmp_path, stub):
 )
 def test_a_scoreboard_that_is_none_is_an_error(tmp_path, stub, content, message):
     stub()
-    path = tmp_path / "echod.scoreboard"
+    path = tmp_path / "echod.pid.scoreboard"
     path.unlink()
     if content is not None:
         path.write_bytes(content)
     with find(tmp_path) as daemon:
         before = os.listdir("/proc/self/fd")
-        told, code = complaint(daemon.board)
+        message_, code = complaint(daemon.board)
         gc.collect()
         assert os.listdir("/proc/self/fd") == before
-    assert message in told
+    assert message in message_
     assert code == FAILED
 
 
@@ -225,7 +220,7 @@ def test_a_daemon_that_ends_in_place_of_an_answer_is_told(tmp_path, stub):
 
 
 def test_a_daemon_that_does_not_answer_is_told(tmp_path, stub, monkeypatch):
-    monkeypatch.setattr(control, "REPLY", 0.05)
+    monkeypatch.setattr(module, "REPLY", 0.05)
     one = stub()
     with find(tmp_path) as daemon:
         message, code = complaint(daemon.reopen)
@@ -239,24 +234,24 @@ def test_force_ends_the_daemon_and_its_children_and_nobody_else(tmp_path):
     if bystander == 0:
         signal.pause()
         os._exit(0)
-    ours, theirs = os.pipe()
+    read_end, write_end = os.pipe()
 
     def daemon():
         pid_file = PidFile(str(tmp_path / "echod.pid"))
         pid_file.acquire()
-        for fd in (pid_file.fd, theirs):
+        for fd in (pid_file.fd, write_end):
             os.set_inheritable(fd, True)
         os.execv(sys.executable, [sys.executable, "-ISc", script])
 
     pid = fork(daemon)
-    os.close(theirs)
+    os.close(write_end)
     wait_for(lambda: len(psutil.Process(pid).children()) == 2, "its children")
     with find(tmp_path) as found:
         found.kill()
         assert found.wait(20)
     assert reap(pid) == -signal.SIGKILL
-    assert os.read(ours, 1) == b"", "a child lives"
-    os.close(ours)
+    assert os.read(read_end, 1) == b"", "a child lives"
+    os.close(read_end)
     assert state(bystander) == "S"
     os.kill(bystander, signal.SIGKILL)
     os.waitpid(bystander, 0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lockfile import AlreadyLocked, NotLocked
+from lockfile import AlreadyLocked, LockFailed, NotLocked
 
 from echod.cli.pidfile import RUNNING, STARTING, PidFile
 from support.processes import NOBODY, fork, isolated, reap
@@ -219,18 +220,26 @@ def test_a_start_makes_the_directory_and_leaves_no_descriptor(path):
 
 
 def test_a_file_that_is_removed_while_a_start_waits_for_it_is_made_again(path):
+    read_end, write_end = os.pipe()
     first = PidFile(str(path))
     with first.start():
-        waiting = fork(wait_and_start, path)
-        wait_for(lambda: f" WRITE {waiting} " in Path("/proc/locks").read_text(), "it to wait")
+        waiting = fork(wait_and_start, path, write_end)
+        assert os.read(read_end, 7) == b"waiting"
         first.break_lock()
         assert not path.exists()
     assert reap(waiting) == 0
     assert path.exists()
+    os.close(read_end)
+    os.close(write_end)
 
 
-def wait_and_start(path):
-    pid_file = PidFile(str(path))
+def wait_and_start(path, write_end):
+    class Waiting(PidFile):
+        def _close(self):
+            os.write(write_end, b"waiting")
+            super()._close()
+
+    pid_file = Waiting(str(path))
     with pid_file.start():
         assert os.path.samestat(os.fstat(pid_file.fd), os.stat(path)), "it holds a file that is not there any more"
 
@@ -257,3 +266,61 @@ def test_break_lock_removes_no_fifo(path):
     with contextlib.suppress(OSError):
         PidFile(str(path)).break_lock()
     assert path.exists()
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "directory", "device"])
+def test_what_is_no_regular_file_is_refused(path, kind):
+    path.parent.mkdir()
+    target = path.parent / "target"
+    target.write_text("precious")
+    if kind == "symlink":
+        path.symlink_to(target)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path = "/dev/null"
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(LockFailed, match=rf"^{path}: "), PidFile(str(path)).start():
+        pass
+    with pytest.raises(LockFailed, match=rf"^{path}: "):
+        PidFile(str(path)).acquire()
+    assert target.read_text() == "precious"
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_directory_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LockFailed, match=r"Not a directory|File exists"), PidFile(f"{tmp_path}/file/x/e.pid").start():
+        pass
+
+
+def test_other_users_can_neither_lock_nor_start(path, tmp_path):
+    need_root()
+    path.parent.mkdir()
+    path.write_text("")
+    tmp_path.chmod(0o755)
+
+    def check():
+        os.chdir(tmp_path)  # the way to it may be closed
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        for attempt in (PidFile("run/echod.pid").acquire, PidFile("run/echod.pid").start().__enter__):
+            with pytest.raises(LockFailed, match="Permission denied") as caught:
+                attempt()
+            assert isinstance(caught.value.__cause__, PermissionError)
+        with pytest.raises(PermissionError):
+            PidFile("run/echod.pid").break_lock()
+        assert PidFile("run/echod.pid").holder() == 0
+
+    isolated(check)
+    assert path.exists()
+
+
+def test_errors_keep_their_cause(path):
+    path.parent.mkdir()
+    path.mkdir()
+    with pytest.raises(LockFailed) as caught:
+        PidFile(str(path)).acquire()
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.EISDIR

@@ -1,0 +1,60 @@
+"""What a command inherits from its caller: descriptors, passed sockets among them, and the handling of signals."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import resource
+import signal
+from typing import TYPE_CHECKING
+
+from echod.common.sockets import SD_LISTEN_FDS_START
+
+if TYPE_CHECKING:
+    from echod.common.config.settings import Config
+
+
+def passed_sockets() -> int:
+    """Return how many sockets were passed to this process, from descriptor 3 on (sd_listen_fds(3))."""
+    count = os.environ.get("LISTEN_FDS", "")
+    return int(count) if os.environ.get("LISTEN_PID") == str(os.getpid()) and count.isdigit() else 0
+
+
+def close_inherited(first: int) -> None:
+    """Close what the caller of the command has left open, from `first` on, whatever the limit on their number is now.
+
+    One by one: without close_range(2) closerange(3) would try 2^31 of them.
+    """
+    try:
+        inherited = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        return
+    for fd in inherited:
+        if fd >= first:
+            with contextlib.suppress(OSError):  # that of the listing
+                os.close(fd)
+
+
+def lowest_fd(config: Config, passed: int = 0) -> int:
+    """Return the descriptor from which on the pid file's is clear of the listening sockets."""
+    return SD_LISTEN_FDS_START + passed + 4 * len(config.listen)
+
+
+def above(fd: int, lowest: int) -> int:
+    """Return `fd`, or a duplicate that is not below `lowest`."""
+    return fd if fd >= lowest else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+
+
+def reset_signals() -> None:
+    """Block all signals until the server has its handlers, and undo what the caller of the command has ignored.
+
+    From here to there a signal would end a process that holds the lock. Both survive the execve.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        try:
+            signal.signal(signum, signal.SIG_DFL)
+        except OSError:
+            continue  # the C library keeps a few for itself

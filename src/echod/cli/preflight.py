@@ -1,0 +1,116 @@
+"""What a start needs, tried beforehand: `restart` stops nothing when the user, the log or an address fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from echod.cli.identity import user_name
+from echod.common.config.file import DEFAULT_PATH
+from echod.common.config.values import parse_address, write_address
+from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe
+from echod.common.sockets import BindError, bind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from echod.common.config.settings import Config
+    from echod.common.config.values import Address
+    from echod.common.handover import Handover
+
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - to compare with
+BECOME, LOG, CONFIG = "become", "log", "config"
+
+
+def attempt(config: Config, handover: Handover) -> dict[str, str]:
+    """Become the daemon's user in a child, and open its log and its config there; returns what failed, and why."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us no child to wait for
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for step, why in failures(config, handover):
+                os.write(write_end, f"{step}\t{why}\n".encode(errors="surrogateescape"))
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with open(read_end, errors="surrogateescape") as reply:
+        found = dict(line.rstrip("\n").split("\t", 1) for line in reply)
+    os.waitpid(pid, 0)
+    return found
+
+
+def failures(config: Config, handover: Handover) -> Iterator[tuple[str, str]]:
+    """Do what `attempt` does in its child."""
+    try:
+        if handover.uid >= 0:
+            os.setgroups([handover.gid])
+            os.setresgid(handover.gid, handover.gid, handover.gid)
+            os.setresuid(handover.uid, handover.uid, handover.uid)
+    except OSError as error:
+        yield BECOME, describe(error)
+        return
+    for step, path, flags in ((LOG, config.log, APPEND), (CONFIG, handover.config_file or DEFAULT_PATH, os.O_RDONLY)):
+        if path.startswith("/"):
+            try:
+                os.close(os.open(path, flags, 0o640))
+            except OSError as error:
+                if step == LOG or error.errno != errno.ENOENT:
+                    yield step, describe(error)
+
+
+def check_user(config: Config, handover: Handover) -> dict[str, str]:
+    """Return what `attempt` does, but for a user that cannot be become. Raises EchodError, NOT_PERMITTED."""
+    failed = attempt(config, handover)
+    if BECOME in failed:
+        raise EchodError(
+            f"cannot become user {config.user}: {failed[BECOME]}; start it as an ordinary user, or with -o user=root"
+            f"{' and no group' if config.group else ''}",
+            NOT_PERMITTED,
+        )
+    return failed
+
+
+def warn(config: Config, handover: Handover) -> None:
+    """Warn when the daemon will not be able to read its config again. Raises EchodError as `check_user`."""
+    failed = check_user(config, handover)
+    if CONFIG in failed:
+        user = user_name(handover.uid if handover.uid >= 0 else os.geteuid())
+        path = handover.config_file or DEFAULT_PATH
+        print(
+            f"echod: warning: {failed[CONFIG]} for user {user}: a reload will fail; let {user} read it, "
+            f"with `chmod o+r {path}` say",
+            file=sys.stderr,
+        )
+
+
+def check_start(config: Config, handover: Handover, held: list[str] | None) -> None:
+    """See that a daemon can be started in place of one that listens on `held`, if known. Raises EchodError."""
+    failed = check_user(config, handover)
+    if LOG in failed:
+        raise EchodError(f"cannot open the log: {failed[LOG]}", FAILED)
+    for address in config.listen if held is not None else ():
+        for name in missing(address, held or []):
+            for listener in bind(parse_address(name), config):
+                listener.close()
+
+
+def missing(address: Address, held: list[str]) -> list[str]:
+    """Return the names of an address that are neither held nor overlap with one that is. Raises BindError."""
+    host, port = address
+    if host == "*":
+        return [] if any(name.endswith(f":{port}") for name in held) else [write_address(address)]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise BindError(write_address(address), OSError(0, str(error.args[-1]))) from None
+    return [
+        write_address(where)
+        for family, where in dict.fromkeys((entry[0], entry[4]) for entry in found)
+        if not {write_address(where), write_address((ANY[family], port))} & set(held)
+    ]

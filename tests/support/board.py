@@ -1,0 +1,28 @@
+"""Scoreboards as the server makes them."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from echod.common import scoreboard
+from echod.server.board import Board
+
+
+def new_board(path=None):
+    """Return a new scoreboard, mapped for writing, of this process and 256 clients: a file, or one without a name."""
+    fd = os.memfd_create("board") if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    scoreboard.initialize(fd, 256)
+    board = Board(fd)
+    os.close(fd)
+    return board
+
+
+def record(board, peer, pid):
+    """Give a client a slot and record its child, as `children` and the child do; return the slot."""
+    slot: int = board.take()
+    board.words[slot + scoreboard.BEGUN] = board.words[slot + scoreboard.LAST] = time.monotonic_ns()
+    board.begin()
+    board.record(slot, pid, peer)
+    board.end()
+    return slot
