@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ECHOD := $(BIN)/echod
 
-.PHONY: start stop test lint coverage bench clean
+.PHONY: start stop test soak lint coverage bench clean
 
 start: $(BIN)/echod
 	@$(ECHOD) start
@@ -36,6 +36,11 @@ $(BIN)/pytest: $(BIN)/echod
 
 test: $(BIN)/pytest
 	$(BIN)/pytest
+
+# load of every kind, as root; prints a summary
+MINUTES ?= 10
+soak: $(BIN)/pytest
+	PYTHONPATH=tests $(BIN)/python -m soak.soak --minutes $(MINUTES)
 
 lint: $(BIN)/pytest
 	$(BIN)/ruff check

@@ -9,6 +9,7 @@ import signal
 import socket
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -66,7 +67,7 @@ class Machine(RuleBasedStateMachine):
         self.home.chmod(0o755)
         if os.geteuid() == 0:
             shutil.chown(self.home, "nobody")
-        self.settings = {"max_children": 3, "over_limit": "queue", "max_children_per_source": 0}
+        self.settings: dict[str, Any] = {"max_children": 3, "over_limit": "queue", "max_children_per_source": 0}
         self.echod = Echod(self.home, **self.settings).start()
         self.watcher = Watcher(self.echod)
         self.pid, self.address = self.echod.pid, self.echod.address
@@ -182,7 +183,9 @@ class Machine(RuleBasedStateMachine):
         before, self.refused = sum(self.refused.values()), now["refused"]
         assert sum(self.refused.values()) - before == len(self.of(REFUSED))
         self.accepted += len(self.of(SERVED)) - known
-        self.clients = [client for client in self.clients if client.state != REFUSED or client.conn.close()]
+        for client in self.of(REFUSED):
+            client.conn.close()
+        self.clients = [client for client in self.clients if client.state != REFUSED]
         assert (now["accepted"], now["closed"]) == (self.accepted, self.accepted - now["clients"])
         assert now["clients"] <= now["peak_clients"] <= self.most
         assert sorted(child["peer"] for child in now["children"]) == sorted(client.peer for client in self.of(SERVED))

@@ -14,11 +14,13 @@ RISING = ("accepted", "closed", "peak_clients", "bytes_in", "bytes_out", "genera
 class Watcher:
     """Maps the scoreboard of a test's daemon, and compares each state with the one before in a thread of its own."""
 
-    def __init__(self, echod):
+    def __init__(self, echod, *, pause=0.0001):
+        """Look again after `pause` seconds."""
         daemon = Daemon.find(PidFile(str(echod.pid_file)))
         assert daemon
         self.daemon = daemon
         self._board = daemon.board()
+        self._pause = pause
         self._stop = threading.Event()
         self.faults: list[str] = []
         self.seen = 0
@@ -31,7 +33,7 @@ class Watcher:
 
     def _watch(self):
         before = self.state()
-        while not self._stop.wait(0.0001):
+        while not self._stop.wait(self._pause):
             now = self.state()
             self.seen += 1
             if found := [*inconsistent(now), *fallen(before, now)]:
