@@ -25,7 +25,7 @@ from support.wait import need_root, wait_for
 from support.watcher import Watcher
 
 ROUND = 10.0  # seconds of load
-WORKERS = 16
+WORKERS = 24
 GROWTH = 256  # KiB of anonymous memory that may come after the first round: the interpreter's arenas fill up
 PATIENCE = 120.0  # seconds for the last clients of a round
 
