@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from support.daemon import Echod
-from support.network import HERE, THERE, Hosts, Stream
+from support.network import HERE, THERE, Hosts
+from support.stream import Stream
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from support.network import Stream, fill, reset
 from support.processes import zombies
+from support.stream import Stream, fill, reset
 from support.wait import DEADLINE
 
 RESETS = 20  # connections at each stage

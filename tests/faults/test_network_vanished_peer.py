@@ -7,8 +7,9 @@ import socket
 import pytest
 
 from support.daemon import Echod
-from support.network import HERE, Hosts, fill, receive
+from support.network import HERE, Hosts
 from support.processes import zombies
+from support.stream import fill, receive
 from support.wait import wait_for
 
 VANISHED = 3  # peers, as many as there is room for
@@ -37,10 +38,12 @@ def vanish(hosts, echod, reasons):
     done = echod.wait_idle()
     assert done["accepted"] == done["closed"] == VANISHED
     assert not zombies(echod.pid)
-    served = [hosts.connect(echod.port, hosts.here) for _ in range(VANISHED)]
+    port = echod.port
+    served = [hosts.connect(port, hosts.here) for _ in range(VANISHED)]
     for conn in served:
         conn.sendall(b"room")
         assert conn.recv(4) == b"room"
+    for conn in served:
         conn.close()
     echod.wait_idle()
 
@@ -50,15 +53,17 @@ TCP_ENDS_IT = ("error=ETIMEDOUT", "error=EHOSTUNREACH")  # the second, when the 
 
 def test_idle(start, hosts):
     echod = start(keepalive="1s", idle_timeout="never")
+    port = echod.port
     for _ in range(VANISHED):
-        hosts.connect(echod.port)
+        hosts.connect(port)
     wait_for(lambda: echod.status()["clients"] == VANISHED, "the clients")
     vanish(hosts, echod, TCP_ENDS_IT)
 
 
 def under_way(hosts, echod):
     """Connect clients, and have data on its way to them that does not arrive."""
-    conns = [hosts.connect(echod.port) for _ in range(VANISHED)]
+    port = echod.port
+    conns = [hosts.connect(port) for _ in range(VANISHED)]
     wait_for(lambda: echod.status()["clients"] == VANISHED, "the clients")
     hosts.drop(hosts.there, hooks=["input"])
     for conn in conns:
@@ -67,7 +72,7 @@ def under_way(hosts, echod):
 
 
 def test_data_under_way_until_idle_timeout(start, hosts):
-    echod = start(keepalive="never", idle_timeout="1s")
+    echod = start(keepalive="never", idle_timeout="3s")
     under_way(hosts, echod)
     vanish(hosts, echod, ["idle"])
 
@@ -83,16 +88,18 @@ def test_data_under_way_until_the_kernel_gives_up(start, hosts):
 def test_its_window_closed(start, hosts, who):
     if who == "kernel":
         hosts.sysctl(hosts.here, "net/ipv4/tcp_retries2", 2)
-    echod = start(keepalive="never", idle_timeout="2s" if who == "idle_timeout" else "never")
+    echod = start(keepalive="never", idle_timeout="3s" if who == "idle_timeout" else "never")
+    port = echod.port
     for _ in range(VANISHED):
-        fill(hosts.connect(echod.port, buffer=2048))
+        fill(hosts.connect(port, buffer=2048))
     vanish(hosts, echod, ["idle"] if who == "idle_timeout" else TCP_ENDS_IT)
 
 
 def test_in_the_middle_of_a_half_close(start, hosts):
-    echod = start(keepalive="1s", idle_timeout="2s")
-    conns = [hosts.connect(echod.port, buffer=2048) for _ in range(VANISHED)]
-    for conn in conns:
+    echod = start(keepalive="1s", idle_timeout="3s")
+    port = echod.port
+    for _ in range(VANISHED):
+        conn = hosts.connect(port, buffer=2048)
         fill(conn)
         conn.shutdown(socket.SHUT_WR)
         receive(conn, 10_000)
@@ -103,9 +110,11 @@ def test_in_the_middle_of_a_half_close(start, hosts):
 def test_in_the_backlog(start, hosts, sent):
     """They vanish while others fill the daemon, and are accepted when those are gone."""
     echod = start(keepalive="1s", idle_timeout="1s")
-    present = [hosts.connect(echod.port, hosts.here) for _ in range(VANISHED)]
+    port = echod.port
+    present = [hosts.connect(port, hosts.here) for _ in range(VANISHED)]
     wait_for(lambda: echod.status()["clients"] == VANISHED, "the clients")
-    conns = [hosts.connect(echod.port) for _ in range(VANISHED)]
+    port = echod.port
+    conns = [hosts.connect(port) for _ in range(VANISHED)]
     for conn in conns:
         conn.sendall(sent)
     hosts.drop(hosts.there)

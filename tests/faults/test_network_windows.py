@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from support.network import BACKOFF, Stream, fill, receive, tcp_info
 from support.processes import connection_of, socket_of
+from support.stream import BACKOFF, Stream, fill, receive, tcp_info
 from support.wait import DEADLINE, wait_for
 
 SMALLEST = 1  # SO_RCVBUF: the kernel makes the least of it that it can (socket(7))

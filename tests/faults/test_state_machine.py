@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from support.daemon import Echod
-from support.network import reset
 from support.processes import state, zombies
+from support.stream import reset
 from support.wait import DEADLINE, wait_for
 from support.watcher import Watcher
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import random
 import select
 import socket
 import threading
 import time
 
-from support.network import BLOCK, reset
+from support.stream import BLOCK, reset
 
 TIMEOUT = 60.0
 # how exactly the daemon must agree: to the byte; the client's RST, or somebody's SIGKILL, came first; never accepted
 EXACT, RESET, BROKEN, DENIED, PER_SOURCE = "exact", "reset", "broken", "access", "per_source"
 DENIED_NET, CROWDED_NET = "127.66", "127.77"  # sources that `deny` names; sources that go over their limit
 PER_SOURCE_LIMIT = 4
-CROWD = threading.Lock()
 
 
 class BrokenError(Exception):
@@ -194,52 +192,3 @@ def one(address, source, dice):
     with conn, contextlib.suppress(BrokenError):
         kind(conn, record, dice)
     return record
-
-
-def denied(address, source):
-    """Come from a network that is denied: closed, with nothing read."""
-    conn, record = connect(address, source)
-    record.verdict = DENIED
-    with conn, contextlib.suppress(ConnectionError):
-        assert conn.recv(1) == b"", f"{record.peer}: denied, and served"
-    return record
-
-
-def crowd(address, source):
-    """Be as many from one source as may be, and one more, who is refused."""
-    made = []
-    with (
-        CROWD,
-        contextlib.ExitStack() as stack,
-    ):  # one at a time: several could fill the daemon, and wait for each other
-        for _ in range(PER_SOURCE_LIMIT):
-            conn, record = connect(address, source)
-            stack.enter_context(conn)
-            made.append((conn, record))
-            send(conn, record, BLOCK[:3])
-            receive(conn, record, 3)
-        over, record = connect(address, source)
-        record.verdict = PER_SOURCE
-        with over, contextlib.suppress(ConnectionError):
-            assert over.recv(1) == b"", f"{record.peer}: over the limit, and served"
-        for conn, one_of_them in made:
-            finish(conn, one_of_them)
-    return [record, *(each for _, each in made)]
-
-
-def worker(addresses, sources, stop, records, seed):
-    """Be one client after another until told to stop; what is wrong goes into `records` as an exception."""
-    dice = random.Random(seed)
-    try:
-        while not stop.is_set():
-            address = dice.choice(addresses)
-            roll = dice.random()
-            if roll < 0.03:
-                records.append(denied(addresses[0], sources.take(DENIED_NET)))
-            elif roll < 0.05:
-                records.extend(crowd(addresses[0], sources.take(CROWDED_NET)))
-            else:
-                with contextlib.suppress(ConnectionRefusedError):  # the second address comes and goes
-                    records.append(one(address, sources.take(), dice))
-    except BaseException as error:  # noqa: BLE001 - told by the thread that compares
-        records.append(error)

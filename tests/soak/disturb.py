@@ -40,7 +40,7 @@ class Disturber(threading.Thread):
             self.status: 1,
         }
         try:
-            while not self.stop.wait(self.dice.uniform(0.1, 1.0)):
+            while not self.stop.wait(self.dice.uniform(0.1, 0.5)):
                 deed = self.dice.choices([*deeds], [*deeds.values()])[0]
                 deed()
                 self.done[deed.__name__] += 1

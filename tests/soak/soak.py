@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from soak import ledger
-from soak.clients import DENIED_NET, PER_SOURCE_LIMIT, Sources, worker
+from soak.clients import DENIED_NET, PER_SOURCE_LIMIT, Sources
 from soak.disturb import Disturber
+from soak.worker import worker
 from support.daemon import Echod
 from support.processes import anonymous, descriptors, many_descriptors, zombies
 from support.wait import need_root, wait_for
 from support.watcher import Watcher
 
-ROUND = 10.0  # seconds of load
+ROUND = 15.0  # seconds of load
 WORKERS = 24
+IDLE = "8s"  # shorter than a round, longer than a busy machine makes a client pause
 GROWTH = 256  # KiB of anonymous memory that may come after the first round: the interpreter's arenas fill up
 PATIENCE = 120.0  # seconds for the last clients of a round
 
@@ -47,13 +49,13 @@ class Soak:
             "max_children": "256",
             "deny": denied,
             "max_children_per_source": str(PER_SOURCE_LIMIT),
-            "idle_timeout": "3s",
+            "idle_timeout": IDLE,
         }
         self.choices = {
             "listen": [first, f"{first} {second}", f"{second} {first}"],
             "max_children": ["12", "64", "256"],
             "deny": [denied, f"{denied} 192.0.2.0/24"],
-            "idle_timeout": ["3s", "4s"],
+            "idle_timeout": [IDLE, "9s"],
             "keepalive": ["60s", "30s", "never"],
             "backlog": ["256", "4096"],
             "log_level": ["info", "info", "debug"],
