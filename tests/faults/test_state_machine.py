@@ -210,7 +210,7 @@ class Machine(RuleBasedStateMachine):
 
 TestTheDaemon = Machine.TestCase
 TestTheDaemon.settings = settings(
-    max_examples=8,
+    max_examples=6,
     stateful_step_count=25,
     deadline=None,
     database=None,
