@@ -27,6 +27,7 @@ class Record:
 
     def __init__(self, conn):
         self.peer = "{}:{}".format(*conn.getsockname())
+        self.to = conn.getpeername()
         self.sent = self.received = 0
         self.verdict = BROKEN
 

@@ -15,6 +15,7 @@ from soak.clients import CROWDED_NET
 from support.processes import state
 from support.wait import wait_for
 
+FEW = "12"  # max_children, less than there are clients
 PAUSE = 0.3  # seconds that a process is stopped for
 
 
@@ -48,7 +49,10 @@ class Disturber(threading.Thread):
             self.errors.append(error)
 
     def reload(self):
-        self.echod.write(**{key: self.dice.choice(values) for key, values in self.settings.items()})
+        chosen = {key: self.dice.choice(values) for key, values in self.settings.items()}
+        if chosen["max_children"] == FEW:  # who waits at an address that goes is served as far as there is room
+            chosen["listen"] = self.echod.settings["listen"]
+        self.echod.write(**chosen)
         self.echod.run("reload", check=0)
 
     def rotate(self):

@@ -8,17 +8,26 @@ COUNTERS = ("accepted", "closed", "bytes_in", "bytes_out")
 
 
 def close_lines(echod):
-    """Return from all log files the values of each `close` line, by peer; the files but the one in use are removed."""
+    """Return the values of each `close` line in the rotated log files, by peer."""
     found = {}
-    for path in sorted(echod.home.glob("echod.[0-9]*")):
+    for path in rotated(echod):
         for line in path.read_text().splitlines():
             text = line.partition("]: ")[2]
             if text.startswith("close "):
                 values = dict(word.split("=", 1) for word in text.split()[1:])
                 assert values["peer"] not in found, f"two lines of {values['peer']}"
                 found[values["peer"]] = values
-        path.unlink()
     return found
+
+
+def rotated(echod):
+    return sorted(echod.home.glob("echod.[0-9]*"))
+
+
+def forget(echod):
+    """Remove the rotated log files."""
+    for path in rotated(echod):
+        path.unlink()
 
 
 def compare(records, lines, killed):
@@ -30,7 +39,7 @@ def compare(records, lines, killed):
                 yield f"{one.verdict}, and served: {line}"
             continue
         if line is None:
-            yield f"{one.peer} {one.verdict}, sent {one.sent}, got {one.received}: no line"
+            yield f"{one.peer} {one.verdict}, sent {one.sent} to {one.to}, got {one.received}: no line"
             continue
         sent, received, reason = int(line["in"]), int(line["out"]), line["reason"]
         if reason == "signal=SIGKILL":

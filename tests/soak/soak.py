@@ -18,7 +18,7 @@ from typing import Any
 
 from soak import ledger
 from soak.clients import DENIED_NET, PER_SOURCE_LIMIT, Sources
-from soak.disturb import Disturber
+from soak.disturb import FEW, Disturber
 from soak.worker import worker
 from support.daemon import Echod
 from support.processes import anonymous, descriptors, many_descriptors, zombies
@@ -53,7 +53,7 @@ class Soak:
         }
         self.choices = {
             "listen": [first, f"{first} {second}", f"{second} {first}"],
-            "max_children": ["12", "64", "256"],
+            "max_children": [FEW, "64", "256"],
             "deny": [denied, f"{denied} 192.0.2.0/24"],
             "idle_timeout": [IDLE, "9s"],
             "keepalive": ["60s", "30s", "never"],
@@ -111,6 +111,7 @@ class Soak:
         now, lines = watcher.state(), ledger.close_lines(self.echod)
         faults = [*ledger.compare(records, lines, disturber.killed), *ledger.balance(records, lines, before, now)]
         assert not faults, "\n".join([f"{len(faults)} faults, the first:", *faults[:10]])
+        ledger.forget(self.echod)
         watcher.check()
         assert not zombies(disturber.pid)
         assert not self.echod.children()
