@@ -24,7 +24,7 @@ def told(echod):
     """Return how many refusals the lines of the log stand for, for each source."""
     counts = {}
     for line in echod.events("refuse"):
-        source = re.search(r"peer=([\d.]+):", line)[1]
+        (source,) = re.findall(r"peer=([\d.]+):", line)
         left_out = re.search(r"left_out=(\d+)", line)
         counts[source] = counts.get(source, 0) + 1 + (int(left_out[1]) if left_out else 0)
     return counts

@@ -144,16 +144,16 @@ class Daemon:
         Requests are numbered. One that has begun before our signal may have read the file before our change to it: the
         outcome awaited is that of a later one.
         """
-        words = self.board().words
-        wanted = words[begun] + 1
+        board = self.board()
+        wanted = board.words[begun] + 1
         self.send(signum)
         deadline = time.monotonic() + REPLY
-        while words[done] < wanted:
+        while board.words[done] < wanted:
             if self.wait(POLL_INTERVAL):
                 raise EchodError(f"process {self.pid} ended instead; its log may say why", NOT_RUNNING)
             if time.monotonic() > deadline:
                 raise EchodError(f"process {self.pid} has not answered for {REPLY:.0f} s; it goes on as before", FAILED)
-        return int(words[code]), self.board().texts()
+        return board.words[code], board.texts()
 
     def reload(self) -> tuple[int, dict[str, str]]:
         """Have it read its config; see `ask`."""

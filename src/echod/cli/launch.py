@@ -9,6 +9,7 @@ from __future__ import annotations
 import compileall
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -168,6 +169,8 @@ def make_scoreboard(path: str, config: Config) -> int:
         scoreboard.initialize(fd, config.max_children)
         os.pwrite(fd, as_long(os.getpid()), scoreboard.PID * scoreboard.WORD_SIZE)
     except OSError as error:
-        what = f"{path}: {error.strerror}; it needs room for max_children"
+        what = f"{path}: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what += "; it needs room for max_children"
         raise EchodError(what, NOT_PERMITTED if isinstance(error, PermissionError) else FAILED) from None
     return fd

@@ -6,13 +6,12 @@
 
 Moments are nanoseconds of CLOCK_MONOTONIC. A word is written with one aligned store, so a reader never sees half of
 one. While the server changes what belongs together the word SEQUENCE is odd, and readers try again (a seqlock). The
-mapping has room for every `max_children` there can be; the file is allocated for that of the settings, so that no
-store can fault. A shared mapping costs a fork nothing: the kernel does not copy its page table.
+file has room for every `max_children` there can be; the file is allocated for that of the settings, so that no
+store can fault. To the server it is mapped: a shared mapping costs a fork nothing, its page table is not copied.
 """
 
 from __future__ import annotations
 
-import mmap
 import time
 
 from echod.common.cmodules import LONG, os
@@ -62,24 +61,35 @@ def initialize(fd: int, max_children: int) -> None:
 
 
 class Scoreboard:
-    """The shared file on the descriptor `fd`, mapped for reading. `words` are its 64-bit words.
+    """The shared file on the descriptor `fd`, for reading. Raises OSError, or ValueError where the file is none.
 
-    Raises OSError or ValueError where the file is none.
+    It is not mapped: a file that its owner cuts short would end the reader (SIGBUS).
     """
 
-    def __init__(self, fd: int, protection: int = mmap.PROT_READ) -> None:
-        self.map = mmap.mmap(fd, SIZE, mmap.MAP_SHARED, protection)
-        self.words = memoryview(self.map).cast("B").cast(WORD)
+    def __init__(self, fd: int) -> None:
+        if os.fstat(fd).st_size < SLOTS_AT:
+            raise ValueError("too short")
+        self._fd = os.dup(fd)
+
+    def __del__(self) -> None:
+        """Close the file."""
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+    @property
+    def words(self) -> memoryview[int]:
+        """The counters, as they are now."""
+        return memoryview(os.pread(self._fd, SLOTS_AT, 0).ljust(SLOTS_AT, b"\0")).cast(WORD)
 
     def copy(self) -> Copy:
         """Return a copy in which all belongs together, as far as the server writes: tried again while it does."""
         for _ in range(TRIES):
-            before = self.words[SEQUENCE]
-            raw = self.map[: SLOTS_AT + min(self.words[TOP], MOST_CHILDREN) * SLOT]
-            if before % 2 == 0 and self.words[SEQUENCE] == before:
+            words = self.words
+            raw = os.pread(self._fd, SLOTS_AT + max(0, min(words[TOP], MOST_CHILDREN)) * SLOT, 0)
+            if words[SEQUENCE] % 2 == 0 and self.words[SEQUENCE] == words[SEQUENCE]:
                 break
             time.sleep(PAUSE)
-        return Copy(raw)
+        return Copy(raw.ljust(SLOTS_AT, b"\0"))
 
     def texts(self) -> dict[str, str]:
         """Return the texts."""
@@ -91,7 +101,7 @@ class Copy:
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
-        self.words = memoryview(raw).cast(WORD)
+        self.words = memoryview(raw[: len(raw) - len(raw) % WORD_SIZE]).cast(WORD)
 
     def texts(self) -> dict[str, str]:
         """Return the texts."""
@@ -102,7 +112,7 @@ class Copy:
     def clients(self) -> list[tuple[int, str, int, int, int, int]]:
         """Return `(pid, peer, begun, last, bytes in, bytes out)` of each client; moments are in nanoseconds."""
         found, now = [], time.monotonic_ns()
-        for at in range(SLOTS_AT, len(self._raw), SLOT):
+        for at in range(SLOTS_AT, len(self._raw) - SLOT + 1, SLOT):
             pid, sent, received, last, begun = self.words[at // WORD_SIZE : at // WORD_SIZE + 5]
             if pid:
                 peer = self._raw[at + PEER_AT : at + PEER_AT + PEER_ROOM].partition(b"\0")[0]

@@ -28,17 +28,17 @@ from echod.common.scoreboard import (
     TOP,
     WORD,
     WORD_SIZE,
-    Scoreboard,
 )  # fmt: skip
 
 FREE = memoryview(bytes(WORD_SIZE * (ENDED + 1))).cast(WORD)
 
 
-class Board(Scoreboard):
+class Board:
     """The scoreboard on the descriptor `fd`, mapped for writing."""
 
     def __init__(self, fd: int) -> None:
-        super().__init__(fd, mmap.PROT_READ | mmap.PROT_WRITE)
+        self.map = mmap.mmap(fd, scoreboard.SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self.words = memoryview(self.map).cast("B").cast(WORD)
         self.fd = fd
         self._free: list[int] = []
         self.words[PID] = os.getpid()

@@ -192,6 +192,7 @@ class Server:
         self.board.words[scoreboard.DRAIN_MS] = scoreboard.NEVER if drain is None else round(drain * 1000)
         self.board.set_texts(
             listen=self.names(),
+            addresses=self.config.text("listen"),
             config_file=self.handover.config_file or DEFAULT_PATH,
             overrides="\t".join(self.handover.overrides),
             **self.outcomes,  # the changes last: they may be cut
