@@ -1,4 +1,4 @@
-"""What the unit tests share: settings in force, functions run in a process of their own, pairs of connected sockets."""
+"""What the unit tests share: settings in force, a log and a scoreboard in memory, pairs of connected sockets."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ import socket
 import struct
 from pathlib import Path
 
+from echod.common import scoreboard
 from echod.common.config import settings as config
 from echod.common.reasons import CRASHED
+from echod.common.sockets import IDLE_SHARE
+from echod.server.board import Board
+from echod.server.log.log import Log
+from echod.server.log.sink import Sink
 from echod.server.session import Limits, Session
 from echod.server.signals import HANDLED, SignalPipe
 from support.processes import reap, state
@@ -22,6 +27,34 @@ from support.wait import DEADLINE, wait_for
 def settings(*overrides):
     """Return the settings that `-o` words lead to, over the defaults."""
     return config.load("/dev/null", overrides, "/", log="stderr")
+
+
+class Memory(Sink):
+    """A log in memory: `texts` are its lines."""
+
+    def __init__(self):
+        self.texts: list[str] = []
+
+    def write(self, _level, text):
+        self.texts.append(text)
+        return True
+
+    def events(self, verb):
+        """Return the lines that begin with a verb."""
+        return [text for text in self.texts if text.split()[0] == verb]
+
+
+def memory_log(*overrides):
+    """Return a log in memory and its sink."""
+    sink = Memory()
+    return Log(settings(*overrides), sink), sink
+
+
+def make_board(max_children=64):
+    """Return a scoreboard in memory, as the server maps it, with room for so many clients."""
+    fd = os.memfd_create("scoreboard")
+    scoreboard.initialize(fd, max_children)
+    return Board(fd)
 
 
 def receive_all(conn):
@@ -43,9 +76,9 @@ def exchange(address, data, timeout=DEADLINE):
 def tcp_pair():
     """Return two ends of a TCP connection over loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        ours = socket.create_connection(listening.getsockname())
-        theirs, _ = listening.accept()
-    return ours, theirs
+        client = socket.create_connection(listening.getsockname())
+        served, _ = listening.accept()
+    return client, served
 
 
 def limits(idle=None, lifetime=None, drain=10.0):
@@ -67,16 +100,17 @@ def signal_pipe():
 class Served:
     """A session in a process of its own, run as `children` does; `conn` is the peer's end."""
 
-    def __init__(self, limits=NEVER, *, pair=tcp_pair, idle=0.0, buffers=0):
-        self.conn, theirs = pair()
-        for end in (self.conn, theirs) if buffers else ():
+    def __init__(self, limits=NEVER, *, pair=tcp_pair, buffers=0):
+        self.conn, served = pair()
+        for end in (self.conn, served) if buffers else ():
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
+        idle = (limits.idle or 0.0) * IDLE_SHARE  # as the listener has it, and its clients inherit it
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            theirs.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(idle), int(idle % 1 * 1e6)))
+            served.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(idle), int(idle % 1 * 1e6)))
         self.conn.settimeout(DEADLINE)
         shared = mmap.mmap(-1, mmap.PAGESIZE)
-        self.tally = memoryview(shared).cast("B").cast("Q")[:5]
+        self.counters = memoryview(shared).cast("B").cast("Q")[:5]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # until the child has its handlers
         self.pid = os.fork()
         if self.pid == 0:
@@ -85,11 +119,11 @@ class Served:
                 self.conn.close()
                 client = Session(limits)
                 signal_pipe().session = client
-                reason = client.run(theirs.fileno(), self.tally, 0)
+                reason = client.run(served.fileno(), self.counters, 0)
             finally:
                 os._exit(reason)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
+        served.close()
         wait_for(lambda: state(self.pid) == "S", "the session to read")
 
     def end(self):
