@@ -10,14 +10,19 @@ import signal
 import socket
 import struct
 from pathlib import Path
+from typing import Any
 
 from echod.common import scoreboard
 from echod.common.config import settings as config
 from echod.common.reasons import CRASHED
-from echod.common.sockets import IDLE_SHARE
+from echod.common.sockets import IDLE_SHARE, bind
+from echod.server.acceptor import Acceptor
 from echod.server.board import Board
+from echod.server.children import Children
+from echod.server.descriptors import highest_fd
 from echod.server.log.log import Log
 from echod.server.log.sink import Sink
+from echod.server.oom import OomScore
 from echod.server.session import Limits, Session
 from echod.server.signals import HANDLED, SignalPipe
 from support.processes import reap, state
@@ -175,3 +180,83 @@ def accept(one):
     """Wait for a client, and accept it."""
     assert select.select([one.fd], [], [], DEADLINE)[0]
     return one.accept()
+
+
+class Polled:
+    """A poll object that knows what is registered."""
+
+    def __init__(self):
+        self._poll = select.poll()
+        self.registered: set[int] = set()
+
+    def register(self, fd, event):
+        assert fd not in self.registered
+        self.registered.add(fd)
+        self._poll.register(fd, event)
+
+    def unregister(self, fd):
+        self.registered.remove(fd)
+        self._poll.unregister(fd)
+
+    def poll(self, timeout):
+        return self._poll.poll(timeout)
+
+
+class Front:
+    """An acceptor over real children, with all it needs; what the server's loop does is in `accept` and `reap`."""
+
+    def __init__(self, *overrides, listeners=1, log=()):
+        self.board = make_board(1024)
+        self.reader = scoreboard.Scoreboard(self.board.fd)
+        self.log, self.lines = memory_log(*log)
+        self.children = Children(self.board, signal_pipe(), NEVER, self.log)
+        self.poller = Polled()
+        poller: Any = self.poller
+        self.acceptor = Acceptor(self.board, self.children, poller, OomScore())
+        self.clients: list[socket.socket] = []
+        self.listeners = [self.listen() for _ in range(listeners)]
+        self.configure(*overrides)
+
+    def listen(self):
+        """Return a new listener on a free port."""
+        return bind(("127.0.0.1", 0), settings())[0]
+
+    def configure(self, *overrides):
+        """Put settings and the listeners in force, as a reload does."""
+        self.children.set_highest_fd(highest_fd() + 64)
+        self.acceptor.configure(settings(*overrides), self.listeners, self.log)
+
+    def connect(self, listener=0):
+        """Return a new client of a listener."""
+        client = socket.create_connection(self.listeners[listener].sock.getsockname(), timeout=DEADLINE)
+        self.clients.append(client)
+        return client
+
+    def accept(self):
+        """Accept from each listener that is ready, as long as the acceptor polls them; return how many clients."""
+        accepted = 0
+        for fd, _event in self.poller.poll(0):
+            if self.acceptor.polled():
+                accepted += self.acceptor.accept(self.acceptor.listeners[fd])
+        return accepted
+
+    def reap(self):
+        """Reap who has exited; return how many."""
+        addresses = self.children.reap()
+        self.acceptor.on_reaped(addresses)
+        return len(addresses)
+
+    def end(self, *clients):
+        """Close the clients' ends, and reap until their children are gone."""
+        gone = {client.getsockname() for client in clients}
+        for client in clients:
+            client.close()
+
+        def reaped():
+            self.reap()
+            return not gone & {child.address for child in self.children.table.values()}
+
+        wait_for(reaped, "the clients' children to be reaped")
+
+    def count(self, *words):
+        return [self.reader.words[word] for word in words]
