@@ -15,7 +15,7 @@ from echod.server.log.file import File
 from echod.server.log.log import Log
 from support.processes import NOBODY, isolated
 from support.sockets import make_board, memory_log, settings
-from support.wait import need_root
+from support.wait import need_root, wait_for
 
 
 class Before:
@@ -114,12 +114,20 @@ def test_listeners_that_stay_are_kept_and_the_new_ones_are_not_shared(before):
 
 
 def test_a_new_address_may_overlap_an_old_one(before):
-    port = before.listeners[0].sock.getsockname()[1]
-    before.write(f"listen = *:{port}")
-    change = before.prepare()
-    assert before.listeners[0] not in change.listeners
+    def prepared():
+        before.listeners[0].close()
+        before.listeners = bind_all([("127.0.0.1", 0)], before.config)
+        before.write(f"listen = *:{before.listeners[0].sock.getsockname()[1]}")
+        try:
+            return before.prepare()
+        except EchodError:
+            return None  # somebody else has the port at another address
+
+    change = wait_for(prepared, "a port that is free at all addresses")
+    (old,) = before.listeners
+    assert old not in change.listeners
     for listener in change.listeners:
-        assert listener.sock.getsockname()[1] == port
+        assert listener.sock.getsockname()[1] == old.sock.getsockname()[1]
         listener.close()
     assert before.is_shared() == [0]
 
