@@ -1,4 +1,4 @@
-"""What the unit tests share: settings in force, functions run in a process of their own, pairs of connected sockets."""
+"""What the unit tests share: settings in force, a log and a scoreboard in memory, pairs of connected sockets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ import signal
 import socket
 import struct
 from pathlib import Path
+from typing import Any
 
+from echod.common import scoreboard
 from echod.common.config import settings as config
 from echod.common.reasons import CRASHED
+from echod.common.sockets import IDLE_SHARE, bind
+from echod.server.acceptor import Acceptor
+from echod.server.board import Board
+from echod.server.children import Children
+from echod.server.descriptors import highest_fd
+from echod.server.log.log import Log
+from echod.server.log.sink import Sink
+from echod.server.oom import OomScore
 from echod.server.session import Limits, Session
 from echod.server.signals import HANDLED, SignalPipe
 from support.processes import reap, state
@@ -22,6 +32,34 @@ from support.wait import DEADLINE, wait_for
 def settings(*overrides):
     """Return the settings that `-o` words lead to, over the defaults."""
     return config.load("/dev/null", overrides, "/", log="stderr")
+
+
+class Memory(Sink):
+    """A log in memory: `texts` are its lines."""
+
+    def __init__(self):
+        self.texts: list[str] = []
+
+    def write(self, _level, text):
+        self.texts.append(text)
+        return True
+
+    def events(self, verb):
+        """Return the lines that begin with a verb."""
+        return [text for text in self.texts if text.split()[0] == verb]
+
+
+def memory_log(*overrides):
+    """Return a log in memory and its sink."""
+    sink = Memory()
+    return Log(settings(*overrides), sink), sink
+
+
+def make_board(max_children=64):
+    """Return a scoreboard in memory, as the server maps it, with room for so many clients."""
+    fd = os.memfd_create("scoreboard")
+    scoreboard.initialize(fd, max_children)
+    return Board(fd)
 
 
 def receive_all(conn):
@@ -43,9 +81,9 @@ def exchange(address, data, timeout=DEADLINE):
 def tcp_pair():
     """Return two ends of a TCP connection over loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        ours = socket.create_connection(listening.getsockname())
-        theirs, _ = listening.accept()
-    return ours, theirs
+        client = socket.create_connection(listening.getsockname())
+        served, _ = listening.accept()
+    return client, served
 
 
 def limits(idle=None, lifetime=None, drain=10.0):
@@ -67,16 +105,17 @@ def signal_pipe():
 class Served:
     """A session in a process of its own, run as `children` does; `conn` is the peer's end."""
 
-    def __init__(self, limits=NEVER, *, pair=tcp_pair, idle=0.0, buffers=0):
-        self.conn, theirs = pair()
-        for end in (self.conn, theirs) if buffers else ():
+    def __init__(self, limits=NEVER, *, pair=tcp_pair, buffers=0):
+        self.conn, served = pair()
+        for end in (self.conn, served) if buffers else ():
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
+        idle = (limits.idle or 0.0) * IDLE_SHARE  # as the listener has it, and its clients inherit it
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            theirs.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(idle), int(idle % 1 * 1e6)))
+            served.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(idle), int(idle % 1 * 1e6)))
         self.conn.settimeout(DEADLINE)
         shared = mmap.mmap(-1, mmap.PAGESIZE)
-        self.tally = memoryview(shared).cast("B").cast("Q")[:5]
+        self.counters = memoryview(shared).cast("B").cast("Q")[:5]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # until the child has its handlers
         self.pid = os.fork()
         if self.pid == 0:
@@ -85,11 +124,11 @@ class Served:
                 self.conn.close()
                 client = Session(limits)
                 signal_pipe().session = client
-                reason = client.run(theirs.fileno(), self.tally, 0)
+                reason = client.run(served.fileno(), self.counters, 0)
             finally:
                 os._exit(reason)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
+        served.close()
         wait_for(lambda: state(self.pid) == "S", "the session to read")
 
     def end(self):
@@ -141,3 +180,83 @@ def accept(one):
     """Wait for a client, and accept it."""
     assert select.select([one.fd], [], [], DEADLINE)[0]
     return one.accept()
+
+
+class Polled:
+    """A poll object that knows what is registered."""
+
+    def __init__(self):
+        self._poll = select.poll()
+        self.registered: set[int] = set()
+
+    def register(self, fd, event):
+        assert fd not in self.registered
+        self.registered.add(fd)
+        self._poll.register(fd, event)
+
+    def unregister(self, fd):
+        self.registered.remove(fd)
+        self._poll.unregister(fd)
+
+    def poll(self, timeout):
+        return self._poll.poll(timeout)
+
+
+class Front:
+    """An acceptor over real children, with all it needs; what the server's loop does is in `accept` and `reap`."""
+
+    def __init__(self, *overrides, listeners=1, log=()):
+        self.board = make_board(1024)
+        self.reader = scoreboard.Scoreboard(self.board.fd)
+        self.log, self.lines = memory_log(*log)
+        self.children = Children(self.board, signal_pipe(), NEVER, self.log)
+        self.poller = Polled()
+        poller: Any = self.poller
+        self.acceptor = Acceptor(self.board, self.children, poller, OomScore())
+        self.clients: list[socket.socket] = []
+        self.listeners = [self.listen() for _ in range(listeners)]
+        self.configure(*overrides)
+
+    def listen(self):
+        """Return a new listener on a free port."""
+        return bind(("127.0.0.1", 0), settings())[0]
+
+    def configure(self, *overrides):
+        """Put settings and the listeners in force, as a reload does."""
+        self.children.set_highest_fd(highest_fd() + 64)
+        self.acceptor.configure(settings(*overrides), self.listeners, self.log)
+
+    def connect(self, listener=0):
+        """Return a new client of a listener."""
+        client = socket.create_connection(self.listeners[listener].sock.getsockname(), timeout=DEADLINE)
+        self.clients.append(client)
+        return client
+
+    def accept(self):
+        """Accept from each listener that is ready, as long as the acceptor polls them; return how many clients."""
+        accepted = 0
+        for fd, _event in self.poller.poll(0):
+            if self.acceptor.polled():
+                accepted += self.acceptor.accept(self.acceptor.listeners[fd])
+        return accepted
+
+    def reap(self):
+        """Reap who has exited; return how many."""
+        addresses = self.children.reap()
+        self.acceptor.on_reaped(addresses)
+        return len(addresses)
+
+    def end(self, *clients):
+        """Close the clients' ends, and reap until their children are gone."""
+        gone = {client.getsockname() for client in clients}
+        for client in clients:
+            client.close()
+
+        def reaped():
+            self.reap()
+            return not gone & {child.address for child in self.children.table.values()}
+
+        wait_for(reaped, "the clients' children to be reaped")
+
+    def count(self, *words):
+        return [self.reader.words[word] for word in words]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
+import resource
 import signal
 import tempfile
 import time
@@ -10,237 +13,168 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echod.common import scoreboard
-from echod.common.scoreboard import BEGUN, LAST, RECEIVED, SENT, SLOT, Scoreboard
-from support.processes import fork, reap
-from support.wait import wait_for
+from echod.common.scoreboard import SIZE, SLOT, SLOTS_AT, WORD_SIZE, Copy, Scoreboard
+from support.processes import CLONE_NEWNS, isolated, mount, namespaces
+from support.wait import need_root
 
 
 @pytest.fixture
 def file():
-    """Return a descriptor for a board."""
+    """Return a descriptor of a new scoreboard with room for 8 clients."""
     with tempfile.TemporaryFile() as file:
+        scoreboard.initialize(file.fileno(), 8)
         yield file.fileno()
 
 
-@pytest.fixture
-def board(file):
-    """Return a board to write."""
-    return Scoreboard(file)
-
-
-def counters(board, *words):
-    return [board.words[word] for word in words]
-
-
-COUNTED = (scoreboard.ACCEPTED, scoreboard.PEAK, scoreboard.CLOSED)
-
-
-def test_a_reader_sees_what_the_writer_writes(board, file):
-    reader = Scoreboard(file, writable=False)
+def test_a_new_one_says_that_a_daemon_is_starting(file):
+    reader = Scoreboard(file)
     assert reader.words[scoreboard.MAGIC] == scoreboard.VERSION
-    assert reader.words[scoreboard.PID] == os.getpid()
-    assert reader.words[scoreboard.GENERATION] == 1
     assert reader.words[scoreboard.STATE] == scoreboard.STARTING
-    assert 0 < reader.words[scoreboard.STARTED] <= time.monotonic_ns()
-    board.words[scoreboard.STATE] = scoreboard.RUNNING
-    assert reader.words[scoreboard.STATE] == scoreboard.RUNNING
+    assert reader.words[scoreboard.GENERATION] == 1
+    assert reader.words[scoreboard.DRAIN_MS] == scoreboard.NEVER
+    assert reader.words[scoreboard.PID] == 0
+    assert reader.copy().clients() == []
+    assert reader.texts() == {}
 
 
-def test_a_reader_cannot_write(board, file):
-    reader = Scoreboard(file, writable=False)
+def test_a_reader_cannot_write(file):
+    reader = Scoreboard(file)
     with pytest.raises(TypeError):
         reader.words[scoreboard.PID] = 1
-    assert board.words[scoreboard.PID] == os.getpid()
+    with pytest.raises(TypeError):
+        reader.map[0] = 1
 
 
-def test_a_file_that_is_too_short_is_no_board(file):
-    with pytest.raises(ValueError, match="mmap length is greater"):
-        Scoreboard(file, writable=False)
+def test_a_file_that_is_too_short_is_no_scoreboard():
+    with tempfile.TemporaryFile() as empty, pytest.raises(ValueError, match="mmap length is greater"):
+        Scoreboard(empty.fileno())
 
 
-def test_an_unused_board_takes_next_to_no_room(board, file):
-    assert os.fstat(file).st_size == scoreboard.SIZE
-    board.words[scoreboard.PID] = 1
-    os.fsync(file)
-    assert os.fstat(file).st_blocks * 512 <= 64 << 10
+def test_a_descriptor_that_cannot_be_mapped_is_an_error():
+    read_end, write_end = os.pipe()
+    for fd in (read_end, write_end):
+        with pytest.raises(OSError, match=r"Permission denied|No such device"):
+            Scoreboard(fd)
+        os.close(fd)
 
 
-def enter(board, peer, pid):
-    """Give a client a slot and enter its child, as `children` and the child do."""
-    slot = board.take()
-    board.words[slot + BEGUN] = board.words[slot + LAST] = time.monotonic_ns()
-    board.enter(slot, pid, peer)
-    return slot
+def test_it_takes_the_room_that_its_clients_need_and_not_much_more(file):
+    status = os.fstat(file)
+    assert status.st_size == SIZE
+    assert SLOTS_AT + 8 * SLOT <= status.st_blocks * 512 <= 64 << 10
 
 
-def test_a_client_is_shown_from_when_its_child_is_known_until_it_is_released(board, file):
-    reader = Scoreboard(file, writable=False)
-    slot = board.take()
-    assert list(reader.clients()) == []
-    board.words[slot + BEGUN] = time.monotonic_ns()
-    board.enter(slot, 4711, "192.0.2.1:7")
-    board.words[slot + RECEIVED], board.words[slot + SENT], board.words[slot + LAST] = 5, 3, 17
-    ((pid, peer, begun, last, received, sent),) = reader.clients()
-    assert (pid, peer, last, received, sent) == (4711, "192.0.2.1:7", 17, 5, 3)
-    assert 0 < begun <= time.monotonic_ns()
-    assert counters(reader, *COUNTED) == [1, 1, 0]
-    board.words[slot + BEGUN] -= 1_500_000_000
-    bytes_in, bytes_out, milliseconds = board.leave(slot)
-    assert (bytes_in, bytes_out) == (5, 3)
-    assert milliseconds >= 1500
-    assert list(reader.clients()) == []
-    assert counters(reader, *COUNTED) == [1, 1, 1]
-    assert counters(reader, scoreboard.BYTES_IN, scoreboard.BYTES_OUT) == [5, 3]
+@pytest.mark.parametrize("max_children", [1, 4000, scoreboard.MOST_CHILDREN])
+def test_more_room_is_taken_and_what_was_there_stays(file, max_children):
+    os.pwrite(file, b"peer", SLOTS_AT + 64)
+    scoreboard.allocate(file, max_children)
+    status = os.fstat(file)
+    assert status.st_blocks * 512 >= SLOTS_AT + max_children * SLOT
+    assert status.st_size == SIZE, "a mapping of it would fault"
+    assert os.pread(file, 4, SLOTS_AT + 64) == b"peer"
+    assert Scoreboard(file).words[scoreboard.MAGIC] == scoreboard.VERSION
 
 
-def test_slots_are_reused_the_last_one_first_and_start_at_zero(board):
-    slots = [enter(board, f"peer{number}", 100 + number) for number in range(4)]
-    assert slots == [slots[0] + number * SLOT // 8 for number in range(4)]
-    for slot in slots:
-        board.words[slot + RECEIVED] = 9
-    board.leave(slots[2])
-    board.leave(slots[1])
-    assert enter(board, "new", 7) == slots[1]
-    assert [board.take(), board.take()] == [slots[2], slots[3] + SLOT // 8]
-    assert counters(board, slots[1] + SENT, slots[1] + RECEIVED) == [0, 0]
-    assert [entry[:2] for entry in board.clients()] == [(100, "peer0"), (7, "new"), (103, "peer3")]
+def test_where_there_is_no_room_it_is_an_error_and_no_store_faults(tmp_path):
+    need_root()
+
+    def check():
+        mount(b"tmpfs", tmp_path, b"size=256k")
+        fd = os.open(tmp_path / "scoreboard", os.O_RDWR | os.O_CREAT)
+        scoreboard.initialize(fd, 1000)
+        with mmap.mmap(fd, SIZE) as stored:
+            with pytest.raises(OSError, match="No space left on device"):
+                scoreboard.allocate(fd, 10_000)
+            ballast = os.open(tmp_path / "ballast", os.O_WRONLY | os.O_CREAT)
+            with contextlib.suppress(OSError):
+                while True:
+                    os.write(ballast, bytes(4096))
+            for at in range(SLOTS_AT, SLOTS_AT + 1000 * SLOT, SLOT):
+                stored[at] = 1  # SIGBUS, were the page not there
+        full = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+        with pytest.raises(OSError, match="No space left on device"):
+            scoreboard.initialize(full, 1)
+
+    namespaces(CLONE_NEWNS, check)
 
 
-def test_a_slot_that_no_child_came_to_own_is_given_back(board):
-    slot = board.take()
-    board.free(slot)
-    assert enter(board, "other", 1) == slot
-    assert counters(board, scoreboard.ACCEPTED) == [1]
+def test_a_limit_on_the_size_of_files_is_an_error(tmp_path):
+    def check():
+        fd = os.open(tmp_path / "scoreboard", os.O_RDWR | os.O_CREAT)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, resource.RLIM_INFINITY))
+        with pytest.raises(OSError, match="File too large"):
+            scoreboard.initialize(fd, 1)
+
+    isolated(check)
 
 
-def test_a_slot_for_another_use_is_not_a_clients(board):
-    spare = board.take()
-    assert enter(board, "peer", 1) != spare
-    assert counters(board, *COUNTED) == [1, 1, 0]
+class Raw:
+    """A scoreboard's bytes, to be filled by hand."""
+
+    def __init__(self, slots=3):
+        self.bytes = bytearray(SLOTS_AT + slots * SLOT)
+        self.words = memoryview(self.bytes).cast(scoreboard.WORD)
+
+    def slot(self, number, *words, peer=b""):
+        at = SLOTS_AT + number * SLOT
+        for index, word in enumerate(words):
+            self.words[at // WORD_SIZE + index] = word
+        self.bytes[at + scoreboard.PEER_AT : at + scoreboard.PEER_AT + len(peer)] = peer
 
 
-def test_the_peak_stays(board):
-    for slot in [enter(board, "peer", 9) for _ in range(3)]:
-        board.leave(slot)
-    enter(board, "peer", 9)
-    assert counters(board, *COUNTED) == [4, 3, 3]
+def test_a_copy_lists_the_slots_that_have_a_pid():
+    raw = Raw()
+    raw.slot(0, 11, 3, 5, 17, 9, 99, peer=b"192.0.2.1:7")
+    raw.slot(1, 0, 3, 5, 17, 9, peer=b"gone")
+    raw.slot(2, 12, peer=b"\xff" * 64)
+    begun_at = time.monotonic_ns()
+    first, second = Copy(bytes(raw.bytes)).clients()
+    assert first == (11, "192.0.2.1:7", 9, 17, 5, 3)
+    assert second[:2] == (12, "\ufffd" * 64)
+    assert second[4:] == (0, 0)
+    assert begun_at <= second[2] == second[3] <= time.monotonic_ns(), "its child has not begun: that is now"
 
 
-def test_a_childs_tally_is_its_own(board):
-    slots = [enter(board, "peer", 9) for _ in range(3)]
-
-    def count():
-        board.words[slots[1] + RECEIVED] = 7
-        board.words[slots[1] + SENT] = 6
-
-    assert reap(fork(count)) == 0
-    assert [entry[4:] for entry in board.clients()] == [(0, 0), (7, 6), (0, 0)]
-
-
-@pytest.mark.parametrize(
-    "text", ["[fe80:1111:2222:3333:4444:5555:6666:7777%averylongname01]:65535", "x" * 100, "ü" * 100]
-)
-def test_a_long_peer_is_cut_where_its_room_ends(board, text):
-    first, second = enter(board, "first", 1), enter(board, "second", 2)
-    board.leave(first)
-    assert enter(board, text, 3) == first
-    (pid, shown, *_), following = board.clients()
-    assert (pid, following[:2]) == (3, (2, "second"))
-    assert text.startswith(shown.rstrip("\ufffd"))
-    assert len(shown.encode()) >= 62
-    board.leave(second)
+def test_a_copy_is_of_one_moment(file):
+    with mmap.mmap(file, SIZE) as stored:
+        words = memoryview(stored).cast("B").cast(scoreboard.WORD)
+        copy = Scoreboard(file).copy()
+        words[scoreboard.ACCEPTED] = 7
+        assert copy.words[scoreboard.ACCEPTED] == 0
+        assert Scoreboard(file).copy().words[scoreboard.ACCEPTED] == 7
+        words.release()
 
 
-def test_counters_have_64_bits(board, file):
-    reader = Scoreboard(file, writable=False)
-    slot = enter(board, "peer", 1)
-    for many in ((1 << 32) + 1, 1 << 62):
-        board.words[slot + RECEIVED] = many
-        assert next(reader.clients())[4] == many
-    board.words[scoreboard.BYTES_IN] = 1 << 40
-    assert board.leave(slot)[0] == 1 << 62
-    assert reader.words[scoreboard.BYTES_IN] == (1 << 40) + (1 << 62)
+def test_a_damaged_count_of_slots_does_not_lead_a_reader_outside(file):
+    os.pwrite(file, (1 << 60).to_bytes(8, "little"), scoreboard.TOP * WORD_SIZE)
+    assert Scoreboard(file).copy().clients() == []
 
 
-def test_the_last_slot_is_inside_the_file(board):
-    board.words[scoreboard.TOP] = scoreboard.SLOTS - 1
-    slot = enter(board, "last", 4)
-    board.words[slot + SENT] = 1
-    assert [entry[:2] for entry in board.clients()] == [(4, "last")]
+def test_a_writer_that_was_killed_in_the_middle_keeps_no_reader_waiting_for_ever(file):
+    os.pwrite(file, b"a=1\n", scoreboard.TEXT_AT)
+    os.pwrite(file, (1).to_bytes(8, "little"), scoreboard.SEQUENCE * WORD_SIZE)
+    assert Scoreboard(file).texts() == {"a": "1"}
 
 
-def test_a_damaged_count_of_slots_does_not_lead_a_reader_outside(board):
-    board.words[scoreboard.TOP] = 1 << 60
-    assert list(board.clients()) == []
+@given(st.binary(max_size=scoreboard.TEXT_ROOM))
+def test_any_texts_can_be_read(raw):
+    whole = bytearray(SLOTS_AT)
+    whole[scoreboard.TEXT_AT : scoreboard.TEXT_AT + len(raw)] = raw
+    for key, value in Copy(bytes(whole)).texts().items():
+        assert "=" not in key
+        assert "\n" not in key + value
 
 
-TEXT = st.text(st.characters(exclude_characters="\0\n", exclude_categories=["Cs"]), max_size=100)
+@given(st.binary(min_size=SLOT * 4, max_size=SLOT * 4))
+def test_any_slots_can_be_read(raw):
+    for pid, peer, begun, last, _, _ in Copy(bytes(SLOTS_AT) + raw).clients():
+        assert pid
+        assert begun
+        assert last
+        assert "\0" not in peer
 
 
-@given(st.dictionaries(st.sampled_from(["listen", "config_file", "changes"]), TEXT))
-def test_texts_come_back(texts):
-    with tempfile.TemporaryFile() as file:
-        board = Scoreboard(file.fileno())
-        board.set_texts(**texts)
-        assert Scoreboard(file.fileno(), writable=False).texts() == texts
-
-
-def test_texts_are_replaced_whole(board):
-    board.set_texts(a="x" * 1000, b="y")
-    board.set_texts(b="z=1")
-    assert board.texts() == {"b": "z=1"}
-
-
-def test_a_line_break_in_a_text_does_not_make_another_text(board):
-    board.set_texts(a="one\nb=two", c="three")
-    assert board.texts() == {"a": "one b=two", "c": "three"}
-
-
-def test_a_path_that_is_not_utf8_comes_back(board):
-    path = os.fsdecode(b"/etc/\xff.conf")
-    board.set_texts(config_file=path)
-    assert board.texts() == {"config_file": path}
-
-
-def test_texts_that_are_too_long_are_cut_and_spoil_nothing(board):
-    enter(board, "peer", 1)
-    board.set_texts(a="1", b="ü" * scoreboard.TEXT_ROOM, c="3")
-    texts = board.texts()
-    assert texts["a"] == "1"
-    assert len(texts["b"].encode(errors="surrogateescape")) == scoreboard.TEXT_ROOM - 1 - len("a=1\nb=")
-    assert [entry[:2] for entry in board.clients()] == [(1, "peer")]
-
-
-def test_texts_are_never_torn_while_another_process_writes_them(board, file):
-    def write():
-        count = 0
-        while os.getppid() == parent:
-            count += 1
-            board.set_texts(a=str(count), b="x" * 12_000, c=str(count))
-
-    parent = os.getpid()
-    board.set_texts(a="0", b="", c="0")
-    reader = Scoreboard(file, writable=False)
-    pid = fork(write)
-    try:
-        wait_for(lambda: reader.words[scoreboard.SEQUENCE] > 10, "the writer")
-        seen: set[str] = set()
-
-        def read():
-            for _ in range(100):
-                texts = reader.texts()
-                assert texts["a"] == texts["c"]
-                assert texts["b"] in ("", "x" * 12_000)
-                seen.add(texts["a"])
-            return len(seen) > 200
-
-        wait_for(read, "200 texts")
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        reap(pid)
-
-
-def test_a_writer_that_was_killed_in_the_middle_keeps_no_reader_waiting_for_ever(board, file):
-    board.set_texts(a="1")
-    board.words[scoreboard.SEQUENCE] += 1
-    assert Scoreboard(file, writable=False).texts() == {"a": "1"}
+def test_every_reason_to_refuse_a_client_has_a_counter_of_its_own():
+    assert len(set(scoreboard.REFUSALS.values())) == len(scoreboard.REFUSALS)
+    assert max(scoreboard.REFUSALS.values()) < scoreboard.DRAIN_MS < scoreboard.TEXT_AT // WORD_SIZE

@@ -10,9 +10,9 @@ import struct
 
 import pytest
 
-from echod.common.sockets import CLIENT_GONE, adopt, client_gone
+from echod.common.sockets import CLIENT_ERRORS, IDLE_SHARE, adopt, is_client_error
 from support.processes import isolated
-from support.sockets import accept, port_of, settings
+from support.sockets import accept, port_of, receive_all, settings
 from support.wait import DEADLINE
 
 
@@ -20,7 +20,7 @@ def test_there_may_be_nobody_to_accept(bound):
     (one,) = bound("127.0.0.1", 0)
     with pytest.raises(BlockingIOError) as caught:
         one.accept()
-    assert client_gone(caught.value)
+    assert is_client_error(caught.value)
 
 
 def test_a_client_that_is_accepted_has_a_descriptor_of_its_own_and_an_address(bound):
@@ -47,23 +47,23 @@ def test_being_out_of_descriptors_is_raised_and_the_client_stays_in_the_backlog(
         with pytest.raises(OSError, match="Too many") as caught:
             one.accept()
         assert caught.value.errno == errno.EMFILE
-        assert not client_gone(caught.value)
+        assert not is_client_error(caught.value)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert one.accept() is not None
 
     isolated(check)
 
 
-@pytest.mark.parametrize("number", sorted(CLIENT_GONE), ids=errno.errorcode.get)
+@pytest.mark.parametrize("number", sorted(CLIENT_ERRORS), ids=errno.errorcode.get)
 def test_an_error_of_the_client_is_not_ours(number):
-    assert client_gone(OSError(number, os.strerror(number)))
+    assert is_client_error(OSError(number, os.strerror(number)))
 
 
 @pytest.mark.parametrize(
     "number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EBADF], ids=errno.errorcode.get
 )
 def test_an_error_of_the_system_is_told_from_it(number):
-    assert not client_gone(OSError(number, os.strerror(number)))
+    assert not is_client_error(OSError(number, os.strerror(number)))
 
 
 def accepted(one):
@@ -78,11 +78,13 @@ def test_accepted_sockets_inherit_the_options(bound):
         assert conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         assert conn.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
-        assert conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 15
-        assert conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+        assert conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 10
+        assert conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
+        assert conn.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE) == 1
+        assert conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0, "it ends living peers that pause"
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             seconds, micros = struct.unpack("ll", conn.getsockopt(socket.SOL_SOCKET, option, 16))
-            assert abs(seconds + micros / 1e6 - 1.5) < 0.02  # the kernel counts in ticks
+            assert abs(seconds + micros / 1e6 - 1.5 * IDLE_SHARE) < 0.02  # the kernel counts in ticks
 
 
 def test_options_are_turned_off_again(bound):
@@ -90,7 +92,6 @@ def test_options_are_turned_off_again(bound):
     one.tune(settings("keepalive=never", "idle_timeout=never"))
     with accepted(one) as conn:
         assert conn.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
-        assert conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
         assert conn.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == bytes(16)
 
 
@@ -149,3 +150,28 @@ def test_what_is_no_listening_tcp_socket_is_not_adopted(kind):
         os._exit(0)
 
     isolated(check)
+
+
+def test_two_of_the_sockets_time_outs_are_more_than_the_idle_limit_and_three_less_than_two_of_it():
+    assert 2 * IDLE_SHARE > 1
+    assert 3 * IDLE_SHARE < 2
+
+
+@pytest.mark.parametrize("seconds", [1, 2, 3, 10, 60, 7200])
+def test_a_vanished_peer_is_noticed_within_three_times_keepalive(bound, seconds):
+    (one,) = bound("127.0.0.1", 0, config=settings(f"keepalive={seconds}s"))
+    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    idle, interval, count = (one.sock.getsockopt(socket.IPPROTO_TCP, option) for option in options)
+    assert idle + interval * count <= 3 * seconds
+
+
+def test_an_urgent_byte_is_a_byte_like_any_other(bound):
+    (one,) = bound("127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", port_of(one)), timeout=DEADLINE) as conn:
+        fd, _ = accept(one)
+        with socket.socket(fileno=fd) as served:
+            conn.sendall(b"a")
+            conn.send(b"b", socket.MSG_OOB)
+            conn.sendall(b"c")
+            conn.shutdown(socket.SHUT_WR)
+            assert receive_all(served) == b"abc"

@@ -14,21 +14,27 @@ def rules(*overrides):
     return Admission(settings(*overrides))
 
 
+def peer(host):
+    """Return the address that accept(2) gives: the scope of a link-local one is a number of its own."""
+    host, _, scope = host.partition("%")
+    return (host, 7, 0, int(scope or 0)) if ":" in host else (host, 7)
+
+
 def admitted(admission, *hosts):
-    return [not admission.refusal(host) for host in hosts]
+    return [not admission.rejection(peer(host)) for host in hosts]
 
 
 def test_without_rules_everybody_comes_in():
-    assert admitted(rules(), "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "fe80::1%lo") == [True] * 4
+    assert admitted(rules(), "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "fe80::1%1") == [True] * 4
 
 
-def test_who_is_denied_is_refused_and_all_others_come_in():
+def test_who_is_denied_is_rejected_and_all_others_come_in():
     admission = rules("deny=192.0.2.0/24 2001:db8::/32")
-    assert admission.refusal("192.0.2.1") == ACCESS
+    assert admission.rejection(peer("192.0.2.1")) == ACCESS
     assert admitted(admission, "192.0.2.1", "192.0.3.1", "2001:db8::1", "2001:db9::1") == [False, True, False, True]
 
 
-def test_with_allow_alone_all_others_are_refused():
+def test_with_allow_alone_all_others_are_rejected():
     admission = rules("allow=127.0.0.1")
     assert admitted(admission, "127.0.0.1", "127.0.0.2", "::1") == [True, False, False]
 
@@ -54,7 +60,7 @@ def test_an_ipv4_mapped_peer_is_the_ipv4_address_it_carries():
 
 
 def test_the_scope_of_a_link_local_peer_does_not_matter():
-    assert admitted(rules("deny=fe80::/10"), "fe80::1%eth0", "fe80::1") == [False, False]
+    assert admitted(rules("deny=fe80::/10"), "fe80::1%2", "fe80::1") == [False, False]
 
 
 NETWORKS = st.lists(
@@ -79,20 +85,20 @@ def test_the_verdict_is_that_of_the_rule_in_words(allow, deny, host):
 
 def test_one_source_has_so_many_clients_and_no_more():
     admission = rules("max_children_per_source=2")
-    admission.enter("192.0.2.1")
-    assert not admission.refusal("192.0.2.1")
-    admission.enter("192.0.2.1")
-    assert admission.refusal("192.0.2.1") == PER_SOURCE
-    assert not admission.refusal("192.0.2.2")
-    admission.leave("192.0.2.1")
-    assert not admission.refusal("192.0.2.1")
+    admission.enter(peer("192.0.2.1"))
+    assert not admission.rejection(peer("192.0.2.1"))
+    admission.enter(peer("192.0.2.1"))
+    assert admission.rejection(peer("192.0.2.1")) == PER_SOURCE
+    assert not admission.rejection(peer("192.0.2.2"))
+    admission.leave(peer("192.0.2.1"))
+    assert not admission.rejection(peer("192.0.2.1"))
 
 
 def test_zero_is_no_limit():
     admission = rules("max_children_per_source=0")
     for _ in range(100):
-        admission.enter("192.0.2.1")
-    assert not admission.refusal("192.0.2.1")
+        admission.enter(peer("192.0.2.1"))
+    assert not admission.rejection(peer("192.0.2.1"))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +106,8 @@ def test_zero_is_no_limit():
     [
         ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
         ("2001:db8::1", "2001:db8:0:1::1", False),
-        ("fe80::1%lo", "fe80::2%eth0", True),
+        ("fe80::1%1", "fe80::2%1", True),
+        ("fe80::1%1", "fe80::1%2", False),
         ("192.0.2.1", "192.0.2.2", False),
         ("192.0.2.1", "::ffff:192.0.2.1", True),
         ("0.0.0.1", "::1", False),
@@ -108,34 +115,40 @@ def test_zero_is_no_limit():
 )
 def test_a_source_is_an_ipv4_address_or_an_ipv6_64(one, other, same):
     admission = rules("max_children_per_source=1")
-    admission.enter(one)
-    assert (admission.refusal(other) == PER_SOURCE) == same
+    admission.enter(peer(one))
+    assert (admission.rejection(peer(other)) == PER_SOURCE) == same
 
 
 def test_who_is_denied_is_told_so_even_when_over_the_limit():
     admission = rules("max_children_per_source=1", "deny=192.0.2.1")
-    admission.enter("192.0.2.1")
-    assert admission.refusal("192.0.2.1") == ACCESS
+    admission.enter(peer("192.0.2.1"))
+    assert admission.rejection(peer("192.0.2.1")) == ACCESS
 
 
 def test_counts_go_back_to_nothing():
     admission = rules("max_children_per_source=9")
     hosts = ["192.0.2.1", "192.0.2.1", "2001:db8::1", "2001:db8::2", "::ffff:192.0.2.1"]
     for host in hosts:
-        admission.enter(host)
+        admission.enter(peer(host))
     assert sorted(admission.counts.values()) == [2, 3]
     for host in reversed(hosts):
-        admission.leave(host)
+        admission.leave(peer(host))
     assert admission.counts == {}
 
 
 def test_new_rules_count_the_clients_there_are():
-    after = Admission(settings("max_children_per_source=2"), ["192.0.2.1", "192.0.2.1", "192.0.2.2"])
-    assert after.refusal("192.0.2.1") == PER_SOURCE
-    assert not after.refusal("192.0.2.2")
+    after = Admission(settings("max_children_per_source=2"), map(peer, ["192.0.2.1", "192.0.2.1", "192.0.2.2"]))
+    assert after.rejection(peer("192.0.2.1")) == PER_SOURCE
+    assert not after.rejection(peer("192.0.2.2"))
 
 
 def test_with_neither_rules_nor_a_limit_it_is_open():
     assert rules().open
     for text in ("allow=::1", "deny=::1", "max_children_per_source=1"):
         assert not rules(text).open
+
+
+def test_who_was_not_counted_in_can_be_counted_out():
+    admission = rules("max_children_per_source=1")  # by a reload: the clients of before came without a limit
+    admission.leave(peer("192.0.2.1"))
+    assert admission.counts == {}

@@ -6,21 +6,20 @@ import re
 import resource
 import select
 import signal
-import tempfile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from echod.common import reasons, scoreboard
-from echod.common.errors import ForkError
-from echod.common.reasons import reason_of
-from echod.common.scoreboard import Scoreboard
-from echod.server.children import BATCH, Children
-from echod.server.log.log import Log
-from echod.server.log.sinks import File
-from echod.server.session import Limits
+from echod.common import scoreboard
+from echod.common.scoreboard import ENDED
+from echod.server import children as module
+from echod.server.children import EXITED, RECORDED, SPAWNED, Children, most_at_once
+from echod.server.descriptors import highest_fd
+from echod.server.session import Session
 from echod.server.signals import HANDLED, SignalPipe
 from support.processes import NOBODY, isolated, state
-from support.sockets import settings, signal_pipe, tcp_pair
+from support.sockets import NEVER, limits, make_board, memory_log, signal_pipe, tcp_pair
 from support.wait import need_root, wait_for
 
 ADDRESS = ("127.0.0.1", 7)
@@ -31,101 +30,117 @@ class Family:
     """A table of children with all it needs; `lines` is what was logged."""
 
     def __init__(self, *overrides):
-        self.log = tempfile.NamedTemporaryFile()  # noqa: SIM115 - it goes with the process
-        self.board = Scoreboard(os.memfd_create("board"))
+        self.board = make_board(1024)
+        self.reader = scoreboard.Scoreboard(self.board.fd)
+        self.log, self.lines = memory_log(*overrides)
         self.signals = signal_pipe()
-        self.children = Children(self.board, self.signals, Log(settings(*overrides), File(self.log.name)))
-        self.children.set_limits(Limits(None, 5.0))
-        self.children.rehearse()
-        self.peers: list[str] = []
+        self.children = Children(self.board, self.signals, NEVER, self.log)
+        self.children.set_highest_fd(highest_fd())
+        self.addresses: list[tuple] = []
 
-    def spawn(self):
+    def spawn(self, address=ADDRESS):
         """Spawn a child and return the client's end of its connection."""
-        ours, theirs = tcp_pair()
-        if not self.children.spare:
-            self.children.book()
-        self.children.spawn(lambda: (theirs.detach(), ADDRESS), 1)
-        return ours
+        client, conn = tcp_pair()
+        self.children.set_highest_fd(highest_fd())
+        self.children.spawn(conn.fileno(), address)
+        conn.close()
+        return client
+
+    def only(self):
+        """Return the pid of the only child."""
+        (pid,) = self.children.table
+        return pid
 
     def reap(self):
         """Reap until the table is empty."""
 
         def empty():
-            self.peers += self.children.reap()
+            self.addresses += self.children.reap()
             return not self.children.table
 
         wait_for(empty, "all children to be reaped")
 
-    def lines(self, verb):
-        """Return the events that begin with a verb."""
-        with open(self.log.name) as file:
-            return [line.split("]: ", 1)[1].rstrip() for line in file if f"]: {verb} " in line]
-
     def reasons(self):
         """Reap, and return the reasons that were logged."""
         self.reap()
-        return [line.split("reason=")[1].split()[0] for line in self.lines("close")]
+        return [line.split("reason=")[1].split()[0] for line in self.lines.events("close")]
+
+    def words(self, *words):
+        return [self.reader.words[word] for word in words]
 
 
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [
-        (reasons.EOF << 8, "eof"),
-        (reasons.CRASHED << 8, "error=CRASHED"),
-        (reasons.RESET << 8, "reset"),
-        (reasons.IDLE << 8, "idle"),
-        (reasons.LIFETIME << 8, "lifetime"),
-        (reasons.DRAIN << 8, "drain"),
-        ((reasons.ERRNO + errno.ETIMEDOUT) << 8, "error=ETIMEDOUT"),
-        ((reasons.ERRNO + 190) << 8, "error=190"),
-        (signal.SIGKILL, "signal=SIGKILL"),
-        (signal.SIGSEGV | 0x80, "signal=SIGSEGV"),
-    ],
-)
-def test_the_wait_status_tells_how_a_session_ended(status, reason):
-    assert reason_of(status) == reason
+def exited(*pids):
+    """Wait until these children have exited; they are not reaped."""
+    for pid in pids:
+        wait_for(lambda pid=pid: state(pid) == "Z", "a child to exit")
 
 
-def test_a_child_echoes_is_reaped_and_logged():
+COUNTED = (scoreboard.ACCEPTED, scoreboard.CLOSED, scoreboard.PEAK)
+
+
+def test_a_child_is_spawned_then_recorded_then_exited():
     def check():
         family = Family()
         client = family.spawn()
-        family.children.book()
-        ((pid, (_, peer)),) = family.children.table.items()
-        assert peer == PEER
-        assert [entry[:2] for entry in family.board.clients()] == [(pid, PEER)]
+        ((pid, child),) = family.children.table.items()
+        assert (child.state, child.address, child.peer) == (SPAWNED, ADDRESS, "")
+        assert family.reader.copy().clients() == []
+        assert family.children.reap() == []
+        assert (child.state, child.peer) == (RECORDED, PEER)
+        assert [entry[:2] for entry in family.reader.copy().clients()] == [(pid, PEER)]
+        assert family.words(*COUNTED) == [1, 0, 1]
         client.sendall(b"hello")
         assert client.recv(10) == b"hello"
-        assert family.children.reap() == []
         client.close()
-        family.reap()
-        assert family.peers == [PEER]
-        (line,) = family.lines("close")
+        exited(pid)
+        assert family.children.reap() == [ADDRESS]
+        assert child.state == EXITED
+        assert family.children.table == {}
+        assert family.reader.copy().clients() == []
+        (line,) = family.lines.texts
         assert re.fullmatch(rf"close peer={PEER} child={pid} reason=eof in=5 out=5 secs=\d+\.\d{{3}}", line)
-        words = family.board.words
-        assert [words[scoreboard.ACCEPTED], words[scoreboard.CLOSED]] == [1, 1]
+        assert family.words(*COUNTED) == [1, 1, 1]
 
     isolated(check)
 
 
-def test_the_parent_closes_its_end_and_the_child_all_but_its_own():
+def test_only_those_not_yet_recorded_are_recorded():
     def check():
         family = Family()
-        ours, theirs = tcp_pair()
-        fd = theirs.detach()
-        family.children.spawn(lambda: (fd, ADDRESS), 1)
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(fd)
-        (pid,) = family.children.table
-        path = f"/proc/{pid}/fd"
+        clients = [family.spawn(("192.0.2.1", number)) for number in range(3)]
+        family.children.reap()
+        clients += [family.spawn(("192.0.2.1", number)) for number in range(3, 5)]
+        assert [child.state for child in family.children.table.values()] == [RECORDED] * 3 + [SPAWNED] * 2
+        family.children.reap()
+        assert family.words(*COUNTED) == [5, 0, 5]
+        peers = sorted(entry[1] for entry in family.reader.copy().clients())
+        assert peers == [f"192.0.2.1:{number}" for number in range(5)]
+        for client in clients:
+            client.close()
+        assert family.reasons() == ["eof"] * 5
+
+    isolated(check)
+
+
+def test_the_caller_closes_the_connection_and_the_child_all_but_its_own():
+    def check():
+        family = Family()
+        client, conn = tcp_pair()
+        fd = conn.fileno()
+        os.dup2(0, highest_fd() - 1)
+        family.children.set_highest_fd(highest_fd())
+        family.children.spawn(fd, ADDRESS)
+        os.fstat(fd)  # the caller's, still
+        conn.close()
+        path = f"/proc/{family.only()}/fd"
         wait_for(lambda: sorted(map(int, os.listdir(path))) == [0, 1, 2, fd], "all others to be closed")
-        ours.close()
+        client.close()
         family.reap()
 
     isolated(check)
 
 
-def test_many_that_die_at_once_are_all_reaped():
+def test_many_that_exit_at_once_are_all_reaped():
     def check():
         family = Family()
         clients = [family.spawn() for _ in range(150)]
@@ -134,124 +149,132 @@ def test_many_that_die_at_once_are_all_reaped():
             os.kill(pid, signal.SIGKILL)
         for client in clients:
             client.close()
-        for pid in pids:
-            wait_for(lambda pid=pid: state(pid) == "Z", "all to be dead")
-        assert family.children.reap() == [PEER] * 150, "in one call"
+        exited(*pids)
+        assert family.children.reap() == [ADDRESS] * 150, "in one call"
         assert family.children.table == {}
         assert sorted(family.reasons()) == ["eof"] * 75 + ["signal=SIGKILL"] * 75
+        assert family.words(scoreboard.ACCEPTED, scoreboard.CLOSED) == [150, 150]
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
 
     isolated(check)
 
 
-def test_a_crowd_is_let_in_at_once_and_whoever_waits_no_longer_ends_it():
+def test_clients_one_after_another_were_never_two_at_once():
     def check():
         family = Family()
-        pairs = [tcp_pair() for _ in range(3)]
-        waiting = [theirs for _, theirs in pairs]
-
-        def accept():
-            if waiting:
-                return waiting.pop(0).detach(), ADDRESS
-            raise BlockingIOError
-
-        family.children.spawn(accept, 2)
-        assert len(family.children.table) == 2
-        with pytest.raises(BlockingIOError):
-            family.children.spawn(accept, 2)
-        assert len(family.children.table) == 3
-        for ours, _ in pairs:
-            ours.sendall(b"x")
-            assert ours.recv(1) == b"x"
-            ours.close()
-        assert family.reasons() == ["eof"] * 3
+        for _ in range(20):  # recorded and reaped together, as in a burst
+            family.spawn().close()
+            exited(list(family.children.table)[-1])
+        assert family.reasons() == ["eof"] * 20
+        assert family.words(*COUNTED) == [20, 20, 1]
 
     isolated(check)
 
 
-def test_there_is_a_spare_slot_for_each_client_until_the_books_are_kept():
+def test_the_peak_is_how_many_were_there_at_once():
     def check():
         family = Family()
-        asked, clients = [], []
-
-        def accept():
-            asked.append(0)
-            ours, theirs = tcp_pair()
-            clients.append(ours)
-            return theirs.detach(), ADDRESS
-
-        family.children.spawn(accept, BATCH + 5)
-        family.children.spawn(accept, 1)
-        assert len(asked) == len(family.children.table) == BATCH
-        family.children.book()
-        family.children.spawn(accept, 1)
-        assert len({slot for slot, _ in family.children.table.values()}) == BATCH + 1
+        clients = [family.spawn() for _ in range(5)]
+        for client in clients:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
         for client in clients:
             client.close()
+        exited(*family.children.table)
         family.reap()
+        assert family.words(*COUNTED) == [5, 5, 5], "though none was there when they were recorded"
+        family.spawn().close()
+        family.reap()
+        assert family.words(*COUNTED) == [6, 6, 5]
 
     isolated(check)
 
 
-def test_who_is_turned_away_gets_no_child():
-    def check():
-        family = Family()
-        pairs = [tcp_pair() for _ in range(3)]
-        waiting = [theirs for _, theirs in pairs]
-        seen = []
-
-        def turn_away(fd, address):
-            seen.append(address)
-            if len(seen) == 2:
-                os.close(fd)
-            return len(seen) == 2
-
-        family.children.spawn(lambda: (waiting.pop(0).detach(), ADDRESS), 3, turn_away)
-        assert seen == [ADDRESS] * 3
-        assert len(family.children.table) == 2
-        assert len(family.children.spare) == BATCH - 2
-        assert pairs[1][0].recv(1) == b""
-        for ours, _ in pairs:
-            ours.close()
-        assert family.reasons() == ["eof"] * 2
-
-    isolated(check)
+@pytest.mark.parametrize(
+    ("clients", "begun", "ended", "most"),
+    [
+        (0, [], [], 0),
+        (3, [], [], 3),
+        (3, [], [5], 3),
+        (0, [1, 2, 3], [], 3),
+        (0, [1, 3, 5], [2, 4, 6], 1),
+        (1, [1, 3], [2], 2),
+        (0, [2], [2], 0),
+        (2, [9], [1, 2, 3], 2),
+    ],
+)
+def test_how_many_there_were_at_once(clients, begun, ended, most):
+    assert most_at_once(clients, begun, ended) == most
 
 
-def test_while_clients_come_their_deaths_make_no_noise_and_are_not_missed():
+SPANS = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)).map(lambda span: (span[0], sum(span))), max_size=12)
+
+
+@given(st.integers(0, 3), SPANS)
+def test_how_many_there_were_at_once_is_that_of_the_busiest_moment(clients, spans):
+    most = max((sum(begun <= at < ended for begun, ended in spans) for at in range(71)), default=0)
+    found = most_at_once(clients, [begun for begun, _ in spans], [ended for _, ended in spans])
+    assert found == clients + most
+
+
+def test_while_clients_come_sigchld_is_not_caught_and_nobody_is_missed():
     def check():
         family = Family()
         client = family.spawn()
-        assert not family.signals.heeded
-        (pid,) = family.children.table
+        assert not family.signals.sigchld_enabled
+        assert family.children.may_have_exited
         client.close()
-        wait_for(lambda: state(pid) == "Z", "its death")
-        assert not family.signals.dead
+        exited(family.only())
+        assert not family.signals.pending
         assert not select.select([family.signals.fd], [], [], 0)[0]
         assert family.reasons() == ["eof"]
+        assert not family.children.may_have_exited
         client = family.spawn()
-        (pid,) = family.children.table
-        family.signals.heed(deaths=True)
+        family.signals.set_sigchld(True)
         client.close()
-        wait_for(lambda: family.signals.dead, "SIGCHLD")
+        wait_for(lambda: signal.SIGCHLD in family.signals.pending, "SIGCHLD")
         assert family.reasons() == ["eof"] * 2
 
     isolated(check)
 
 
-def test_a_child_that_is_not_in_the_table_is_reaped_and_not_reported():
+def test_a_child_of_somebody_elses_is_reaped_and_not_reported():
     def check():
         family = Family()
-        stranger = os.fork()
-        if stranger == 0:
+        orphan = os.fork()
+        if orphan == 0:
             os._exit(0)
         client = family.spawn()
-        wait_for(lambda: state(stranger) == "Z", "its death")
+        exited(orphan)
         assert family.children.reap() == []
         with pytest.raises(ChildProcessError):
-            os.waitpid(stranger, os.WNOHANG)
+            os.waitpid(orphan, os.WNOHANG)
         client.close()
+        assert family.reasons() == ["eof"]
+        assert family.words(scoreboard.ACCEPTED, scoreboard.CLOSED) == [1, 1]
+
+    isolated(check)
+
+
+def test_a_wait_that_fails_is_tried_again():
+    def check():
+        family = Family()
+        client = family.spawn()
+        client.close()
+        exited(family.only())
+        calls: list[tuple] = []
+
+        def fail(*args):
+            calls.append(args)
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "waitpid", fail)
+            patch.setattr(module, "os", os)
+            assert family.children.reap() == []
+        assert family.children.may_have_exited
+        assert calls
         assert family.reasons() == ["eof"]
 
     isolated(check)
@@ -270,7 +293,7 @@ def test_children_can_be_drained_and_killed():
             client.close()
         assert family.reasons() == ["drain"] * 3
         clients = [family.spawn() for _ in range(3)]
-        family.children.kill()
+        family.children.send(signal.SIGKILL)
         assert family.reasons()[3:] == ["signal=SIGKILL"] * 3
 
     isolated(check)
@@ -291,20 +314,19 @@ def test_a_child_that_is_drained_as_soon_as_it_is_there_ends_and_crashes_never()
     isolated(check)
 
 
-def test_signalling_one_that_is_dead_but_not_reaped_does_no_harm():
+def test_signalling_one_that_has_exited_and_is_not_reaped_does_no_harm():
     def check():
         family = Family()
         family.spawn().close()
-        (pid,) = family.children.table
-        wait_for(lambda: state(pid) == "Z", "its death")
+        exited(family.only())
         family.children.send(signal.SIGTERM)
-        family.children.kill()
+        family.children.send(signal.SIGKILL)
         assert family.reasons() == ["eof"]
 
     isolated(check)
 
 
-def test_a_signal_during_a_rehearsal_is_the_daemons():
+def test_a_signal_during_the_warm_up_is_the_daemons():
     def check():
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         signals = SignalPipe()
@@ -319,32 +341,30 @@ def test_a_signal_during_a_rehearsal_is_the_daemons():
             return before(self, *args)
 
         Children._serve = interrupted  # type: ignore[method-assign]
-        with tempfile.TemporaryFile() as board, tempfile.NamedTemporaryFile() as log:
-            children = Children(Scoreboard(board.fileno()), signals, Log(settings(), File(log.name)))
-            children.set_limits(Limits(None, 5.0))
-            children.rehearse()
-            signals.open()
+        children = Children(make_board(), signals, NEVER, memory_log()[0])
+        children.warm_up()
+        signals.open()
         assert signals.session is None
-        assert signals.noted == {signal.SIGTERM}
-        assert signals.dead
+        assert signals.pending == {signal.SIGTERM, signal.SIGCHLD}
         assert children._session.ended == 0
 
     isolated(check)
 
 
-def test_a_rehearsal_leaves_nothing_behind_and_has_no_lifetime():
+def test_the_warm_up_leaves_nothing_behind_and_has_no_lifetime():
     def check():
         family = Family("log_level=debug")
-        top, fds = family.board.words[scoreboard.TOP], os.listdir("/proc/self/fd")
+        fds = os.listdir("/proc/self/fd")
+        family.children.set_limits(limits(lifetime=0.001))
         for _ in range(3):
-            family.children.set_limits(Limits(0.001, 5.0))
-        family.children.rehearse()
-        assert family.board.words[scoreboard.TOP] == top
-        slot = family.children.spare[0]
-        assert family.board.words[slot : slot + scoreboard.NEXT].tolist() == [0] * scoreboard.NEXT
+            family.children.warm_up()
+        assert family.words(scoreboard.TOP, *COUNTED) == [1, 0, 0, 0]
+        slot = family.board.take()
+        assert family.board.words[slot : slot + ENDED + 1].tolist() == [0] * (ENDED + 1)
+        family.board.free(slot)
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0), "a timer would wake the daemon"
         assert os.listdir("/proc/self/fd") == fds
-        assert os.path.getsize(family.log.name) == 0, "nothing has happened to a client"
+        assert family.lines.texts == [], "nothing has happened to a client"
         client = family.spawn()
         assert client.recv(1) == b""
         client.close()
@@ -353,42 +373,105 @@ def test_a_rehearsal_leaves_nothing_behind_and_has_no_lifetime():
     isolated(check)
 
 
-def test_a_crash_in_a_child_stays_there():
+def test_new_limits_are_for_the_children_to_come():
     def check():
         family = Family()
-        family.children._session = None  # type: ignore[assignment]  # what a bug may do
-        stderr = os.dup(2)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        client = family.spawn()
-        os.dup2(stderr, 2)
-        assert client.recv(1) == b""
-        assert family.reasons() == ["error=CRASHED"]
+        before = family.spawn()
+        family.children.set_limits(limits(lifetime=0.05))
+        after = family.spawn()
+        assert after.recv(1) == b""
+        after.close()
+        before.sendall(b"x")
+        assert before.recv(1) == b"x"
+        before.close()
+        assert sorted(family.reasons()) == ["eof", "lifetime"]
 
     isolated(check)
 
 
-def test_a_fork_that_fails_costs_that_client_and_nothing_else():
+class Broken(Session):
+    """A session with a bug, in the line after `run`."""
+
+    __slots__ = ()
+
+    def run(self, *args):
+        super().run(*args)
+        raise ZeroDivisionError
+
+
+PLACE = Broken.run.__code__.co_firstlineno + 2
+
+
+def test_a_crash_in_a_child_stays_there_and_is_logged_with_its_place():
+    def check():
+        family = Family()
+        family.children._session = Broken(NEVER)
+        client = family.spawn()
+        pid = family.only()
+        family.children.reap()  # it is recorded
+        client.close()
+        assert family.reasons() == ["error=CRASHED"]
+        (line,) = family.lines.events("crash")
+        assert line.startswith(f"crash child={pid} peer={PEER} what='ZeroDivisionError ")
+        assert line.endswith(f"test_children.py:{PLACE}'")
+        family.children._session = Session(NEVER)
+        family.spawn().close()
+        assert family.reasons() == ["error=CRASHED", "eof"]
+
+    isolated(check)
+
+
+@pytest.mark.parametrize("level", ["error", "warning"])
+def test_a_crash_is_logged_at_error(level):
+    def check():
+        family = Family(f"log_level={level}", "log_clients=no")
+        family.children._session = Broken(NEVER)
+        client = family.spawn()
+        family.children.reap()
+        client.close()
+        family.reap()
+        assert [text.split()[0] for text in family.lines.texts] == ["crash"]
+
+    isolated(check)
+
+
+def test_without_log_clients_those_are_logged_that_a_signal_or_a_bug_ended():
+    def check():
+        family = Family("log_clients=no")
+        family.spawn().close()
+        family.reap()
+        assert family.lines.texts == []
+        client = family.spawn()
+        os.kill(family.only(), signal.SIGKILL)
+        client.close()
+        assert family.reasons() == ["signal=SIGKILL"]
+        family.children._session = Broken(NEVER)
+        family.spawn().close()
+        assert family.reasons() == ["signal=SIGKILL", "error=CRASHED"]
+        assert len(family.lines.events("crash")) == 1
+
+    isolated(check)
+
+
+def test_a_fork_that_fails_takes_no_slot_and_no_descriptor():
     need_root()
 
     def check():
         family = Family()
         os.setresuid(NOBODY, NOBODY, NOBODY)
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        client, conn = tcp_pair()
         before = os.listdir("/proc/self/fd")
-        ours, theirs = tcp_pair()
-        with pytest.raises(ForkError, match="temporarily unavailable") as failure:
-            family.children.spawn(lambda: (theirs.detach(), ADDRESS), 1)
-        assert failure.value.peer == ADDRESS
-        assert ours.recv(1) == b""
-        ours.close()
+        for _ in range(3):
+            with pytest.raises(BlockingIOError, match="temporarily unavailable"):
+                family.children.spawn(conn.fileno(), ADDRESS)
         assert os.listdir("/proc/self/fd") == before
         assert family.children.table == {}
-        assert list(family.board.clients()) == []
-        words = family.board.words
-        assert words[scoreboard.ACCEPTED] == words[scoreboard.CLOSED] == 0
-        assert len(set(family.children.spare)) == BATCH, "its slot is free"
+        assert family.children.reap() == []
+        assert family.words(scoreboard.TOP, *COUNTED) == [1, 0, 0, 0]
         os.kill(os.getpid(), signal.SIGHUP)
-        assert family.signals.noted == {signal.SIGHUP}
-        assert os.read(family.signals.fd, 1) == bytes([signal.SIGHUP]), "the pipe is taken again"
+        assert family.signals.pending == {signal.SIGHUP}
+        client.close()
+        conn.close()
 
     isolated(check)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 
 import pytest
@@ -28,87 +29,111 @@ def nobody(monkeypatch):
     monkeypatch.setattr(notify, "environ", {})
 
 
-def test_a_service_manager_gets_a_datagram_for_each_event(manager):
-    told = Notify(-1)
-    told.ready("serving on 127.0.0.1:7")
+@pytest.fixture
+def new():
+    """Return a function that makes a Notify; what that has opened is closed at the end."""
+    made: list[Notify] = []
+
+    def new(fd):
+        made.append(Notify(fd))
+        return made[-1]
+
+    yield new
+    for notifier in made:
+        if notifier._sock:
+            notifier._sock.close()
+
+
+def test_a_service_manager_gets_a_datagram_for_each_event(manager, new):
+    notifier = new(-1)
+    notifier.ready("serving on 127.0.0.1:7")
     assert manager.recv(1000) == b"READY=1\nSTATUS=serving on 127.0.0.1:7"
-    told.reloading()
+    notifier.reloading()
     words = dict(line.split("=") for line in manager.recv(1000).decode().split("\n"))
     assert words["RELOADING"] == "1"
     assert int(words["MONOTONIC_USEC"]) > 0
-    told.stopping()
+    notifier.stopping()
     assert manager.recv(1000) == b"STOPPING=1\nSTATUS=draining"
-    told.failed(6, "a bad config")
+    notifier.failed(6, "a bad config")
     assert manager.recv(1000) == b"STATUS=a bad config"
 
 
-def test_a_reason_that_is_not_utf8_is_told_all_the_same(manager):
-    ours, theirs = os.pipe()
-    Notify(theirs).failed(1, os.fsdecode(b"/etc/\xff: no"))
+def test_a_reason_that_is_not_utf8_is_told_all_the_same(manager, new):
+    read_end, write_end = os.pipe()
+    new(write_end).failed(1, os.fsdecode(b"/etc/\xff: no"))
     assert manager.recv(1000) == b"STATUS=/etc/\xff: no"
-    assert os.read(ours, 100) == b"1 /etc/\xff: no"
-    os.close(ours)
-    os.close(theirs)
+    assert os.read(read_end, 100) == b"1 /etc/\xff: no"
+    os.close(read_end)
+    os.close(write_end)
 
 
-def test_a_service_manager_that_does_not_read_stops_nothing(manager):
-    told = Notify(-1)
+def test_a_service_manager_that_does_not_read_stops_nothing(manager, new):
+    notifier = new(-1)
     for _ in range(1000):
-        told.stopping()
+        notifier.stopping()
     assert manager.recv(1000) == b"STOPPING=1\nSTATUS=draining"
 
 
-def test_a_service_manager_that_is_gone_stops_nothing(manager):
-    told = Notify(-1)
+def test_a_service_manager_that_is_gone_stops_nothing(manager, new):
+    notifier = new(-1)
     manager.close()
-    told.ready("serving")
+    notifier.ready("serving")
 
 
-def test_no_descriptor_is_left_open(manager):
-    before = os.listdir("/proc/self/fd")
-    told = Notify(-1)
-    told.ready("serving")
-    manager.close()
-    told.stopping()
-    assert len(os.listdir("/proc/self/fd")) == len(before) - 1
+def test_without_a_descriptor_left_a_service_manager_is_told_all_the_same(manager, new):
+    notifier = new(-1)
 
-
-@pytest.mark.usefixtures("nobody")
-def test_a_notification_descriptor_gets_a_newline_and_is_closed():
-    ours, theirs = os.pipe()
-    told = Notify(theirs)
-    told.stopping()
-    told.ready("serving")
-    assert os.read(ours, 100) == b"\n"
-    assert os.read(ours, 100) == b""
-    told.ready("serving again")  # after a reload
-    os.close(ours)
-
-
-@pytest.mark.usefixtures("nobody")
-def test_a_failure_is_code_and_reason_on_one_line_without_an_end():
-    ours, theirs = os.pipe()
-    Notify(theirs).failed(6, "two\nlines")
-    os.close(theirs)
-    assert os.read(ours, 100) == b"6 two lines"
-    os.close(ours)
-
-
-@pytest.mark.usefixtures("nobody")
-def test_a_start_that_was_interrupted_is_noticed():
     def check():
-        ours, theirs = os.pipe()
-        os.close(ours)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        notifier.reloading()
+
+    isolated(check)
+    assert manager.recv(1000).startswith(b"RELOADING=1")
+
+
+@pytest.mark.usefixtures("manager")
+def test_the_socket_is_closed_by_execve(new):
+    notifier = new(-1)
+    assert notifier._sock is not None
+    assert not os.get_inheritable(notifier._sock.fileno())
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_notification_descriptor_gets_a_newline_and_is_closed(new):
+    read_end, write_end = os.pipe()
+    notifier = new(write_end)
+    notifier.stopping()
+    notifier.ready("serving")
+    assert os.read(read_end, 100) == b"\n"
+    assert os.read(read_end, 100) == b""
+    notifier.ready("serving again")  # after a reload
+    os.close(read_end)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_failure_is_code_and_reason_on_one_line_without_an_end(new):
+    read_end, write_end = os.pipe()
+    new(write_end).failed(6, "two\nlines")
+    os.close(write_end)
+    assert os.read(read_end, 100) == b"6 two lines"
+    os.close(read_end)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_start_that_was_interrupted_is_noticed(new):
+    def check():
+        read_end, write_end = os.pipe()
+        os.close(read_end)
         with pytest.raises(BrokenPipeError):
-            Notify(theirs).ready("serving")
+            new(write_end).ready("serving")
 
     isolated(check)
 
 
 @pytest.mark.usefixtures("nobody")
-def test_with_nobody_to_tell_nothing_happens():
-    told = Notify(-1)
-    for tell in (told.reloading, told.stopping):
-        tell()
-    told.ready("serving")
-    told.failed(1, "why")
+def test_without_a_service_manager_nothing_happens(new):
+    notifier = new(-1)
+    for notify_of in (notifier.reloading, notifier.stopping):
+        notify_of()
+    notifier.ready("serving")
+    notifier.failed(1, "why")

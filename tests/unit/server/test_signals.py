@@ -6,38 +6,35 @@ import signal
 
 import pytest
 
-from echod.common.reasons import signal_name
-from echod.server.session import Limits, Session
-from echod.server.signals import HANDLED
-from support.processes import isolated, reap, state
-from support.sockets import signal_pipe
+from echod.server.session import Session
+from echod.server.signals import DEFAULT, HANDLED, LAST
+from support.processes import isolated, reap, signal_set, state
+from support.sockets import NEVER, signal_pipe
 from support.wait import wait_for
 
 
-def drain(pipe):
-    """Return the signals that were noted, as the server's loop takes them."""
+def take(pipe):
+    """Return the signals that are pending, as the server's loop takes them."""
     if ready(pipe):
         os.read(pipe.fd, 1 << 16)
-    noted = pipe.noted | ({signal.SIGCHLD} if pipe.dead else set())
-    pipe.noted, pipe.dead, pipe.came = set(), False, False
-    return noted
+    return pipe.take()
 
 
 def ready(pipe, seconds=5.0):
     return bool(select.select([pipe.fd], [], [], seconds)[0])
 
 
-def test_a_signal_makes_the_pipe_readable_and_drain_tells_which():
+def test_a_signal_makes_the_pipe_readable_and_is_pending():
     def check():
         pipe = signal_pipe()
         assert not ready(pipe, 0)
         for signum in HANDLED:
             os.kill(os.getpid(), signum)
         assert ready(pipe)
-        assert drain(pipe) == set(HANDLED)
+        assert take(pipe) == set(HANDLED)
         assert not ready(pipe, 0)
         os.kill(os.getpid(), signal.SIGHUP)
-        assert drain(pipe) == {signal.SIGHUP}
+        assert take(pipe) == {signal.SIGHUP}
 
     isolated(check)
 
@@ -48,7 +45,7 @@ def test_more_signals_than_the_pipe_holds_do_no_harm():
         for _ in range(70_000):
             os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert drain(pipe) == {signal.SIGHUP, signal.SIGTERM}
+        assert take(pipe) == {signal.SIGHUP, signal.SIGTERM}
 
     isolated(check)
 
@@ -69,53 +66,134 @@ def test_signals_that_waited_for_the_pipe_are_not_lost():
         os.kill(os.getpid(), signal.SIGTERM)
         pipe = signal_pipe()
         assert ready(pipe)
-        assert drain(pipe) == {signal.SIGTERM}
+        assert take(pipe) == {signal.SIGTERM}
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
     isolated(check)
 
 
-def test_a_signal_that_comes_while_the_pipe_is_given_up_is_noted():
+def test_a_signal_without_a_pipe_to_wake_is_pending_all_the_same():
     def check():
         pipe = signal_pipe()
         signal.set_wakeup_fd(-1)
         os.kill(os.getpid(), signal.SIGCHLD)
         assert not ready(pipe, 0)
-        assert pipe.came
-        assert drain(pipe) == {signal.SIGCHLD}
+        assert pipe.take() == {signal.SIGCHLD}
 
     isolated(check)
 
 
-def test_sigpipe_is_ignored():
+def test_what_is_taken_is_pending_no_longer_and_what_comes_then_is():
     def check():
+        pipe = signal_pipe()
+        os.kill(os.getpid(), signal.SIGHUP)
+        taken = take(pipe)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert taken == {signal.SIGHUP}
+        assert pipe.pending == {signal.SIGUSR1}
+
+    isolated(check)
+
+
+C_LIBRARY = {32, 33}  # it keeps these for itself (nptl(7))
+
+
+def test_every_signal_is_handled_left_at_its_default_or_ignored():
+    def check():
+        for signum in DEFAULT - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(signum, signal.SIG_DFL)
         signal_pipe()
-        assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
+        pid = os.getpid()
+        handled, ignored = signal_set(pid, "SigCgt"), signal_set(pid, "SigIgn")
+        assert handled - C_LIBRARY == set(HANDLED)
+        assert ignored == set(range(1, LAST + 1)) - set(HANDLED) - DEFAULT - C_LIBRARY
+        assert signal_set(pid, "SigBlk") == set()
+
+    isolated(check)
+
+
+def test_a_signal_is_in_one_part_of_the_table_only():
+    assert not set(HANDLED) & DEFAULT
+    assert signal.SIGRTMAX == LAST
+
+
+@pytest.mark.parametrize("signum", sorted(DEFAULT - {signal.SIGKILL, signal.SIGSTOP}))
+def test_a_signal_of_the_defaults_is_not_touched(signum):
+    def check():
+        handler = signal.getsignal(signum)
+        signal_pipe()
+        assert signal.getsignal(signum) == handler
+
+    isolated(check)
+
+
+def test_signals_without_a_meaning_here_do_nothing():
+    def check():
+        pipe = signal_pipe()
+        for signum in set(range(1, LAST + 1)) - set(HANDLED) - DEFAULT - C_LIBRARY:
+            os.kill(os.getpid(), signum)
+        assert not ready(pipe, 0)
+        assert pipe.pending == set()
+
+    isolated(check)
+
+
+def test_sigchld_is_caught_only_while_that_is_enabled():
+    def check():
+        pipe = signal_pipe()
+        pipe.set_sigchld(False)
+        os.kill(os.getpid(), signal.SIGCHLD)
+        assert not ready(pipe, 0)
+        assert pipe.pending == set()
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        wait_for(lambda: state(pid) == "Z", "its end: unlike SIG_IGN, the default leaves a zombie")
+        assert os.waitpid(pid, 0) == (pid, 0)
+        pipe.set_sigchld(True)
+        os.kill(os.getpid(), signal.SIGCHLD)
+        assert take(pipe) == {signal.SIGCHLD}
+
+    isolated(check)
+
+
+def test_a_byte_of_a_childs_wakes_the_parent_and_means_nothing_to_it():
+    def check():
+        pipe = signal_pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:  # it still has the pipe: until a child gives it up, its signals write there
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert pipe.pending == {signal.SIGTERM, signal.SIGHUP}
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        assert os.read(pipe.fd, 10).strip(bytes([signal.SIGCHLD])) == bytes([signal.SIGTERM, signal.SIGHUP])
+        assert pipe.take() <= {signal.SIGCHLD}
 
     isolated(check)
 
 
 @pytest.mark.lean
-def test_a_signal_to_a_fresh_child_never_arrives_in_the_parents_pipe():
+def test_a_signal_to_a_new_child_is_never_taken_for_the_parents():
     def check():
         pipe = signal_pipe()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for _ in range(200):
-            signal.set_wakeup_fd(-1)
+        pipe.set_sigchld(False)
+        for _ in range(50):
             pid = os.fork()
             if pid == 0:
                 try:
-                    while not pipe.came:
+                    signal.set_wakeup_fd(-1)
+                    while not pipe.pending:
                         select.select([], [], [], 0.001)
                 finally:
                     os._exit(0)
             os.kill(pid, signal.SIGTERM)
-            signal.set_wakeup_fd(pipe.write_end)
             while not os.waitpid(pid, os.WNOHANG)[0]:  # the interpreter forgets what comes before it knows of the fork
                 os.kill(pid, signal.SIGTERM)
                 select.select([], [], [], 0.001)
-            assert not ready(pipe, 0)
-            assert not pipe.came
+            assert pipe.pending == set()
 
     isolated(check)
 
@@ -130,29 +208,23 @@ def test_a_signal_to_a_fresh_child_never_arrives_in_the_parents_pipe():
     ],
 )
 def test_in_a_child_signals_are_the_sessions(signum, outcome):
-    ours, theirs = os.pipe()
+    read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             pipe = signal_pipe()
-            client = pipe.session = Session(Limits(None, None))
-            os.write(theirs, b"ready")
+            client = pipe.session = Session(NEVER)
+            os.write(write_end, b"ready")
             while not client.ended:
                 signal.pause()
-            assert not pipe.came
+            assert not pipe.pending
         finally:
             os._exit(7)
-    assert os.read(ours, 100) == b"ready"
+    assert os.read(read_end, 100) == b"ready"
     for harmless in (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGPIPE):
         os.kill(pid, harmless)
     wait_for(lambda: state(pid) == "S", "the child to sleep")
     os.kill(pid, signum)
     assert reap(pid) == outcome
-    os.close(ours)
-    os.close(theirs)
-
-
-def test_a_signal_has_its_name():
-    for signum in signal.Signals:
-        assert signal_name(signum) == signum.name
-    assert signal_name(50) == "50"
+    os.close(read_end)
+    os.close(write_end)

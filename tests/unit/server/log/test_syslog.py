@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import select
 import socket
 
 import pytest
 
-from echod.server.log import sinks
+from echod.server.log import syslog as module
 from echod.server.log.log import ERROR, INFO, WARNING, Log
-from echod.server.log.sinks import File, Stderr, Syslog, open_sink
+from echod.server.log.syslog import Syslog
+from support.processes import isolated
 from support.sockets import settings
 from support.wait import DEADLINE, wait_for
 
@@ -18,7 +20,7 @@ from support.wait import DEADLINE, wait_for
 def syslogd(tmp_path, monkeypatch):
     """Return a function that (again) opens the socket that a syslogd reads."""
     path = tmp_path / "log.sock"
-    monkeypatch.setattr(sinks, "DEV_LOG", str(path))
+    monkeypatch.setattr(module, "DEV_LOG", str(path))
     opened = []
 
     def syslogd():
@@ -32,14 +34,6 @@ def syslogd(tmp_path, monkeypatch):
     yield syslogd
     for sock in opened:
         sock.close()
-
-
-def test_the_setting_names_the_sink(syslogd, tmp_path):
-    syslogd()
-    for target, kind in (("syslog", Syslog), ("stderr", Stderr), (str(tmp_path / "log"), File)):
-        sink = open_sink(target, "daemon")
-        assert type(sink) is kind
-        sink.close()
 
 
 def test_syslog_gets_a_datagram_an_event(syslogd):
@@ -81,7 +75,7 @@ def test_a_syslogd_that_was_replaced_gets_the_next_line(syslogd):
 
 
 def test_a_syslogd_that_comes_late_is_found(syslogd, monkeypatch):
-    monkeypatch.setattr(sinks, "RETRY", 0.01)
+    monkeypatch.setattr(module, "RETRY", 0.01)
     log = Log(settings(), Syslog("daemon"))  # there is none yet: not an error
     log.info("lost")
     daemon = syslogd()
@@ -100,7 +94,7 @@ def test_a_syslogd_that_is_gone_is_not_looked_for_at_every_line(syslogd, monkeyp
     sink.reopen()
     assert sink.write(INFO, "asked for")
     assert daemon.recv(1000).endswith(b": asked for")
-    monkeypatch.setattr(sinks, "RETRY", 0.0)
+    monkeypatch.setattr(module, "RETRY", 0.0)
     daemon.close()
     assert not sink.write(INFO, "gone")
     assert syslogd()
@@ -118,3 +112,29 @@ def test_syslog_leaves_no_descriptor_open(syslogd):
         sink.write(INFO, "x")
         sink.close()
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_without_a_descriptor_left_a_line_is_lost_and_nothing_else(syslogd):
+    daemon = syslogd()
+    sink = Syslog("daemon")
+    daemon.close()
+    syslogd()
+
+    def check():
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        written = sink.write(INFO, "lost")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert not written
+        assert sink.lost == 1
+
+    isolated(check)
+    sink.close()
+
+
+def test_a_line_that_is_too_long_for_a_datagram_is_lost_and_counted(syslogd):
+    syslogd()
+    sink = Syslog("daemon")
+    assert not sink.write(INFO, "x" * (1 << 20))
+    assert sink.lost == 1
+    sink.close()

@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import math
 import os
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.server.log import log
-from echod.server.log.log import DEBUG, ERROR, INFO, WARNING, WINDOW, Log
-from echod.server.log.sinks import File, Sink
+from echod.server.log.file import File
+from echod.server.log.log import DEBUG, ERROR, INFO, LINES, Log
+from echod.server.log.sink import PIPE_BUF, Sink
 from support.sockets import settings
 
 
@@ -71,82 +70,48 @@ def test_any_text_is_one_printable_line(text):
     written[0].encode()
 
 
-def test_one_event_in_a_window_is_logged_and_the_rest_counted(open_log, lines):
-    one = open_log()
-    for number in range(5):
-        one.limited(INFO, "key", f"refuse n={number}")
-    assert lines() == ["refuse n=0"]
-    one.flush(one.due)
-    assert lines() == ["refuse n=0", "refuse n=4 left_out=3"]
+def test_many_lines_go_out_in_few_writes_and_in_order(tmp_path):
+    sizes = []
+
+    class Counted(File):
+        def write_all(self, level, texts):
+            sizes.append(len(texts))
+            super().write_all(level, texts)
+
+    one = Log(settings(), Counted(str(tmp_path / "log")))
+    one.lines(INFO, [f"line {number}" for number in range(2 * LINES + 3)])
+    one.lines(DEBUG, ["unseen"])
+    one.lines(INFO, [])
+    assert sizes == [LINES, LINES, 3]
+    texts = [line.split("]: ")[1] for line in (tmp_path / "log").read_text().splitlines()]
+    assert texts == [f"line {number}" for number in range(2 * LINES + 3)]
+    one.sink.close()
 
 
-def test_a_single_event_left_out_is_logged_as_it_is(open_log, lines):
-    one = open_log()
-    one.limited(INFO, "key", "first")
-    one.limited(INFO, "key", "second")
-    one.flush(one.due)
-    assert lines() == ["first", "second"]
+def test_a_write_of_several_lines_fits_a_pipe():
+    longest = "close peer=[fe80:1111:2222:3333:4444:5555:6666:7777%fifteen_letters]:65535 child=4194304"
+    longest += f" reason=error=EPROTONOSUPPORT in={1 << 63} out={1 << 63} secs=31536000.000"
+    prefix = "2026-11-21T14:02:41.000+0000 echod[4194304]: "
+    assert LINES * len(f"{prefix}{longest}\n") < PIPE_BUF
 
 
-def test_nothing_left_out_leaves_nothing_to_flush(open_log, lines):
-    one = open_log()
-    assert one.due == math.inf
-    one.limited(INFO, "key", "alone")
-    assert 0 < one.due - time.monotonic() <= WINDOW
-    one.flush(one.due)
-    assert lines() == ["alone"]
-    assert one.due == math.inf
-
-
-def test_a_flush_before_its_time_logs_nothing(open_log, lines):
-    one = open_log()
-    one.limited(INFO, "key", "first")
-    one.limited(INFO, "key", "second")
-    due = one.due
-    one.flush(due - 0.001)
-    assert lines() == ["first"]
-    assert one.due == due
-
-
-def test_a_flushed_event_opens_a_window_of_its_own(open_log, lines):
-    one = open_log()
-    for text in ("first", "second"):
-        one.limited(INFO, "key", text)
-    one.flush(one.due)
-    one.limited(INFO, "key", "third")
-    assert lines() == ["first", "second"]
-    assert one.due < math.inf
-
-
-def test_an_event_after_the_window_tells_what_was_left_out_before(open_log, lines, monkeypatch):
-    monkeypatch.setattr(log, "WINDOW", 0.0)
-    one = open_log()
-    one.limited(INFO, "key", "first")
-    one._windows["key"] = (0.0, 2, INFO, "third")
-    one.limited(INFO, "key", "fourth")
-    assert lines() == ["first", "fourth left_out=2"]
-
-
-def test_events_of_different_keys_do_not_share_a_window(open_log, lines):
-    one = open_log()
-    for key in ("a", "b", "a", "b"):
-        one.limited(WARNING, key, f"event {key}")
-    assert lines() == ["event a", "event b"]
-    first_due = one.due
-    one.flush(one.due)
-    assert one.due >= first_due
-    one.flush(one.due)
-    assert sorted(lines()) == ["event a", "event a", "event b", "event b"]
-
-
-def test_what_the_level_leaves_out_is_left_out_of_windows_too(open_log, lines):
+def test_what_the_level_leaves_out_is_left_out_when_it_is_limited_too(open_log, lines):
     one = open_log("log_level=warning")
     for _ in range(3):
-        one.limited(DEBUG, "key", "detail")
-        one.limited(ERROR, "other", "trouble")
-    one.flush(one.due)
-    one.flush(one.due)
+        one.limited(DEBUG, "key", "", "detail")
+        one.limited(ERROR, "other", "", "trouble")
+    one.limits.flush(one.write, math.inf)
     assert lines() == ["trouble", "trouble left_out=1"]
+
+
+def test_the_counts_of_what_was_left_out_outlive_a_reload(open_log, lines):
+    before = open_log()
+    for number in range(3):
+        before.limited(INFO, "refuse", "", f"refuse n={number}")
+    after = Log(settings("log_level=debug"), before.sink, before.limits)
+    after.limited(INFO, "refuse", "", "refuse n=3")
+    after.limits.flush(after.write, math.inf)
+    assert lines() == ["refuse n=0", "refuse n=3 left_out=2"]
 
 
 def test_lost_lines_are_counted_and_the_count_is_logged(tmp_path):

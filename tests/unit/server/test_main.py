@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from echod.common import scoreboard
+from echod.common.cmodules import environ
+from echod.common.errors import BAD_CONFIG, FAILED, EchodError
+from echod.common.handover import Handover
+from echod.common.sockets import BindError
+from echod.server import main as module
+from echod.server.main import fail, main, remove_files, report_crash, serve, set_name, take_sockets
+from echod.server.notify import Notify
+from support.processes import NOBODY, fork, isolated, reap
+from support.sockets import Memory, exchange, memory_log
+from support.wait import DEADLINE, need_root
+
+
+@pytest.fixture
+def handover(tmp_path):
+    """Return a handover with a pid file and a scoreboard, open as the launcher leaves them."""
+    handover = Handover()
+    handover.config_file, handover.base = "/dev/null", "/"
+    handover.pid_file, handover.board_file = f"{tmp_path}/echod.pid", f"{tmp_path}/echod.scoreboard"
+    handover.pid_fd = os.open(handover.pid_file, os.O_RDWR | os.O_CREAT, 0o644)
+    os.write(handover.pid_fd, b"4711\n")
+    handover.board_fd = os.open(handover.board_file, os.O_RDWR | os.O_CREAT, 0o644)
+    scoreboard.initialize(handover.board_fd, 256)
+    yield handover
+    os.close(handover.pid_fd)
+    os.close(handover.board_fd)
+
+
+def image(handover, ready_fd, listening, *overrides):
+    """Be the server's image, with one listening socket."""
+    os.dup2(listening.fileno(), 3)
+    handover.addresses, handover.overrides, handover.ready_fd = [None], [*overrides], ready_fd
+    environ[b"LISTEN_PID"] = b"%d" % os.getpid()
+    return main(handover.to_words())
+
+
+def start(handover, *overrides):
+    """Start an image; return its pid, its address and the end of its notification descriptor to read from."""
+    spare = [os.open(os.devnull, os.O_RDONLY) for _ in range(4)]  # 3 is to be the socket's
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        read_end, write_end = os.pipe()
+        pid = fork(image, handover, write_end, listening, *overrides)
+        os.close(write_end)
+        for fd in spare:
+            os.close(fd)
+        return pid, listening.getsockname(), read_end
+
+
+def test_it_takes_over_says_that_it_is_ready_serves_and_removes_its_files(handover):
+    pid, address, read_end = start(handover, "log=stderr", "user=root")
+    assert select.select([read_end], [], [], DEADLINE)[0]
+    assert os.read(read_end, 100) == b"\n"
+    assert os.read(read_end, 100) == b""
+    assert Path(f"/proc/{pid}/comm").read_text() == "echod\n"
+    assert exchange(address, b"hello") == b"hello"
+    os.kill(pid, signal.SIGTERM)
+    assert reap(pid) == 0
+    assert not os.path.exists(handover.pid_file)
+    assert not os.path.exists(handover.board_file)
+    os.close(read_end)
+
+
+def test_why_it_did_not_start_is_told_and_its_files_are_left_to_the_launcher(handover):
+    pid, _, read_end = start(handover, "log=/nowhere/log")
+    assert reap(pid) == FAILED
+    assert os.read(read_end, 200) == b"1 cannot open the log: /nowhere/log: No such file or directory"
+    assert os.path.exists(handover.pid_file)
+    os.close(read_end)
+
+
+def test_a_start_that_was_interrupted_leaves_nothing(handover):
+    spare = [os.open(os.devnull, os.O_RDONLY) for _ in range(4)]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        pid = fork(image, handover, write_end, listening, "log=stderr")
+        os.close(write_end)
+        assert reap(pid) == FAILED
+    for fd in spare:
+        os.close(fd)
+    assert not os.path.exists(handover.pid_file)
+    assert not os.path.exists(handover.board_file)
+
+
+def test_sockets_for_another_process_are_not_taken(monkeypatch):
+    for variables in ({}, {b"LISTEN_PID": b"1"}):
+        monkeypatch.setattr(module, "environ", variables)
+        with pytest.raises(EchodError, match="LISTEN_PID is not this process"):
+            take_sockets(Handover())
+
+
+def test_a_failure_is_told_to_the_launcher_and_on_stderr(capsys, monkeypatch):
+    monkeypatch.setattr("echod.server.notify.environ", {})
+    read_end, write_end = os.pipe()
+    assert fail(Notify(write_end), EchodError("a bad config", BAD_CONFIG)) == BAD_CONFIG
+    assert os.read(read_end, 100) == b"6 a bad config"
+    assert capsys.readouterr().err == "echod: a bad config\n"
+    os.close(read_end)
+    os.close(write_end)
+    assert fail(Notify(-1), BindError("*:7", OSError(98, "Address already in use"))) == FAILED
+
+
+def test_files_that_are_its_own_are_removed(handover):
+    remove_files(handover)
+    assert not os.path.exists(handover.pid_file)
+    assert not os.path.exists(handover.board_file)
+    assert os.fstat(handover.pid_fd).st_size == 0
+
+
+@pytest.mark.parametrize("kind", ["another", "link", "none"])
+def test_files_that_are_anothers_are_not(handover, tmp_path, kind):
+    for path in (handover.pid_file, handover.board_file):
+        os.rename(path, f"{path}.moved")
+        if kind == "another":
+            Path(path).write_text("its successor's")
+        elif kind == "link":
+            os.symlink(f"{path}.moved", path)
+    remove_files(handover)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    moved = ["echod.pid.moved", "echod.scoreboard.moved"]
+    assert left == (moved if kind == "none" else sorted([*moved, "echod.pid", "echod.scoreboard"]))
+
+
+def test_a_pid_file_that_may_not_be_removed_is_emptied(handover, tmp_path):
+    need_root()
+
+    def check():
+        os.chmod(tmp_path, 0o755)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        remove_files(handover)
+
+    isolated(check)
+    assert Path(handover.pid_file).read_bytes() == b""
+
+
+class Stub:
+    """A server whose loop ends as `run` says."""
+
+    def __init__(self, run, *overrides):
+        self.run = run
+        self.log, self.lines = memory_log(*overrides)
+
+
+def test_what_was_left_out_of_the_log_is_told_at_the_end(handover):
+    server: Any = Stub(lambda: None)
+    for number in range(400):
+        server.log.limited(2, "over_limit", "", f"refuse n={number}")
+    assert serve(server, handover) == 0
+    assert server.lines.texts == ["refuse n=0", "refuse n=399 left_out=398", "stopped"]
+
+
+def raise_bug():
+    raise ZeroDivisionError("a bug")
+
+
+BUG = f"crash what=ZeroDivisionError why='a bug' at={__file__}:{raise_bug.__code__.co_firstlineno + 1}"
+
+
+def test_a_bug_is_logged_with_its_place_and_leaves_the_files_of_a_crash(handover):
+    server: Any = Stub(raise_bug)
+    assert serve(server, handover) == FAILED
+    assert server.lines.texts == [BUG]
+    assert os.path.exists(handover.pid_file)
+
+
+class Full(Memory):
+    """A log that takes no line."""
+
+    def write(self, _level, text):
+        super().write(0, text)
+        return False
+
+
+@pytest.mark.parametrize("syslog_works", [True, False])
+def test_where_the_log_takes_no_line_a_crash_goes_to_syslog_and_then_to_stderr(monkeypatch, syslog_works):
+    log, syslog, stderr = Full(), Memory() if syslog_works else Full(), Memory()
+    monkeypatch.setattr(module, "Syslog", lambda _facility: syslog)
+    monkeypatch.setattr(module, "Stderr", lambda: stderr)
+    stub: Any = SimpleNamespace(sink=log)
+    try:
+        raise_bug()
+    except ZeroDivisionError as error:
+        report_crash(stub, error)
+    for sink, used in ((log, True), (syslog, True), (stderr, not syslog_works)):
+        assert [text.partition(" at=")[0] for text in sink.texts] == [BUG.partition(" at=")[0]] * used
+
+
+def test_ps_says_echod():
+    def check():
+        set_name()
+        assert Path("/proc/self/comm").read_text() == "echod\n"
+        assert threading.active_count() == 1
+
+    isolated(check)

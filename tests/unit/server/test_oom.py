@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from echod.server.oom import CHILDREN, HIGHEST, OomScore
+from support.processes import CLONE_NEWNS, NOBODY, isolated, mount, namespaces
+from support.wait import need_root
+
+
+def score():
+    return int(Path("/proc/self/oom_score_adj").read_text())
+
+
+@pytest.mark.parametrize(("own", "raised"), [(0, CHILDREN), (300, 300 + CHILDREN), (900, HIGHEST)])
+def test_those_who_are_forked_while_it_is_raised_go_first(own, raised):
+    def check():
+        Path("/proc/self/oom_score_adj").write_text(str(max(own, score())))
+        oom = OomScore()
+        before = score()
+        assert before >= own
+        oom.raise_score()
+        isolated(lambda: score() != max(raised, min(HIGHEST, before + CHILDREN)))
+        oom.restore()
+        assert score() == before
+        isolated(lambda: score() != before)
+
+    isolated(check)
+
+
+def test_it_works_once_privileges_are_dropped():
+    need_root()
+
+    def check():
+        oom = OomScore()
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        before = score()
+        for _ in range(3):
+            oom.raise_score()
+            assert score() == min(HIGHEST, before + CHILDREN)
+            oom.restore()
+            assert score() == before
+
+    isolated(check)
+
+
+def test_it_is_not_inherited_through_execve():
+    def check():
+        oom = OomScore()
+        assert not os.get_inheritable(oom._fd)
+
+    isolated(check)
+
+
+def test_without_proc_nothing_happens():
+    need_root()
+
+    def check():
+        mount(b"tmpfs", "/proc", b"size=4k")
+        oom = OomScore()
+        oom.raise_score()
+        oom.restore()
+
+    namespaces(CLONE_NEWNS, check)
+
+
+def test_without_a_descriptor_left_nothing_happens():
+    def check():
+        before = score()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        oom = OomScore()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        oom.raise_score()
+        assert score() == before
+
+    isolated(check)

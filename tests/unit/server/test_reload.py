@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from echod.common import scoreboard
+from echod.common.config.settings import SETTINGS, load
+from echod.common.errors import BAD_CONFIG, FAILED, NOT_PERMITTED, EchodError
+from echod.common.handover import Handover
+from echod.common.sockets import bind_all
+from echod.server import reload
+from echod.server.log.file import File
+from echod.server.log.log import Log
+from support.processes import NOBODY, isolated
+from support.sockets import make_board, memory_log, settings
+from support.wait import need_root, wait_for
+
+
+class Before:
+    """What is in force before a reload; `prepare` reads the config, which `write` writes."""
+
+    def __init__(self, tmp_path):
+        self.path = tmp_path / "echod.conf"
+        self.handover = Handover()
+        self.handover.config_file, self.handover.base = str(self.path), "/"
+        self.write("listen = 127.0.0.1:0")
+        self.config = load(str(self.path), [], "/")
+        self.listeners = bind_all(list(self.config.listen), self.config)
+        self.log, self.lines = memory_log()
+        self.board = make_board()
+        self.board.words[scoreboard.MAX_CHILDREN] = self.config.max_children
+
+    def write(self, *lines):
+        self.path.write_text("\n".join(["[echod]", *lines, ""]))
+
+    def prepare(self):
+        return reload.prepare(self.handover, self.config, self.listeners, self.log, self.board)
+
+    def close(self):
+        for listener in self.listeners:
+            listener.close()
+        self.board.words.release()
+        os.close(self.board.fd)
+
+    def is_shared(self):
+        return [listener.sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) for listener in self.listeners]
+
+
+@pytest.fixture
+def before(tmp_path):
+    before = Before(tmp_path)
+    yield before
+    before.close()
+
+
+def open_descriptors():
+    return os.listdir("/proc/self/fd")
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+def test_without_a_change_all_stays_as_it_is(before):
+    fds = open_descriptors()
+    change = before.prepare()
+    assert change.text == []
+    assert change.listeners == before.listeners
+    assert change.log.sink is before.log.sink
+    assert change.log.limits is before.log.limits
+    assert vars(change.config) == vars(before.config)
+    assert open_descriptors() == fds
+
+
+def test_a_line_for_each_setting_that_differs_says_when_it_takes_effect(before):
+    before.write("listen = 127.0.0.1:0", "backlog = 7", "idle_timeout = 5s", "umask = 077", "allow = 10.0.0.0/8")
+    change = before.prepare()
+    assert change.text == [
+        "backlog: 4096 -> 7",
+        "allow: empty -> 10.0.0.0/8",
+        "idle_timeout: 10min -> 5s (new clients)",
+        "umask: 022 -> 077 (needs a restart)",
+    ]
+    assert (change.config.backlog, change.config.idle_timeout) == (7, 5.0)
+    assert change.config.umask == before.config.umask, "what needs a restart stays as it is"
+
+
+def test_nothing_is_in_force_before_it_is_applied(before):
+    port = free_port()
+    before.write(f"listen = 127.0.0.1:{port}", "log_level = debug", "max_children = 3")
+    held = vars(before.config).copy()
+    change = before.prepare()
+    assert vars(before.config) == held
+    assert not before.log.debugging
+    assert change.log.debugging
+    assert before.board.words[scoreboard.MAX_CHILDREN] == 256
+    assert change.listeners[0] is not before.listeners[0]
+    before.listeners[0].sock.getsockname()  # open, still
+    change.listeners[0].close()
+
+
+def test_listeners_that_stay_are_kept_and_the_new_ones_are_not_shared(before):
+    port = free_port()
+    before.write(f"listen = 127.0.0.1:0 127.0.0.1:{port}")
+    change = before.prepare()
+    kept, added = change.listeners
+    assert kept is before.listeners[0]
+    assert added.sock.getsockname()[1] == port
+    assert [one.sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) for one in change.listeners] == [0, 0]
+    added.close()
+
+
+def test_a_new_address_may_overlap_an_old_one(before):
+    def prepared():
+        before.listeners[0].close()
+        before.listeners = bind_all([("127.0.0.1", 0)], before.config)
+        before.write(f"listen = *:{before.listeners[0].sock.getsockname()[1]}")
+        try:
+            return before.prepare()
+        except EchodError:
+            return None  # somebody else has the port at another address
+
+    change = wait_for(prepared, "a port that is free at all addresses")
+    (old,) = before.listeners
+    assert old not in change.listeners
+    for listener in change.listeners:
+        assert listener.sock.getsockname()[1] == old.sock.getsockname()[1]
+        listener.close()
+    assert before.is_shared() == [0]
+
+
+def test_sockets_that_were_passed_stay_whatever_listen_says(before):
+    before.listeners[0].address = None
+    before.write("listen = 127.0.0.1:1")
+    change = before.prepare()
+    assert change.listeners is before.listeners
+    assert change.text == ["listen: 127.0.0.1:0 -> 127.0.0.1:1 (needs a restart)"]
+
+
+def test_a_new_log_is_opened_beside_the_old_one(before, tmp_path):
+    before.write("listen = 127.0.0.1:0", f"log = {tmp_path}/log")
+    change = before.prepare()
+    assert isinstance(change.log.sink, File)
+    assert change.log.sink is not before.log.sink
+    assert change.log.limits is before.log.limits, "the counts of what was left out go on"
+    change.log.sink.close()
+
+
+def test_room_for_more_clients_is_taken(before):
+    before.write("listen = 127.0.0.1:0", "max_children = 20000")
+    before.prepare()
+    assert os.fstat(before.board.fd).st_blocks * 512 >= 20_000 * scoreboard.SLOT
+
+
+def failed(before):
+    """Return the error of a reload, after which all is as before."""
+    fds = open_descriptors()
+    with pytest.raises(EchodError) as caught:
+        before.prepare()
+    text, code = str(caught.value), caught.value.code
+    del caught
+    assert open_descriptors() == fds
+    assert before.is_shared() == [0] * len(before.listeners)
+    return text, code
+
+
+def test_a_bad_config_is_told_with_its_line(before):
+    before.write("backlog = many")
+    text, code = failed(before)
+    assert text.startswith(f"{before.path}:2: backlog: 'many'")
+    assert code == BAD_CONFIG
+
+
+def test_an_address_in_use_leaves_all_as_it_was(before, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        used = other.getsockname()[1]
+        before.write(f"listen = 127.0.0.1:0 127.0.0.1:{free_port()} 127.0.0.1:{used}", f"log = {tmp_path}/log")
+        text, code = failed(before)
+    assert text.startswith(f"cannot listen on 127.0.0.1:{used}: Address already in use")
+    assert code == FAILED
+
+
+def test_a_log_that_the_daemons_user_may_not_open_names_the_directory_it_must_own(tmp_path):
+    need_root()
+
+    def check():
+        before = Before(tmp_path)
+        before.write("listen = 127.0.0.1:0", "log = /root/echod.log")
+        os.chmod(tmp_path, 0o755)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        with pytest.raises(EchodError, match=r"^cannot open the log: .*; /root must belong to the user") as caught:
+            reload.open_log(settings("log=/root/echod.log"))
+        assert caught.value.code == NOT_PERMITTED
+
+    isolated(check)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()], ids=["ENOSPC", "ENOMEM"])
+@pytest.mark.parametrize("step", ["open_sink", "reserve", "bind_all", "Log"])
+def test_a_reload_that_fails_at_any_step_closes_all_it_had_opened(before, tmp_path, monkeypatch, step, error):
+    def fail(*_args, **_kwargs):
+        raise error
+
+    before.write("listen = 127.0.0.1:0 127.0.0.2:0", f"log = {tmp_path}/log", "max_children = 1000")
+    if step == "reserve":
+        monkeypatch.setattr(type(before.board), "reserve", fail)
+    else:
+        monkeypatch.setattr(reload, step, fail)
+    text, code = failed(before)
+    assert code == FAILED
+    assert ("No space left on device" in text) == isinstance(error, OSError)
+    monkeypatch.undo()
+    change = before.prepare()  # and the next one works
+    assert len(change.listeners) == 2
+    change.listeners[1].close()
+    change.log.sink.close()
+
+
+def test_every_setting_has_an_effect_that_a_reload_can_name():
+    for name in SETTINGS:
+        assert reload.when(name, {name}) == " (needs a restart)"
+        assert reload.when(name, set()) in ("", " (new clients)")
+
+
+def test_a_change_is_a_value():
+    log, _ = memory_log()
+    change = reload.Change(settings(), [], log, ["a -> b"])
+    assert isinstance(change.log, Log)
+    assert (change.listeners, change.text) == ([], ["a -> b"])

@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from echod.common import scoreboard
+from echod.common.config.settings import load
+from echod.common.errors import BAD_CONFIG, DONE, FAILED
+from echod.common.handover import Handover
+from echod.common.scoreboard import DRAINING, RUNNING, STARTING, Scoreboard
+from echod.common.sockets import bind_all
+from echod.server.acceptor import CLOSED, FULL, OPEN
+from echod.server.notify import Notify
+from echod.server.oom import OomScore
+from echod.server.reload import Change
+from echod.server.server import QUIET, Server
+from support.processes import fork, isolated, reap, state
+from support.sockets import exchange, make_board, memory_log
+from support.wait import DEADLINE, wait_for
+
+BASIC = ("listen = 127.0.0.1:0", "drain_timeout = 5s")
+
+
+class Daemon:
+    """A server in this process, whose config file is `path` and whose log is in memory."""
+
+    def __init__(self, path, *lines):
+        self.path = path
+        self.write(*lines)
+        handover = Handover()
+        handover.config_file, handover.base = str(path), "/"
+        config = load(str(path), [], "/", log="stderr")
+        handover.log = config.log
+        log, self.lines = memory_log(f"log_level={config.log_level}")
+        board = make_board(config.max_children)
+        self.reader = Scoreboard(board.fd)
+        first = Change(config, bind_all(list(config.listen), config), log, [])
+        self.server = Server(handover, first, board, Notify(-1), OomScore())
+        self.address = first.listeners[0].sock.getsockname()
+
+    def write(self, *lines):
+        self.path.write_text("\n".join(["[echod]", *BASIC, *lines, ""]))
+
+    def connect(self):
+        return socket.create_connection(self.address, timeout=DEADLINE)
+
+    def words(self, *words):
+        return [self.reader.words[word] for word in words]
+
+    def text(self, key):
+        return self.reader.texts().get(key)
+
+    def signal(self, *signums):
+        """Have these signals pending at the same moment, and act on them."""
+        for signum in signums:
+            os.kill(os.getpid(), signum)
+        self.server.process_signals()
+
+    def accept(self):
+        """Accept who waits, as one turn of the loop does."""
+        wait_for(lambda: self.server.serve(self.server.poller.poll(0)), "a client to be accepted")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "echod.conf"
+
+
+def is_served(client):
+    client.sendall(b"x")
+    return client.recv(1) == b"x"
+
+
+def test_the_first_settings_are_in_force_before_it_runs(path):
+    def check():
+        daemon = Daemon(path, "max_children = 3", "idle_timeout = 2s")
+        server = daemon.server
+        assert server.state == STARTING
+        assert server.acceptor.state == OPEN
+        assert server.signals.pending == set()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+        assert server.timeout() is None, "an idle server has no deadline"
+        assert daemon.words(scoreboard.STATE) == [STARTING]
+
+    isolated(check)
+
+
+def test_what_is_in_force_is_published(path):
+    def check():
+        daemon = Daemon(path, "max_children = 3")
+        daemon.server._set_state(RUNNING)
+        words = (scoreboard.STATE, scoreboard.MAX_CHILDREN, scoreboard.DRAIN_MS, scoreboard.GENERATION)
+        assert daemon.words(*words) == [RUNNING, 3, 5000, 1]
+        assert daemon.text("listen") == "{}:{}".format(*daemon.address)
+        assert daemon.text("config_file") == str(path)
+        assert daemon.text("last_reload") == "ok"
+
+    isolated(check)
+
+
+def test_a_reload_puts_all_in_force_and_answers(path):
+    def check():
+        daemon = Daemon(path)
+        clients = [daemon.connect() for _ in range(2)]
+        daemon.accept()
+        daemon.path.write_text("[echod]\nlisten = 127.0.0.1:0\nmax_children = 1\ndrain_timeout = never\n")
+        daemon.signal(signal.SIGHUP)
+        server = daemon.server
+        assert (server.config.max_children, server.acceptor.state) == (1, FULL)
+        words = (scoreboard.MAX_CHILDREN, scoreboard.DRAIN_MS, scoreboard.GENERATION)
+        assert daemon.words(*words) == [1, scoreboard.NEVER, 2]
+        assert server.board.drain_timeout() is None, "for those who are being served, too"
+        answer = (scoreboard.RELOADS_BEGUN, scoreboard.RELOADS_DONE, scoreboard.RELOAD_CODE)
+        assert daemon.words(*answer) == [1, 1, DONE]
+        assert daemon.text("changes") == "max_children: 256 -> 1\tdrain_timeout: 5s -> never"
+        (line,) = daemon.lines.events("reload")
+        assert line.startswith("reload generation=2 changed='max_children: 256 -> 1; ")
+        for client in clients:
+            client.close()
+
+    isolated(check)
+
+
+def test_a_reload_that_fails_changes_nothing_and_says_why(path):
+    def check():
+        daemon = Daemon(path)
+        before = daemon.server.config
+        daemon.write("max_children = many")
+        daemon.signal(signal.SIGHUP)
+        assert daemon.server.config is before
+        assert daemon.words(scoreboard.GENERATION, scoreboard.RELOAD_CODE) == [1, BAD_CONFIG]
+        assert daemon.text("last_reload").startswith(f"{path}:4: max_children: 'many'")
+        (line,) = daemon.lines.events("reload")
+        assert line.endswith("the settings of before stay in force")
+        assert exchange_with(daemon, b"on") == b"on"
+        daemon.write()
+        daemon.signal(signal.SIGHUP)
+        assert daemon.words(scoreboard.RELOADS_DONE, scoreboard.RELOAD_CODE) == [2, DONE]
+        assert daemon.text("last_reload") == "ok"
+
+    isolated(check)
+
+
+def exchange_with(daemon, data):
+    """Send and receive, with this process as the server."""
+    with daemon.connect() as client:
+        client.sendall(data)
+        daemon.accept()
+        return client.recv(len(data), socket.MSG_WAITALL)
+
+
+def test_a_reload_moves_listeners(path):
+    def check():
+        daemon = Daemon(path)
+        waiting = daemon.connect()
+        daemon.path.write_text("[echod]\nlisten = 127.0.0.2:0\n")
+        daemon.signal(signal.SIGHUP)
+        assert is_served(waiting)
+        with pytest.raises(ConnectionRefusedError):
+            daemon.connect()
+        assert daemon.text("listen").startswith("127.0.0.2:")
+        daemon.address = daemon.server.acceptor.all()[0].sock.getsockname()
+        assert exchange_with(daemon, b"there") == b"there"
+        waiting.close()
+
+    isolated(check)
+
+
+def test_a_reload_moves_the_log(path, tmp_path):
+    def check():
+        daemon = Daemon(path, f"log = {tmp_path}/log")
+        old = daemon.server.log
+        daemon.write(f"log = {tmp_path}/other")
+        daemon.signal(signal.SIGHUP)
+        server = daemon.server
+        assert server.log is not old
+        assert server.children.log is server.acceptor.log is server.log
+        assert server.log.limits is old.limits
+        assert ": reload generation=2" in (tmp_path / "other").read_text()
+
+    isolated(check)
+
+
+def test_an_old_log_that_cannot_be_closed_does_not_stop_a_reload(path, tmp_path):
+    def check():
+        daemon = Daemon(path)
+        sink = daemon.server.log.sink
+
+        def close():
+            raise OSError(5, "Input/output error")
+
+        sink.close = close  # type: ignore[method-assign]
+        daemon.write(f"log = {tmp_path}/log")
+        daemon.signal(signal.SIGHUP)
+        assert daemon.words(scoreboard.RELOAD_CODE) == [DONE]
+        assert "close error='Input/output error'" in (tmp_path / "log").read_text()
+
+    isolated(check)
+
+
+def test_while_draining_a_reload_is_refused(path):
+    def check():
+        daemon = Daemon(path)
+        daemon.signal(signal.SIGTERM, signal.SIGHUP)
+        assert daemon.server.state == DRAINING
+        assert daemon.words(scoreboard.RELOADS_DONE, scoreboard.RELOAD_CODE) == [1, FAILED]
+        assert daemon.text("last_reload") == "the daemon is about to stop"
+
+    isolated(check)
+
+
+@pytest.mark.parametrize(
+    ("signums", "timeouts"),
+    [
+        ([signal.SIGTERM], [5.0]),
+        ([signal.SIGQUIT], [5.0]),
+        ([signal.SIGINT], [0.0]),
+        ([signal.SIGINT, signal.SIGTERM], [0.0]),
+        ([signal.SIGTERM, signal.SIGQUIT], [5.0]),
+    ],
+)
+def test_a_stop_closes_the_listeners_and_begins_a_drain(path, signums, timeouts):
+    def check():
+        daemon = Daemon(path)
+        client = daemon.connect()
+        begun: list[float | None] = []
+        daemon.server.drain = SimpleNamespace(begin=begun.append)  # type: ignore[assignment]
+        daemon.signal(*signums)
+        assert daemon.server.state == DRAINING
+        assert daemon.server.acceptor.state == CLOSED
+        assert daemon.words(scoreboard.STATE) == [DRAINING]
+        assert daemon.text("listen") == ""
+        assert begun == timeouts
+        assert daemon.lines.events("drain") == ["drain clients=1"], "who waited in the backlog"
+        assert is_served(client)
+        daemon.signal(signal.SIGTERM)
+        assert begun == [*timeouts, 0.0], "a second one: at once"
+        assert len(daemon.lines.events("drain")) == 1
+        client.close()
+
+    isolated(check)
+
+
+def test_a_drain_timeout_that_was_reloaded_is_that_of_the_stop(path):
+    def check():
+        daemon = Daemon(path)
+        daemon.path.write_text("[echod]\nlisten = 127.0.0.1:0\ndrain_timeout = never\n")
+        begun: list[float | None] = []
+        daemon.server.drain = SimpleNamespace(begin=begun.append)  # type: ignore[assignment]
+        daemon.signal(signal.SIGHUP)
+        daemon.signal(signal.SIGTERM)
+        assert begun == [None]
+
+    isolated(check)
+
+
+def test_the_log_is_opened_again_and_the_answer_says_whether_it_could(path, tmp_path):
+    def check():
+        directory = tmp_path / "logs"
+        directory.mkdir()
+        daemon = Daemon(path)
+        daemon.write(f"log = {directory}/log")
+        daemon.signal(signal.SIGHUP)
+        (directory / "log").rename(directory / "log.1")
+        daemon.signal(signal.SIGUSR1)
+        answer = (scoreboard.REOPENS_BEGUN, scoreboard.REOPENS_DONE, scoreboard.REOPEN_CODE)
+        assert daemon.words(*answer) == [1, 1, DONE]
+        assert (directory / "log").exists()
+        directory.rename(tmp_path / "gone")
+        daemon.signal(signal.SIGUSR1)
+        assert daemon.words(*answer) == [2, 2, FAILED]
+        assert daemon.text("reopen").startswith("cannot open the log: ")
+        assert ": reopen failed=" in (tmp_path / "gone" / "log").read_text(), "the old file is in use, still"
+
+    isolated(check)
+
+
+def test_it_waits_for_the_earliest_of_its_deadlines(path):
+    def check():
+        daemon = Daemon(path)
+        server = daemon.server
+        now = time.monotonic()
+        server.acceptor.resume_at = now + 100
+        assert 0 < (server.timeout() or 0) <= 100_000
+        server.drain.due = now + 50
+        assert 0 < (server.timeout() or 0) <= 50_000
+        server.log.limits.due = now - 1
+        assert server.timeout() == 0.0
+        server.children.may_have_exited = True
+        assert server.timeout() == QUIET
+
+    isolated(check)
+
+
+def test_signals_come_before_clients(path):
+    def check():
+        daemon = Daemon(path)
+        client = daemon.connect()
+        ready = wait_for(lambda: daemon.server.poller.poll(0), "the client")
+        daemon.server.signals.pending.add(signal.SIGTERM)
+        assert daemon.server.serve(ready) == 0
+        assert daemon.server.children.table == {}
+        client.close()
+
+    isolated(check)
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+def test_the_loop_serves_until_it_is_told_to_stop_and_the_last_child_is_reaped(path, level, signum):
+    read_end, write_end = os.pipe()
+
+    def run():
+        daemon = Daemon(path, f"log_level = {level}")
+        os.write(write_end, str(daemon.address[1]).encode())
+        daemon.server.run()
+        assert daemon.words(scoreboard.ACCEPTED, scoreboard.CLOSED) == [4, 4]
+        assert len(daemon.lines.events("close")) == 4
+        assert daemon.lines.events("ready") == [f"ready listen=127.0.0.1:{daemon.address[1]} max_children=256"]
+
+    pid = fork(run)
+    address = ("127.0.0.1", int(os.read(read_end, 10)))
+    for _ in range(3):
+        assert exchange(address, b"echo" * 1000) == b"echo" * 1000
+    with socket.create_connection(address, timeout=DEADLINE) as client:
+        assert is_served(client)
+        wait_for(lambda: state(pid) == "S", "the loop to sleep")
+        os.kill(pid, signum)
+        assert client.recv(1) == b""
+    assert reap(pid) == 0
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_as_the_parent_of_orphans_it_reaps_them_without_a_client(path):
+    def check():
+        daemon = Daemon(path)
+        orphan = os.fork()
+        if orphan == 0:
+            os._exit(0)
+        wait_for(lambda: signal.SIGCHLD in daemon.server.signals.pending, "SIGCHLD")
+        daemon.server.process_signals()
+        assert daemon.server.children.may_have_exited
+        assert daemon.server.children.reap() == []
+        with pytest.raises(ChildProcessError):
+            os.waitpid(orphan, os.WNOHANG)
+
+    isolated(check)
