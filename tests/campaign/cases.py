@@ -1,0 +1,171 @@
+"""One case: a system call that fails, for the n-th time it is made in a scene, with an errno; and what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+from campaign import ptrace, start
+from campaign.client import Client, WrongError
+from campaign.errnos import ERRNOS, NEVER
+from campaign.ptrace import Strace
+from campaign.scenes import SCENES
+from campaign.target import PORT, DeathError
+
+SERVES, ENDED, FAILED, MISSED = "serves", "ended in order", "failed in order", "not reached"
+DEATH, WRONG = "DEATH", "WRONG"
+OUTCOMES = (SERVES, ENDED, FAILED, MISSED, DEATH, WRONG)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """`when`: the how-manieth call of that name in the scene, from 1 on."""
+
+    scene: str
+    call: str
+    errno: str
+    when: int
+
+    def __str__(self):
+        return f"{self.scene}:{self.call}:{self.errno}:{self.when}"
+
+    @classmethod
+    def parse(cls, text):
+        scene, call, errno, when = text.rsplit(":", 3)
+        return cls(scene, call, errno, int(when))
+
+    def rank(self, seed):
+        """Return where a sample with this seed has it; a case more or less moves no other."""
+        return hashlib.sha256(f"{seed} {self}".encode()).digest()
+
+
+def cases_of(scene, counts):
+    """Return the cases of a scene in which each call is made so many times: its first, second and a later one."""
+    found = []
+    for call, count in sorted(counts.items()):
+        if call not in NEVER and call not in ERRNOS:
+            raise LookupError(f"{call}: which errnos does its manual page name? Add it to errnos.py")
+        times = sorted({1, min(2, count), 3 + (count - 3) // 2 if count > 2 else 1})
+        found += [Case(scene, call, errno, when) for errno in ERRNOS.get(call, ()) if call not in NEVER for when in times]
+    return found
+
+
+def ready(target, name, call=""):
+    """Have the daemon in its state before the scene, and return the scene."""
+    scene = SCENES[name](target, call)
+    if target.scene != name or not target.pid:
+        target.end()
+        target.renew(scene.owner, **scene.settings)
+        target.start()
+        target.scene = name
+    target.bystander.echo(10)
+    scene.noted = target.bystander.back
+    return scene
+
+
+def observe(target, name):
+    """Play a scene without a fault, and count the calls in it. Raises WrongError when it fails already so."""
+    if name == start.NAME:
+        return start.observe(target)
+    scene = ready(target, name)
+    prefix = target.home / "trace"
+    before = target.settle(1)
+    pid = scene.prepare()
+    with Strace(pid, prefix, "-ff"):
+        scene.act()
+    judge(target, scene, before)
+    paths = ptrace.files(prefix)
+    if scene.follow:  # what the children do; the parent's own is another scene
+        paths = [path for path in paths if path.suffix != f".{pid}"]
+    else:
+        paths = [path for path in paths if path.suffix == f".{pid}"]
+    counts = {}
+    for path in paths:
+        counts |= {call: max(count, counts.get(call, 0)) for call, count in ptrace.calls(path).items()}
+    if scene.ends:
+        target.end()
+    return counts
+
+
+def play(target, case):
+    """Play a case; return its outcome and the details of a bad one."""
+    try:
+        if case.scene == start.NAME:
+            outcome = start.play(target, case)
+        else:
+            outcome = fail(target, case)
+        if case.call in ("close", "close_range", "munmap"):  # strace did not let it happen: what is left open stays so
+            target.end()
+        return outcome, ""
+    except DeathError as error:
+        detail = DEATH, str(error)
+    except (WrongError, OSError, AssertionError, ValueError) as error:
+        detail = WRONG, f"{error}{'; ' + target.crash() if target.crash() else ''}"
+    if detail[0] == WRONG and died(target):
+        detail = DEATH, detail[1]
+    target.end()
+    return detail
+
+
+def died(target):
+    """Tell whether the daemon is gone."""
+    try:
+        target.alive() if target.pid else None
+    except (DeathError, WrongError):
+        return True
+    return False
+
+
+def fail(target, case):
+    """Have the call fail in its scene; raises DeathError or WrongError where a promise is not kept."""
+    scene = ready(target, case.scene, case.call)
+    before = target.settle(1)
+    prefix = target.home / "trace"
+    pid = scene.prepare()
+    words = ptrace.failing(case.call, case.errno, case.when)
+    with Strace(pid, prefix, *(["-f"] if scene.follow else []), *words):
+        scene.act()
+    hit = ptrace.injected(prefix)
+    judge(target, scene, before)
+    if scene.ends:
+        target.end()
+    if not hit:
+        return MISSED
+    return ENDED if scene.ends else SERVES
+
+
+def judge(target, scene, before):
+    """See, after the scene, that the promises were kept."""
+    scene.lost()
+    if target.crash():
+        raise WrongError(target.crash())
+    if scene.ends:
+        scene.check()
+        return
+    scene.check()
+    target.bystander.echo(10)
+    if target.bystander.outcome != "open":
+        raise WrongError("a client that had nothing to do with it was lost")
+    fresh = Client((target.host(1), PORT)).echo(100).finish()
+    if fresh.outcome != "served":
+        raise WrongError(f"a client after it is {fresh.outcome}")
+    after = target.settle(1)
+    count(scene, before, after, [*scene.clients, fresh])
+
+
+def count(scene, before, after, clients):
+    """Compare the daemon's counters with what the clients have seen."""
+    gone = {key: after[key] - before[key] for key in ("accepted", "closed", "bytes_in", "bytes_out")}
+    refused = sum(after["refused"].values()) - sum(before["refused"].values())
+    if gone["accepted"] + refused != len(clients):
+        raise WrongError(f"{len(clients)} clients came, {gone['accepted']} were accepted and {refused} refused")
+    if after["accepted"] != after["closed"] + after["clients"]:
+        raise WrongError(f"{after['accepted']} accepted, {after['closed']} closed, {after['clients']} there")
+    there = scene.target.bystander
+    sent = sum(len(client.sent) for client in clients) + len(there.sent) - scene.noted
+    back = sum(client.back for client in clients) + there.back - scene.noted
+    told = gone["bytes_in"], gone["bytes_out"]
+    whole = sent == back
+    if (whole and told != (sent, sent)) or not back <= told[1] <= told[0] <= sent:
+        raise WrongError(f"clients sent {sent} bytes and got {back}; the daemon counts {told[0]} in and {told[1]} out")
+

@@ -1,0 +1,110 @@
+"""Fail each system call of the daemon in turn: `make inject`, or `inject.py --case 'SCENE:CALL:ERRNO:WHEN'` for one.
+
+The model is SQLite, which fails each allocation and each read and write in its tests (sqlite.org/testing.html).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from campaign import cases, report, start
+from campaign.scenes import SCENES
+from campaign.target import Target
+
+PR_SET_CHILD_SUBREAPER = 36
+NAMES = [start.NAME, *SCENES]
+targets: list[Target] = []  # of this process: none or one
+
+
+def adopt():
+    """Have this process adopt the daemons that it starts."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@contextlib.contextmanager
+def one_target():
+    """Give the daemon of this process for the `with` block; it stays for the next one."""
+    if not targets:
+        adopt()
+        targets.append(Target())
+    yield targets[0]
+
+
+def observe(name):
+    with one_target() as target:
+        counts = cases.observe(target, name)
+        target.end()
+        return name, counts
+
+
+def play(chunk):
+    """Play some cases with one daemon, as long as it survives them."""
+    with one_target() as target:
+        rows = [(case, *cases.play(target, case)) for case in chunk]
+        target.close()
+        targets.clear()
+        return rows
+
+
+def chunks(found, size=12):
+    """Divide the cases into lists of one scene each."""
+    for name in NAMES:
+        of_scene = [case for case in found if case.scene == name]
+        yield from (of_scene[at : at + size] for at in range(0, len(of_scene), size))
+
+
+def plan(pool, names):
+    """Return all the cases of these scenes."""
+    found = []
+    for name, counts in pool.map(observe, names):
+        found += cases.cases_of(name, counts)
+        print(f"{name}: {' '.join(f'{call}*{count}' for call, count in sorted(counts.items())) or 'no call'}", flush=True)
+    return found
+
+
+def words():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--case", action="append", help="only this one, as the report names it; may be given again")
+    parser.add_argument("--scene", action="append", help="only this one; may be given again")
+    parser.add_argument("--seed", help="of a sample")
+    parser.add_argument("--sample", type=int, metavar="N", help="only N cases, chosen by the seed")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the table there")
+    return parser.parse_args()
+
+
+def main():
+    asked, begun, rows = words(), time.monotonic(), []
+    with ProcessPoolExecutor(2) as pool:
+        if asked.case:
+            found = [cases.Case.parse(text) for text in asked.case]
+        else:
+            found = plan(pool, asked.scene or NAMES)
+        if asked.sample:
+            found = sorted(found, key=lambda case: case.rank(asked.seed))[: asked.sample]
+        print(f"{len(found)} cases", flush=True)
+        for done in pool.map(play, chunks(found)):
+            rows += done
+            for case, outcome, detail in done:
+                if outcome in (cases.DEATH, cases.WRONG) or asked.case:
+                    print(f"{outcome} {case}: {detail}", flush=True)
+    text = report.text(rows, time.monotonic() - begun)
+    if asked.report:
+        asked.report.write_text(text)
+    bad = sum(row[1] in (cases.DEATH, cases.WRONG) for row in rows)
+    print(f"{len(rows)} cases, {bad} bad, {time.monotonic() - begun:.0f} s")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        sys.exit("inject.py: must be root, to serve as another user")
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""strace(1): what a process calls, and calls that fail or are delayed on purpose."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections import Counter
+
+from support.wait import need
+
+CALL = re.compile(r"^(?:\d+ +)?(?:<\.\.\. )?([a-z][a-z0-9_]*)\(")
+
+
+class Strace:
+    """strace attached to a process for as long as the `with` block lasts; what it saw is in the files `prefix`*."""
+
+    def __init__(self, pid, prefix, *words):
+        self.command = [need("strace"), "-o", str(prefix), *words, "-p", str(pid)]
+        self.prefix = prefix
+
+    def __enter__(self):
+        for old in files(self.prefix):
+            old.unlink()
+        self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True)
+        line = self.process.stderr.readline()
+        if "attached" not in line:
+            self.__exit__()
+            raise ProcessLookupError(line)
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGINT)  # it lets the process go, and ends
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stderr.close()
+
+
+def files(prefix):
+    """Return the files of a trace: `prefix`, or with -ff one for each process."""
+    return [path for path in prefix.parent.glob(f"{prefix.name}*") if path.name[len(prefix.name) :].strip(".0123456789") == ""]
+
+
+def injected(prefix):
+    """Return how many calls were made to fail."""
+    return sum(path.read_text(errors="replace").count("(INJECTED)") for path in files(prefix))
+
+
+def calls(path):
+    """Count the calls in a file that strace wrote, by name."""
+    found = (CALL.match(line) for line in path.read_text(errors="replace").splitlines())
+    return Counter(match[1] for match in found if match)
+
+
+def failing(call, errno, when):
+    """Return the words that have strace fail the call for the `when`-th time that it is made."""
+    return "-e", f"trace={call}", "-e", f"inject={call}:error={errno}:when={when}"

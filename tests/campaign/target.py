@@ -1,0 +1,178 @@
+"""The daemon that calls are failed in: started as root, serving as nobody, with its own addresses and files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from campaign.client import Client, WrongError
+from support.daemon import Echod
+from support.processes import state, wakeups
+
+PORT = 7007
+DEADLINE = 8.0  # seconds for whatever a case waits for
+COUNTERS = ("accepted", "closed", "bytes_in", "bytes_out", "peak_clients", "generation")
+
+
+class DeathError(Exception):
+    """The daemon has ended though nobody told it to."""
+
+
+def until(condition, what, deadline=DEADLINE):
+    """Poll `condition` until it is true and return its value. Raises WrongError when that takes too long."""
+    end = time.monotonic() + deadline
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise WrongError(f"waited {deadline:g} s in vain for {what}")
+        time.sleep(0.004)
+    return value
+
+
+class Target:
+    """One daemon after the other, on addresses of its own: `host(n)`. The caller is the subreaper that they go to."""
+
+    def __init__(self):
+        self.home = Path(tempfile.mkdtemp(prefix="echod-inject-"))
+        self.home.chmod(0o755)
+        self.pid = 0
+        self.scene = ""
+        self.renew()
+
+    def host(self, number):
+        """Return the address with this number, of those that only this process uses."""
+        return f"127.{64 + os.getpid() % 64}.{os.getpid() // 64 % 250}.{number}"
+
+    def renew(self, owner="nobody", **settings):
+        """Forget the settings of before; `owner` is whose the directory is."""
+        shutil.chown(self.home, owner)
+        self.echod = Echod(self.home, drain_timeout="4s", listen=f"{self.host(1)}:{PORT}", **settings)
+        if owner != "nobody":
+            self.echod.log.touch()
+            shutil.chown(self.echod.log, "nobody")
+
+    def start(self):
+        """Start it without faults, and have one client in it who must notice nothing."""
+        self.echod.run("start", check=0)
+        self.begun()
+        self.bystander = Client((self.host(1), PORT)).echo(10)
+        self.settle(1)
+
+    def begun(self):
+        """Remember the daemon that has started."""
+        self.pid, self.counters = self.echod.pid, {}
+
+    def status(self):
+        """Return what the daemon says, once it has been seen that no counter has fallen. Raises DeathError."""
+        done = self.echod.run("status", "--json")
+        if done.returncode != 0:
+            self.alive()
+            raise WrongError(f"status exits with {done.returncode}: {done.stdout}{done.stderr}".strip())
+        told = json.loads(done.stdout)
+        now = {name: told[name] for name in COUNTERS} | {f"refused {k}": v for k, v in told["refused"].items()}
+        for name, value in now.items():
+            if value < self.counters.get(name, 0):
+                raise WrongError(f"{name} fell from {self.counters[name]} to {value}")
+        self.counters = now
+        return told
+
+    def alive(self):
+        """Raise DeathError when the daemon has ended."""
+        if not psutil.pid_exists(self.pid) or state(self.pid) in "ZX":
+            raise DeathError(f"{self.ended()}; {self.crash() or self.last_words()}")
+
+    def ended(self, deadline=DEADLINE):
+        """Wait until the daemon has ended; return how, for people. Raises WrongError."""
+        pid, self.pid = self.pid, 0
+        found = []
+        until(lambda: found.append(os.waitpid(pid, os.WNOHANG)) or found[-1][0], "the daemon to end", deadline)
+        code = os.waitstatus_to_exitcode(found[-1][1])
+        return f"exit code {code}" if code >= 0 else f"signal {-code}"
+
+    def crash(self):
+        """Return the log's line on a bug in the daemon, or in a child."""
+        lines = [line for path in self.logs() for line in path.read_text(errors="replace").splitlines()]
+        return next((line.partition(": ")[2] for line in reversed(lines) if " crash " in line or "CRASHED" in line), "")
+
+    def logs(self):
+        return sorted(self.home.glob("*.log*"))
+
+    def last_words(self):
+        lines = [line for path in self.logs() for line in path.read_text(errors="replace").splitlines()[-1:]]
+        return " | ".join(lines) or "no log"
+
+    def settle(self, clients):
+        """Wait until so many clients are left, every other child is reaped, and the daemon sleeps; return the status."""
+
+        def settled():
+            self.alive()
+            found = self.status()
+            there = {child.pid for child in psutil.Process(self.pid).children()}
+            told = {child["pid"] for child in found["children"]}
+            self.seen = f"status {found['clients']} clients, {len(told)} children; {len(there)} processes"
+            return found if found["clients"] == len(told) == len(there) == clients and told == there else None
+
+        try:
+            found = until(settled, "")
+        except WrongError as error:
+            raise WrongError(str(error) if "vain" not in str(error) else f"expected {clients} clients: {self.seen}") from None
+        until(self.asleep, "the daemon to sleep: it spins")
+        return found
+
+    def asleep(self):
+        """Tell whether the daemon neither runs nor wakes up for a few milliseconds."""
+        before = wakeups(self.pid)
+        time.sleep(0.012)
+        return state(self.pid) in "St" and wakeups(self.pid) == before
+
+    def child_of(self, client):
+        """Return the process that serves a client."""
+        return until(
+            lambda: next((c["pid"] for c in self.status()["children"] if c["peer"] == client.name), 0), "a child"
+        )
+
+    def end(self):
+        """End the daemon whatever its state, with all that came from it, and remove its files."""
+        me = psutil.Process()
+        for process in [p for p in me.children(recursive=True) if "boot.py" in " ".join(command(p))]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        for process in me.children():
+            if "boot.py" in " ".join(command(process)) or process.status() == psutil.STATUS_ZOMBIE:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(process.pid, 0)
+        if getattr(self, "bystander", None):
+            self.bystander.sock.close()
+        self.pid = 0
+        self.scene = ""
+        for path in self.home.iterdir():
+            path.unlink()
+
+    def close(self):
+        self.end()
+        shutil.rmtree(self.home)
+
+
+def command(process):
+    """Return the command line of a process, empty when it is gone."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def run_traced(target, words, *command_words):
+    """Run an echod command whose server is traced with these words of strace; return what it did."""
+    script = Path(__file__).with_name("start_traced.py")
+    line = [str(Path(target.echod.command()[0]).with_name("python")), str(script), *target.echod.command()[1:]]
+    environment = os.environ | {"STRACE": " ".join(map(str, words))}
+    return subprocess.run(
+        [*line, *command_words], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
