@@ -6,12 +6,13 @@ file system or a security module could not answer so to a right one either.
 
 from __future__ import annotations
 
-# Not failed: they cannot fail (getpid, exit_group), their failure is not the caller's to see (rt_sigreturn), or the
-# C library aborts the process (futex). A signal that is not sent where it should be is not a fault, but another program.
-NEVER = frozenset(
-    """getpid gettid getppid getuid geteuid getgid getegid kill tgkill tkill pidfd_send_signal exit exit_group
-    rt_sigreturn restart_syscall futex set_tid_address set_robust_list rseq umask""".split()
+# Not failed: they cannot fail (getpid, exit_group), nobody sees their failure (rt_sigreturn), or the C library aborts
+# the process (futex). kill(2) and its kin are left alone: a signal must not go elsewhere.
+NAMES = (
+    "exit exit_group futex getegid geteuid getgid getpid getppid gettid getuid kill pidfd_send_signal restart_syscall "
+    "rseq rt_sigreturn set_robust_list set_tid_address tgkill tkill umask"
 )
+NEVER = frozenset(NAMES.split())
 
 PATH = "EACCES ELOOP EMFILE ENAMETOOLONG ENFILE ENOENT ENOMEM ENOTDIR"
 STAT = "EACCES ELOOP ENOENT ENOMEM EOVERFLOW"

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -20,39 +21,37 @@ from campaign import cases, report, start
 from campaign.scenes import SCENES
 from campaign.target import Target
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 NAMES = [start.NAME, *SCENES]
-targets: list[Target] = []  # of this process: none or one
 
 
 def adopt():
-    """Have this process adopt the daemons that it starts."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    """Have this process adopt the daemons that it starts, and end with whoever started it."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
 
 
 @contextlib.contextmanager
 def one_target():
-    """Give the daemon of this process for the `with` block; it stays for the next one."""
-    if not targets:
-        adopt()
-        targets.append(Target())
-    yield targets[0]
+    """Give a daemon for the `with` block."""
+    target = Target()
+    try:
+        yield target
+    finally:
+        target.close()
 
 
 def observe(name):
     with one_target() as target:
-        counts = cases.observe(target, name)
-        target.end()
-        return name, counts
+        return name, cases.observe(target, name)
 
 
 def play(chunk):
     """Play some cases with one daemon, as long as it survives them."""
     with one_target() as target:
-        rows = [(case, *cases.play(target, case)) for case in chunk]
-        target.close()
-        targets.clear()
-        return rows
+        return [(case, *cases.play(target, case)) for case in chunk]
 
 
 def chunks(found, size=12):
@@ -65,9 +64,10 @@ def chunks(found, size=12):
 def plan(pool, names):
     """Return all the cases of these scenes."""
     found = []
-    for name, counts in pool.map(observe, names):
-        found += cases.cases_of(name, counts)
-        print(f"{name}: {' '.join(f'{call}*{count}' for call, count in sorted(counts.items())) or 'no call'}", flush=True)
+    for name, calls in pool.map(observe, names):
+        found += cases.cases_of(name, calls)
+        shown = [f"{call}*{len(places)}" for call, places in sorted(calls.items())]
+        print(f"{name}: {' '.join(shown) or 'no call'}", flush=True)
     return found
 
 
@@ -83,11 +83,8 @@ def words():
 
 def main():
     asked, begun, rows = words(), time.monotonic(), []
-    with ProcessPoolExecutor(2) as pool:
-        if asked.case:
-            found = [cases.Case.parse(text) for text in asked.case]
-        else:
-            found = plan(pool, asked.scene or NAMES)
+    with ProcessPoolExecutor(2, initializer=adopt) as pool:
+        found = [cases.Case.parse(text) for text in asked.case or ()] or plan(pool, asked.scene or NAMES)
         if asked.sample:
             found = sorted(found, key=lambda case: case.rank(asked.seed))[: asked.sample]
         print(f"{len(found)} cases", flush=True)

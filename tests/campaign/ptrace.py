@@ -10,6 +10,7 @@ from collections import Counter
 from support.wait import need
 
 CALL = re.compile(r"^(?:\d+ +)?(?:<\.\.\. )?([a-z][a-z0-9_]*)\(")
+WAKE_UP = re.compile(r'write\(\d+, "(?!x|\\n)[^"]{1,3}", 1\) ')
 
 
 class Strace:
@@ -41,7 +42,11 @@ class Strace:
 
 def files(prefix):
     """Return the files of a trace: `prefix`, or with -ff one for each process."""
-    return [path for path in prefix.parent.glob(f"{prefix.name}*") if path.name[len(prefix.name) :].strip(".0123456789") == ""]
+    return [
+        path
+        for path in prefix.parent.glob(f"{prefix.name}*")
+        if path.name[len(prefix.name) :].strip(".0123456789") == ""
+    ]
 
 
 def injected(prefix):
@@ -49,10 +54,22 @@ def injected(prefix):
     return sum(path.read_text(errors="replace").count("(INJECTED)") for path in files(prefix))
 
 
+def impossible(prefix):
+    """Tell whether the byte that wakes the loop was failed: its pipe is never full unless it is readable anyway."""
+    lines = [line for path in files(prefix) for line in path.read_text(errors="replace").splitlines()]
+    return any("(INJECTED)" in line and WAKE_UP.search(line) for line in lines)
+
+
 def calls(path):
-    """Count the calls in a file that strace wrote, by name."""
-    found = (CALL.match(line) for line in path.read_text(errors="replace").splitlines())
-    return Counter(match[1] for match in found if match)
+    """Return, by the name of a call, the how-manieth of that name each is: 1, 2, 3... but for the wake-up bytes."""
+    found: dict[str, list[int]] = {}
+    counts: Counter[str] = Counter()
+    for line in path.read_text(errors="replace").splitlines():
+        if match := CALL.match(line):
+            counts[match[1]] += 1
+            if not WAKE_UP.search(line):
+                found.setdefault(match[1], []).append(counts[match[1]])
+    return found
 
 
 def failing(call, errno, when):

@@ -8,10 +8,12 @@ from campaign.cases import DEATH, OUTCOMES, WRONG
 
 HEAD = """# Every system call, failed
 
-Written by `make inject`: in each scene each system call of the server, or of a client's child, is made to fail (strace(1))
-with each errno that its manual page names, the first, the second and a later time that it is made. After each the daemon
-serves, or has ended in order where that is the scene, or `start` has failed with one line and left nothing; `status`
-agrees with what the clients saw; and no client but the one concerned noticed.
+Written by `make inject`: in each scene each system call of the server, or of a client's child, is made to fail
+(strace(1)) with each errno that its manual page names, the first, the second and a later time that it is made. After
+each the daemon serves, or has ended in order where that is the scene, or `start` has failed with one line and left
+nothing; `status` agrees with what the clients saw; and no client but the one concerned noticed. (Not reached: the call
+was made less often than when the scene was recorded. The byte by which a signal wakes the loop is not failed: a pipe
+that has room takes it, and one that has none is readable anyway.)
 
 {cases} cases, {bad} of them bad.
 """

@@ -53,7 +53,11 @@ def play(target, case):
 
 def serve(target):
     """See that it serves and ends as any other."""
-    client = Client((target.host(1), PORT)).echo(100).finish()
+    try:
+        client = Client((target.host(1), PORT)).echo(100).finish()
+    except ConnectionRefusedError:
+        target.alive()
+        raise
     if client.outcome != "served":
         raise WrongError(f"a client after it is {client.outcome}")
     target.settle(0)

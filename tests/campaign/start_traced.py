@@ -18,7 +18,9 @@ def traced(path, words, environment):
     """Execute strace in place of the server's image, and that under it."""
     strace = shutil.which("strace") or "strace"
     extra = [f"-E{name}={value}" for name, value in environment.items()]
-    execve(strace, [strace, "-D", *os.environ["STRACE"].split(), *extra, path, *words[1:]], {"PATH": os.environ["PATH"]})
+    execve(
+        strace, [strace, "-D", *os.environ["STRACE"].split(), *extra, path, *words[1:]], {"PATH": os.environ["PATH"]}
+    )
 
 
 os.execve = traced

@@ -53,7 +53,7 @@ class Target:
     def renew(self, owner="nobody", **settings):
         """Forget the settings of before; `owner` is whose the directory is."""
         shutil.chown(self.home, owner)
-        self.echod = Echod(self.home, drain_timeout="4s", listen=f"{self.host(1)}:{PORT}", **settings)
+        self.echod = Echod(self.home, **({"drain_timeout": "4s", "listen": f"{self.host(1)}:{PORT}"} | settings))
         if owner != "nobody":
             self.echod.log.touch()
             shutil.chown(self.echod.log, "nobody")
@@ -91,9 +91,12 @@ class Target:
     def ended(self, deadline=DEADLINE):
         """Wait until the daemon has ended; return how, for people. Raises WrongError."""
         pid, self.pid = self.pid, 0
-        found = []
-        until(lambda: found.append(os.waitpid(pid, os.WNOHANG)) or found[-1][0], "the daemon to end", deadline)
-        code = os.waitstatus_to_exitcode(found[-1][1])
+
+        def gone():
+            found, status = os.waitpid(pid, os.WNOHANG)
+            return found and [status]
+
+        code = os.waitstatus_to_exitcode(until(gone, "the daemon to end", deadline)[0])
         return f"exit code {code}" if code >= 0 else f"signal {-code}"
 
     def crash(self):
@@ -109,7 +112,7 @@ class Target:
         return " | ".join(lines) or "no log"
 
     def settle(self, clients):
-        """Wait until so many clients are left, every other child is reaped, and the daemon sleeps; return the status."""
+        """Wait until so many clients are left, the other children are reaped, and the daemon sleeps; return its status."""
 
         def settled():
             self.alive()
@@ -122,7 +125,8 @@ class Target:
         try:
             found = until(settled, "")
         except WrongError as error:
-            raise WrongError(str(error) if "vain" not in str(error) else f"expected {clients} clients: {self.seen}") from None
+            text = f"expected {clients} clients: {self.seen}" if "in vain" in str(error) else str(error)
+            raise WrongError(text) from None
         until(self.asleep, "the daemon to sleep: it spins")
         return found
 
