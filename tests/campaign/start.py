@@ -6,7 +6,7 @@ import psutil
 
 from campaign import ptrace
 from campaign.client import Client, WrongError
-from campaign.target import PORT, command, run_traced, until
+from campaign.target import PORT, run_traced, until
 
 NAME = "start"
 CODES = (1, 4, 6)
@@ -45,7 +45,6 @@ def play(target, case):
         hit = ptrace.injected(trace)
     finally:
         target.end()
-        until(lambda: not tracers(), "strace to end")
     if not hit:
         return "not reached"
     return "serves" if done.returncode == 0 else "failed in order"
@@ -72,7 +71,7 @@ def failed(target, done):
     """See that a start that failed says why in one line, and leaves nothing."""
     if done.returncode not in CODES or len(done.stderr.splitlines()) != 1 or "Traceback" in done.stderr:
         raise WrongError(f"start exits with {done.returncode}: {done.stdout}{done.stderr}")
-    until(lambda: not tracers(), "the server that failed to end")
+    until(lambda: not running(), "the server that failed to end")
     left = {path.name for path in target.home.iterdir()} - {"echod.conf", "echod.log", "trace"}
     if "echod.pid" in left and target.echod.pid_file.read_text():
         raise WrongError(f"a failed start ({done.stderr.strip()}) leaves {', '.join(sorted(left))}")
@@ -80,7 +79,6 @@ def failed(target, done):
         raise WrongError(f"status exits with {code} after a start that failed")
 
 
-def tracers():
-    """Return the processes of a start that is not over."""
-    found = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in found if any("boot.py" in word for word in command(child))]
+def running():
+    """Return the processes of a start that is not over, strace's among them."""
+    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from campaign.client import Client, WrongError
+from echod.cli.main import main
 from support.daemon import Echod
 from support.processes import state, wakeups
 
@@ -71,11 +73,11 @@ class Target:
 
     def status(self):
         """Return what the daemon says, once it has been seen that no counter has fallen. Raises DeathError."""
-        done = self.echod.run("status", "--json")
-        if done.returncode != 0:
+        code, text = status(self.echod)
+        if code != 0:
             self.alive()
-            raise WrongError(f"status exits with {done.returncode}: {done.stdout}{done.stderr}".strip())
-        told = json.loads(done.stdout)
+            raise WrongError(f"status exits with {code}: {text}".strip())
+        told = json.loads(text)
         now = {name: told[name] for name in COUNTERS} | {f"refused {k}": v for k, v in told["refused"].items()}
         for name, value in now.items():
             if value < self.counters.get(name, 0):
@@ -112,12 +114,12 @@ class Target:
         return " | ".join(lines) or "no log"
 
     def settle(self, clients):
-        """Wait until so many clients are left, the other children are reaped, and the daemon sleeps; return its status."""
+        """Wait until so many clients are left, others are reaped, and the daemon sleeps; return its status."""
 
         def settled():
             self.alive()
             found = self.status()
-            there = {child.pid for child in psutil.Process(self.pid).children()}
+            there = set(map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()))
             told = {child["pid"] for child in found["children"]}
             self.seen = f"status {found['clients']} clients, {len(told)} children; {len(there)} processes"
             return found if found["clients"] == len(told) == len(there) == clients and told == there else None
@@ -144,14 +146,12 @@ class Target:
 
     def end(self):
         """End the daemon whatever its state, with all that came from it, and remove its files."""
-        me = psutil.Process()
-        for process in [p for p in me.children(recursive=True) if "boot.py" in " ".join(command(p))]:
+        for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        for process in me.children():
-            if "boot.py" in " ".join(command(process)) or process.status() == psutil.STATUS_ZOMBIE:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(process.pid, 0)
+        with contextlib.suppress(ChildProcessError):
+            while True:  # whose parent has died becomes this process's child
+                os.waitpid(-1, 0)
         if getattr(self, "bystander", None):
             self.bystander.sock.close()
         self.pid = 0
@@ -164,12 +164,15 @@ class Target:
         shutil.rmtree(self.home)
 
 
-def command(process):
-    """Return the command line of a process, empty when it is gone."""
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+def status(echod):
+    """Return the exit code and the output of `echod status --json`, in this process: to start one takes its time."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+        try:
+            code = main(["-c", str(echod.config), "status", "--json"])
+        except SystemExit as left:
+            code = int(left.code or 0)
+    return code, text.getvalue()
 
 
 def run_traced(target, words, *command_words):
