@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import subprocess
 
 from campaign import ptrace, start
 from campaign.client import Client, WrongError
@@ -14,6 +15,7 @@ from campaign.target import PORT, DeathError
 
 SERVES, ENDED, FAILED, MISSED = "serves", "ended in order", "failed in order", "not reached"
 DEATH, WRONG = "DEATH", "WRONG"
+BROKEN = (DeathError, WrongError, OSError, AssertionError, ValueError, subprocess.TimeoutExpired)
 OUTCOMES = (SERVES, ENDED, FAILED, MISSED, DEATH, WRONG)
 
 
@@ -98,7 +100,7 @@ def play(target, case):
         return outcome, ""
     except DeathError as error:
         detail = DEATH, str(error)
-    except (WrongError, OSError, AssertionError, ValueError) as error:
+    except BROKEN as error:
         detail = WRONG, f"{error}{'; ' + target.crash() if target.crash() else ''}"
     if case.call == "write" and ptrace.impossible(target.home / "trace"):
         detail = MISSED, ""

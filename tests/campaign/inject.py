@@ -22,6 +22,7 @@ from campaign.scenes import SCENES
 from campaign.target import Target
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+TRIES = 3  # a scene is to be played without a fault first
 NAMES = [start.NAME, *SCENES]
 
 
@@ -44,8 +45,15 @@ def one_target():
 
 
 def observe(name):
-    with one_target() as target:
-        return name, cases.observe(target, name)
+    """Return a scene's name, the calls in it, and a row for each time that it failed without any fault."""
+    rows: list[report.Row] = []
+    for _ in range(TRIES):
+        with one_target() as target:
+            try:
+                return name, cases.observe(target, name), rows
+            except cases.BROKEN as error:
+                rows.append((cases.Case(name, "no fault", "-", 0), cases.WRONG, f"{error} {target.crash()}"))
+    return name, {}, rows
 
 
 def play(chunk):
@@ -62,13 +70,15 @@ def chunks(found, size=12):
 
 
 def plan(pool, names):
-    """Return all the cases of these scenes."""
-    found = []
-    for name, calls in pool.map(observe, names):
+    """Return all the cases of these scenes, and the rows of scenes that fail without a fault."""
+    found: list[cases.Case] = []
+    rows: list[report.Row] = []
+    for name, calls, broken in pool.map(observe, names):
         found += cases.cases_of(name, calls)
+        rows += broken
         shown = [f"{call}*{len(places)}" for call, places in sorted(calls.items())]
         print(f"{name}: {' '.join(shown) or 'no call'}", flush=True)
-    return found
+    return found, rows
 
 
 def words():
@@ -81,21 +91,28 @@ def words():
     return parser.parse_args()
 
 
+def show(rows, *, everything=False):
+    """Print the rows that are bad."""
+    for case, outcome, detail in rows:
+        if outcome in (cases.DEATH, cases.WRONG) or everything:
+            print(f"{outcome} {case}: {report.shown(detail)}", flush=True)
+
+
 def main():
     asked, begun, rows = words(), time.monotonic(), []
     with ProcessPoolExecutor(2, initializer=adopt) as pool:
-        found = [cases.Case.parse(text) for text in asked.case or ()] or plan(pool, asked.scene or NAMES)
+        found = [cases.Case.parse(text) for text in asked.case or ()]
+        if not found:
+            found, rows = plan(pool, asked.scene or NAMES)
         if asked.sample:
             found = sorted(found, key=lambda case: case.rank(asked.seed))[: asked.sample]
         print(f"{len(found)} cases", flush=True)
+        show(rows)
         for done in pool.map(play, chunks(found)):
             rows += done
-            for case, outcome, detail in done:
-                if outcome in (cases.DEATH, cases.WRONG) or asked.case:
-                    print(f"{outcome} {case}: {detail}", flush=True)
-    text = report.text(rows, time.monotonic() - begun)
+            show(done, everything=bool(asked.case))
     if asked.report:
-        asked.report.write_text(text)
+        asked.report.write_text(report.text(rows, time.monotonic() - begun))
     bad = sum(row[1] in (cases.DEATH, cases.WRONG) for row in rows)
     print(f"{len(rows)} cases, {bad} bad, {time.monotonic() - begun:.0f} s")
     return 1 if bad else 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from campaign.cases import DEATH, OUTCOMES, WRONG
+from campaign.cases import DEATH, OUTCOMES, WRONG, Case
+
+Row = tuple[Case, str, str]  # with the outcome, and the details of a bad one
 
 HEAD = """# Every system call, failed
 
