@@ -23,6 +23,7 @@ from campaign.target import Target
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 TRIES = 3  # a scene is to be played without a fault first
+terminated: list[int] = []
 NAMES = [start.NAME, *SCENES]
 
 
@@ -31,7 +32,12 @@ def adopt():
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    signal.signal(signal.SIGTERM, terminate)
+
+
+def terminate(signum, _frame):
+    terminated.append(signum)
+    sys.exit(1)
 
 
 @contextlib.contextmanager
@@ -42,6 +48,8 @@ def one_target():
         yield target
     finally:
         target.close()
+        if terminated:
+            os._exit(1)  # or a worker of the pool would go on with the next
 
 
 def observe(name):
