@@ -59,7 +59,7 @@ def ready(target, name, call=""):
     if target.scene != name or not target.pid:
         target.end()
         target.renew(scene.owner, **scene.settings())
-        target.start()
+        target.start(scene)
         target.scene = name
     target.bystander.echo(10)
     scene.noted = target.bystander.back

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from campaign.client import SERVED, Client, WrongError
 from campaign.inject import adopt
 from campaign.ptrace import Strace
+from campaign.scene import Scene
 from campaign.target import PORT, DeathError, Target
 
 CALLS = ("clone", "accept4", "close", "poll", "wait4", "kill", "unlink")
@@ -136,7 +137,7 @@ def run(seed):
     target = Target()
     target.renew(drain_timeout="20s")
     try:
-        target.start()
+        target.start(Scene(target))
         for scene in (signals, moves, drains):
             scene(target, chance)
             if target.crash():

@@ -7,9 +7,12 @@ from campaign.scenes_child import ChildBegins, ChildDrains, ChildEchoes, ChildId
 from campaign.scenes_clients import Burst, Full, FullRefusing, Idle, OneClient, OneClientAtDebug, Rules
 from campaign.scenes_end import Drain, Stop, StopRootsDirectory
 from campaign.scenes_reload import Reload, ReloadChanges, ReloadFails, Reopen
+from campaign.supervised import DrainSupervised, OneClientSupervised, ReloadFromSyslog, ReloadSupervised
 
 ALL: tuple[type[Scene], ...] = (
-    Idle, OneClient, OneClientAtDebug, Burst, Rules, Full, FullRefusing, Reload, ReloadChanges, ReloadFails, Reopen,
-    Drain, Stop, StopRootsDirectory, ChildBegins, ChildEchoes, ChildIdles, ChildLifetime, ChildDrains,
+    Idle, OneClient, OneClientAtDebug, Burst, Rules, Full, FullRefusing,
+    Reload, ReloadChanges, ReloadFails, Reopen, Drain, Stop, StopRootsDirectory,
+    OneClientSupervised, ReloadSupervised, ReloadFromSyslog, DrainSupervised,
+    ChildBegins, ChildEchoes, ChildIdles, ChildLifetime, ChildDrains,
 )  # fmt: skip
 SCENES = {scene.name: scene for scene in ALL}

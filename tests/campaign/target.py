@@ -46,6 +46,7 @@ class Target:
         self.home.chmod(0o755)
         self.pid = 0
         self.scene = ""
+        self.streams = []  # to be closed at its end
         self.renew()
 
     def host(self, number):
@@ -60,12 +61,16 @@ class Target:
             self.echod.log.touch()
             shutil.chown(self.echod.log, "nobody")
 
-    def start(self):
+    def start(self, scene):
         """Start it without faults, and have one client in it who must notice nothing."""
-        self.echod.run("start", check=0)
+        scene.start()
         self.begun()
         self.bystander = Client((self.host(1), PORT)).echo(10)
         self.settle(1)
+
+    def wait_until_running(self):
+        """Wait for a daemon that was not started by `echod start`."""
+        until(lambda: '"running"' in status(self.echod)[1], "the daemon to run")
 
     def begun(self):
         """Remember the daemon that has started."""
@@ -126,12 +131,10 @@ class Target:
             return found if found["clients"] == clients and told == there and len(told) == clients and counted else None
 
         try:
-            found = until(settled, "")
+            return until(lambda: settled() and self.asleep() and settled(), "")
         except WrongError as error:
             text = f"expected {clients} clients: {self.seen}" if "in vain" in str(error) else str(error)
             raise WrongError(text) from None
-        until(self.asleep, "the daemon to sleep: it spins")
-        return found
 
     def counted(self, found):
         """Tell whether the child of the client who notices nothing has counted its last echo: it does so after it."""
@@ -142,7 +145,10 @@ class Target:
         """Tell whether the daemon neither runs nor wakes up for a few milliseconds."""
         before = wakeups(self.pid)
         time.sleep(0.012)
-        return state(self.pid) in "St" and wakeups(self.pid) == before
+        if state(self.pid) in "St" and wakeups(self.pid) == before:
+            return True
+        self.seen += "; the daemon does not sleep"
+        return False
 
     def child_of(self, client):
         """Return the process that serves a client."""
@@ -162,8 +168,11 @@ class Target:
             self.bystander.sock.close()
         self.pid = 0
         self.scene = ""
+        for stream in self.streams:
+            stream.close()
+        self.streams = []
         for path in self.home.iterdir():
-            path.unlink()
+            path.rmdir() if path.is_dir() else path.unlink()
 
     def close(self):
         self.end()
