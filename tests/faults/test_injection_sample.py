@@ -16,6 +16,7 @@ SCRIPT = Path(__file__).parent.parent / "campaign" / "inject.py"
 CASES = 150  # less than two minutes
 
 
+@pytest.mark.lean
 @pytest.mark.timeout(600)
 def test_the_daemon_survives_a_sample_of_failing_system_calls():
     need_root()
