@@ -7,7 +7,8 @@ from typing import Any
 from campaign.client import LOST, STUCK, Client, WrongError
 from campaign.target import PORT
 
-COSTLY = ("clone", "clone3", "fork", "vfork", "mmap", "brk", "mremap")  # these may cost the one client
+# These may cost the one client that they are made for, if it is counted as refused
+COSTLY = ("clone", "clone3", "fork", "vfork", "mmap", "brk", "mremap", "rt_sigaction")
 NOT_CLOSED = ("close", "close_range")  # failed by strace they leave the descriptor open, as a real close does not
 
 
