@@ -111,9 +111,14 @@ def play(target, case):
 
 
 def died(target):
-    """Tell whether the daemon is gone."""
+    """Tell whether the daemon is gone, or about to be."""
+    if not target.pid:
+        return False
     try:
-        target.alive() if target.pid else None
+        if " crash " in target.crash():
+            target.ended()
+            return True
+        target.alive()
     except (DeathError, WrongError):
         return True
     return False

@@ -73,5 +73,9 @@ def calls(path):
 
 
 def failing(call, errno, when):
-    """Return the words that have strace fail the call for the `when`-th time that it is made."""
-    return "-e", f"trace={call}", "-e", f"inject={call}:error={errno}:when={when}"
+    """Return the words that have strace fail the call for the `when`-th time that it is made.
+
+    brk(2) fails by returning a break that is not the one asked for, and not by an errno: to the C library 0 is one.
+    """
+    how = "retval=0" if call == "brk" else f"error={errno}"
+    return "-e", f"trace={call}", "-e", f"inject={call}:{how}:when={when}"
