@@ -104,24 +104,22 @@ def play(target, case):
         detail = WRONG, f"{error}{'; ' + target.crash() if target.crash() else ''}"
     if case.call == "write" and ptrace.impossible(target.home / "trace"):
         detail = MISSED, ""
-    elif detail[0] == WRONG and died(target):
-        detail = DEATH, detail[1]
+    elif detail[0] == WRONG and (end := how_ended(target)):
+        detail = DEATH, f"{end}; {detail[1]}"
     target.end()
     return detail
 
 
-def died(target):
-    """Tell whether the daemon is gone, or about to be."""
-    if not target.pid:
-        return False
+def how_ended(target):
+    """Return how the daemon has ended, or is about to; an empty text when it goes on."""
     try:
-        if " crash " in target.crash():
-            target.ended()
-            return True
-        target.alive()
-    except (DeathError, WrongError):
-        return True
-    return False
+        if target.pid and " crash " in target.crash():
+            return target.ended()
+        if target.pid:
+            target.alive()
+    except (DeathError, WrongError) as error:
+        return str(error)
+    return ""
 
 
 def fail(target, case):
