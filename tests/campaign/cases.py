@@ -102,7 +102,7 @@ def play(target, case):
         detail = DEATH, str(error)
     except BROKEN as error:
         detail = WRONG, f"{error}{'; ' + target.crash() if target.crash() else ''}"
-    if case.call == "write" and ptrace.impossible(target.home / "trace"):
+    if case.scene != start.NAME and case.call == "write" and ptrace.impossible(target.home / "trace"):
         detail = MISSED, ""
     elif detail[0] == WRONG and (end := how_ended(target)):
         detail = DEATH, f"{end}; {detail[1]}"
