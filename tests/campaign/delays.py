@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from campaign.client import SERVED, Client, WrongError
+from campaign.commands import reload
 from campaign.inject import adopt
 from campaign.ptrace import Strace
 from campaign.scene import Scene
@@ -104,12 +105,12 @@ def moves(target, chance):
         while load.busy():
             host = 5 - load.hosts[-1] if len(load.hosts) > 1 else 2
             target.echod.write(listen=f"{target.host(1)}:{PORT} {target.host(host)}:{PORT}")
-            target.echod.run("reload", check=0)
+            reload(target)
             load.hosts.append(host)
             rest.wait(0.05)
     load.check(before, target.settle(1))
     target.echod.write(listen=f"{target.host(1)}:{PORT}")
-    target.echod.run("reload", check=0)
+    reload(target)
 
 
 def drains(target, chance):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from campaign.commands import reload
 from campaign.scene import Scene
 from campaign.scenes_clients import OneClient
 from campaign.scenes_end import Drain
@@ -40,7 +41,7 @@ class ChildIdles(ChildEchoes):
 
     def set_limit(self, value):
         self.target.echod.write(**{self.limit: value})
-        self.target.echod.run("reload", check=0)
+        reload(self.target)
 
     def act(self):
         self.clients[0].finish(half_close=False)

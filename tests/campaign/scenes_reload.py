@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from campaign.client import Client, WrongError
+from campaign.commands import command
 from campaign.scene import Scene
 from campaign.target import PORT, until
 
@@ -28,7 +29,7 @@ class Reload(Scene):
 
     def act(self):
         self.generation = self.target.status()["generation"]
-        self.done = self.target.echod.run("reload")
+        self.done = command(self.target.echod, "reload")
         if self.done.returncode not in (0, 1, 4, 6) or len(self.done.stderr.splitlines()) > 1:
             raise WrongError(f"reload exits with {self.done.returncode}: {self.done.stdout}{self.done.stderr}")
 
@@ -108,7 +109,7 @@ class Reopen(Scene):
         return super().prepare()
 
     def act(self):
-        self.done = self.target.echod.run("reopen")
+        self.done = command(self.target.echod, "reopen")
         if self.done.returncode not in (0, 1, 4) or len(self.done.stderr.splitlines()) > 1:
             raise WrongError(f"reopen exits with {self.done.returncode}: {self.done.stdout}{self.done.stderr}")
 

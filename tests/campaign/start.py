@@ -6,7 +6,8 @@ import psutil
 
 from campaign import ptrace
 from campaign.client import Client, WrongError
-from campaign.target import PORT, run_traced, until
+from campaign.commands import command, run_traced
+from campaign.target import PORT, until
 
 NAME = "start"
 CODES = (1, 4, 6)
@@ -75,7 +76,7 @@ def failed(target, done):
     left = {path.name for path in target.home.iterdir()} - {"echod.conf", "echod.log", "trace"}
     if "echod.pid" in left and target.echod.pid_file.read_text():
         raise WrongError(f"a failed start ({done.stderr.strip()}) leaves {', '.join(sorted(left))}")
-    if (code := target.echod.run("status").returncode) != 3:
+    if (code := command(target.echod, "status").returncode) != 3:
         raise WrongError(f"status exits with {code} after a start that failed")
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from campaign.client import Client, WrongError
-from echod.cli.main import main
+from campaign.commands import command
 from support.daemon import Echod
 from support.processes import state, wakeups
 
@@ -70,7 +68,7 @@ class Target:
 
     def wait_until_running(self):
         """Wait for a daemon that was not started by `echod start`."""
-        until(lambda: '"running"' in status(self.echod)[1], "the daemon to run")
+        until(lambda: '"running"' in command(self.echod, "status", "--json").stdout, "the daemon to run")
 
     def begun(self):
         """Remember the daemon that has started."""
@@ -78,11 +76,11 @@ class Target:
 
     def status(self):
         """Return what the daemon says, once it has been seen that no counter has fallen. Raises DeathError."""
-        code, text = status(self.echod)
-        if code != 0:
+        done = command(self.echod, "status", "--json")
+        if done.returncode != 0:
             self.alive()
-            raise WrongError(f"status exits with {code}: {text}".strip())
-        told = json.loads(text)
+            raise WrongError(f"status exits with {done.returncode}: {done.stdout}{done.stderr}".strip())
+        told = json.loads(done.stdout)
         now = {name: told[name] for name in COUNTERS} | {f"refused {k}": v for k, v in told["refused"].items()}
         for name, value in now.items():
             if value < self.counters.get(name, 0):
@@ -177,24 +175,3 @@ class Target:
     def close(self):
         self.end()
         shutil.rmtree(self.home)
-
-
-def status(echod):
-    """Return the exit code and the output of `echod status --json`, in this process: to start one takes its time."""
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-        try:
-            code = main(["-c", str(echod.config), "status", "--json"])
-        except SystemExit as left:
-            code = int(left.code or 0)
-    return code, text.getvalue()
-
-
-def run_traced(target, words, *command_words):
-    """Run an echod command whose server is traced with these words of strace; return what it did."""
-    script = Path(__file__).with_name("start_traced.py")
-    line = [str(Path(target.echod.command()[0]).with_name("python")), str(script), *target.echod.command()[1:]]
-    environment = os.environ | {"STRACE": " ".join(map(str, words))}
-    return subprocess.run(
-        [*line, *command_words], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
