@@ -17,7 +17,9 @@ class WrongError(Exception):
 class Client:
     """One connection. `outcome`: SERVED after its last echo and the server's FIN, LOST when it ended before that."""
 
-    def __init__(self, address, source=None, timeout=PATIENCE):
+    def __init__(self, address, source=None, timeout=PATIENCE, last=None):
+        """Connect; `timeout` is for each answer, `last` for the server's FIN, in seconds."""
+        self.last = last or timeout
         self.sock = socket.create_connection(address, timeout, (source, 0) if source else None)
         self.name = "{}:{}".format(*self.sock.getsockname())
         self.outcome = OPEN
@@ -53,6 +55,7 @@ class Client:
                 self.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.outcome = LOST
+        self.sock.settimeout(self.last)
         while self.outcome == OPEN:
             if data := self._read(last=True):
                 self._compare(data)

@@ -36,7 +36,7 @@ class Scene:
 
     def connect(self, host=1, **kwargs):
         if self.call in NOT_CLOSED:
-            kwargs["timeout"] = 0.5
+            kwargs["last"] = 0.5
         self.clients.append(Client((self.target.host(host), PORT), **kwargs))
         return self.clients[-1]
 

@@ -68,7 +68,7 @@ class Target:
 
     def wait_until_running(self):
         """Wait for a daemon that was not started by `echod start`."""
-        until(lambda: '"running"' in command(self.echod, "status", "--json").stdout, "the daemon to run")
+        until(lambda: '"running"' in command(self.echod, "status", "--json").stdout, "the daemon to run", 30)
 
     def begun(self):
         """Remember the daemon that has started."""
