@@ -55,7 +55,8 @@ class Client:
                 self.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.outcome = LOST
-        self.sock.settimeout(self.last)
+        if self.outcome == OPEN:
+            self.sock.settimeout(self.last)
         while self.outcome == OPEN:
             if data := self._read(last=True):
                 self._compare(data)
