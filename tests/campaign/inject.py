@@ -120,6 +120,7 @@ def main():
             rows += done
             show(done, everything=bool(asked.case))
     if asked.report:
+        asked.report.parent.mkdir(exist_ok=True)
         asked.report.write_text(report.text(rows, time.monotonic() - begun))
     bad = sum(row[1] in (cases.DEATH, cases.WRONG) for row in rows)
     print(f"{len(rows)} cases, {bad} bad, {time.monotonic() - begun:.0f} s")
