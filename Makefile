@@ -8,7 +8,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP
 
 MINUTES ?= 10
 
-.PHONY: help start stop test test-all test-minimal test-sdist soak lint coverage bench clean
+.PHONY: help start stop test test-all test-minimal test-sdist soak inject lint coverage bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -70,6 +70,11 @@ lint: $(BIN)/pytest ## ruff, mandoc, mypy
 	$(BIN)/python -m ruff format --check
 	@! command -v mandoc >/dev/null || mandoc -T lint -W warning man/*
 	$(BIN)/python -m mypy
+
+# an hour at most, as root; a sample of it is among the tests
+inject: $(BIN)/pytest ## fail and delay each system call of the daemon in turn, and write docs/injection.md
+	$(BIN)/python tests/campaign/inject.py --report docs/injection.md
+	$(BIN)/python tests/campaign/delays.py --rounds 20
 
 coverage: export PYTHONPATH = $(CURDIR)/tests/cov
 coverage: export COVERAGE_FILE = $(CURDIR)/.coverage-data/echod
