@@ -324,3 +324,37 @@ def test_errors_keep_their_cause(path):
         PidFile(str(path)).acquire()
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno == errno.EISDIR
+
+
+def test_break_lock_leaves_a_successors_scoreboard(path, daemon, hold):
+    board = path.with_name("board")
+    board.write_text("")
+    PidFile(str(path)).break_lock(str(board))
+    assert board.exists()
+    end(daemon)
+    hold(path, "write", STARTING)
+    PidFile(str(path)).break_lock(str(board))
+    assert board.exists()
+
+
+def test_break_lock_removes_the_scoreboard_too(path, daemon):
+    board = path.with_name("board")
+    board.write_text("")
+    end(daemon)
+    PidFile(str(path)).break_lock(str(board))
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_start_makes_a_new_file_that_only_its_user_can_open_until_it_is_locked(path):
+    def check():
+        path.parent.mkdir()
+        path.write_text("4711\n")
+        before = path.stat().st_ino, os.open(path, os.O_RDONLY)
+        pid_file = PidFile(str(path))
+        with pid_file.start():
+            assert path.stat().st_ino != before[0]
+            assert path.stat().st_mode & 0o777 == 0o600
+            pid_file.acquire()
+            assert path.stat().st_mode & 0o777 == 0o644
+
+    isolated(check)

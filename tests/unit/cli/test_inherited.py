@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+import resource
+import signal
+
+import pytest
+
+from echod.cli import inherited
+from support.processes import isolated, signal_set
+
+
+@pytest.mark.parametrize("proc", [True, False])
+def test_what_was_inherited_is_closed(monkeypatch, proc):
+    def check():
+        high = os.dup2(1, 200)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 300))
+        if not proc:
+            monkeypatch.setattr(os, "listdir", lambda _path: (_ for _ in ()).throw(FileNotFoundError()))
+        inherited.close_inherited(3)
+        for fd in (3, high):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(fd)
+        os.fstat(2)
+
+    isolated(check)
+
+
+def test_signals_are_blocked_and_have_their_defaults():
+    def check():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        inherited.reset_signals()
+        assert {signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM} <= signal_set(os.getpid(), "SigBlk")
+        assert signal.SIGHUP not in signal_set(os.getpid(), "SigIgn")
+
+    isolated(check)
+
+
+@pytest.mark.parametrize(("pid", "count", "passed"), [("", "2", 0), ("{}", "2", 2), ("{}", "x", 0), ("1", "2", 0)])
+def test_sockets_that_were_passed_to_this_process(monkeypatch, pid, count, passed):
+    monkeypatch.setenv("LISTEN_PID", pid.format(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", count)
+    assert inherited.passed_sockets() == passed
+
+
+def test_a_descriptor_is_moved_only_when_it_is_in_the_way():
+    read_end, write_end = os.pipe()
+    assert inherited.above(read_end, read_end) == read_end
+    moved = inherited.above(read_end, 50)
+    assert moved >= 50
+    assert not os.get_inheritable(moved)
+    for fd in (read_end, write_end, moved):
+        os.close(fd)
