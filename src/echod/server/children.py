@@ -35,7 +35,7 @@ WARM_UPS = 100
 LOCKS, FORK_LOCKS = 100, 7
 CLOSE = "close peer={} child={} reason={} in={} out={} secs={:.3f}"
 # names for the way of a client: see `session`
-fork, closerange, set_wakeup_fd, _exit = os.fork, os.closerange, signal.set_wakeup_fd, os._exit  # noqa: SLF001
+fork, closerange, _exit = os.fork, os.closerange, os._exit  # noqa: SLF001
 
 
 class Child:
@@ -70,16 +70,14 @@ class Children:
         self._highest_fd = highest
 
     def prepare_forks(self) -> None:
-        """Have children inherit no wakeup, a higher oom_score_adj, and SIGCHLD as it is until the next reaping."""
+        """Have children inherit a higher oom_score_adj, and SIGCHLD at its default until the next reaping."""
         self._signals.set_sigchld(False)
         self.may_have_exited = True
-        set_wakeup_fd(-1)
         self._oom.set(self._oom.raised)
 
     def end_forks(self) -> None:
         """Undo `prepare_forks`, but for SIGCHLD."""
         self._oom.set(self._oom.own)
-        set_wakeup_fd(self._signals.write_end)
 
     def spawn(self, fd: int, address: tuple[Any, ...]) -> None:
         """Fork a child for a connection, after `prepare_forks`; the caller closes the connection. Raises OSError."""
@@ -148,10 +146,8 @@ class Children:
         try:
             while (found := os.waitpid(-1, os.WNOHANG))[0]:
                 statuses.append(found)
-        except ChildProcessError:
-            pass  # none is left
-        except OSError:
-            self.may_have_exited = True  # it is tried again
+        except OSError:  # none is left: ECHILD; or tried again
+            self.may_have_exited = len(self.table) > len(statuses)
         for pid, status in statuses:
             if status == CRASHED << 8 and pid in self.table:  # before the peer is written there
                 self.log.error(f"crash child={pid} at={self._board.read_text(self.table[pid].slot)!r}")

@@ -82,6 +82,7 @@ class Server:
                 if children.may_have_exited:
                     signals.set_sigchld(True)  # first: whoever exits after the reaping wakes the loop
                     acceptor.on_reaped(children.reap())
+                    children.may_have_exited |= not signals.sigchld_enabled
                 self.tick()
 
     def timeout(self) -> float | None:

@@ -2,11 +2,13 @@
 
 The byte only wakes the loop; which signals are pending is noted in this process's own memory. A child shares the pipe
 but not the memory, so whatever becomes of a signal that reaches a fresh child, its parent never takes it for its own.
-A child has nothing to undo but the wakeup: it inherits handlers that ask whose process they are in. (Blocking all
-signals around the fork and restoring their dispositions in the child does the same, and costs 45 page faults a client.)
+A child has nothing to undo: it inherits handlers that ask whose process they are in. (Blocking all signals around the
+fork and restoring their dispositions in the child does the same, and costs 45 page faults a client.)
 """
 
 from __future__ import annotations
+
+import sys
 
 from echod.common.cmodules import os, signal
 
@@ -31,6 +33,14 @@ DEFAULT = {
 LAST = 64  # the highest signal (signal(7))
 
 
+class Discard:
+    """A file that takes text and drops it."""
+
+    def write(self, text: str) -> int:
+        """Drop the text."""
+        return len(text)
+
+
 class SignalPipe:
     """The read end, `fd`, is readable when a signal has come, and its number is in `pending` then.
 
@@ -38,11 +48,11 @@ class SignalPipe:
     `sigchld_enabled`. In a child `session` is its client's, which gets the signals.
     """
 
-    __slots__ = ("fd", "pending", "session", "sigchld_enabled", "write_end")
+    __slots__ = ("_write_end", "fd", "pending", "session", "sigchld_enabled")
 
     def __init__(self) -> None:
         """Make the pipe and set all dispositions. Raises OSError."""
-        self.fd, self.write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.fd, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.pending: set[int] = set()
         self.session: Session | None = None
         self.sigchld_enabled = True
@@ -56,8 +66,13 @@ class SignalPipe:
                 continue  # the C library keeps two for itself (nptl(7))
 
     def open(self) -> None:
-        """Have signals wake the loop, and let them in: the launcher has blocked them."""
-        signal.set_wakeup_fd(self.write_end, warn_on_full_buffer=False)
+        """Have signals wake the loop, and let them in: the launcher has blocked them.
+
+        What the interpreter would write on stderr is dropped: that a child, who has closed the pipe, could not write to
+        it, and that a SIGCHLD came in the moment in which it was disabled.
+        """
+        sys.stderr, sys.unraisablehook = Discard(), lambda _unraisable: None
+        signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def take(self) -> set[int]:
@@ -69,11 +84,14 @@ class SignalPipe:
         """Catch SIGCHLD, or leave it at its default action: 3.5 % of a connection with 8 clients, 8 % with one.
 
         Its default is to be ignored, but unlike SIG_IGN it leaves a zombie to be waited for (wait(2)). Whoever enables
-        it must reap once afterwards.
+        it must reap once afterwards. Where the call fails `sigchld_enabled` tells.
         """
         if enabled != self.sigchld_enabled:
+            try:
+                signal.signal(signal.SIGCHLD, self._handle if enabled else signal.SIG_DFL)
+            except OSError:
+                return
             self.sigchld_enabled = enabled
-            signal.signal(signal.SIGCHLD, self._handle if enabled else signal.SIG_DFL)
 
     def _handle(self, signum: int, _frame: object) -> None:
         if self.session is not None:

@@ -77,7 +77,10 @@ def read_text(path: str) -> str:
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from None
     finally:
-        os.close(fd)
+        try:
+            os.close(fd)
+        except OSError:
+            pass  # it was read
     if len(content) > LARGEST_FILE:
         raise ConfigError(f"{name}: larger than 1 MiB; this is not a config file")
     try:
