@@ -24,8 +24,7 @@ def buggy(public):
     text = session.read_text()
     assert BUG in text
     session.write_text(text.replace(BUG, PLANTED))
-    echod = Echod(public, prefix=("env", f"PYTHONPATH={public}/src", sys.executable, "-m", "echod"))
-    echod.command = lambda *words: [*echod.prefix, "-c", str(echod.config), *map(str, words)]
+    echod = Echod(public, prefix=("env", f"PYTHONPATH={public}/src"))
     yield echod
     echod.cleanup()
 

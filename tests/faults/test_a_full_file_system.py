@@ -15,7 +15,8 @@ from support.wait import DEADLINE
 @pytest.fixture
 def small(public):
     """Return a function that makes a daemon, not started, whose pid file is on a file system of so many KiB."""
-    made = []
+    spaces: list[MountNamespace] = []
+    daemons: list[Echod] = []
 
     def small(size, **settings):
         at = public / "small"
@@ -23,16 +24,18 @@ def small(public):
         give(at)
         space = MountNamespace(f"mount -t tmpfs -o size={size}k,mode=1777 small {at}")
         space.__enter__()
-        made.append(space)
+        spaces.append(space)
         echod = Echod(public, prefix=space.prefix, **settings)
         echod.write(pid_file=at / "echod.pid")
         echod.pid_file = at / "echod.pid"
-        made.append(echod)
+        daemons.append(echod)
         return echod
 
     yield small
-    for one in reversed(made):
-        one.cleanup() if isinstance(one, Echod) else one.__exit__()
+    for echod in daemons:
+        echod.cleanup()
+    for space in spaces:
+        space.__exit__()
 
 
 def test_no_room_for_the_scoreboard_is_an_error_of_start(small):

@@ -22,7 +22,7 @@ def refused(address, source, times):
 
 def told(echod):
     """Return how many refusals the lines of the log stand for, for each source."""
-    counts = {}
+    counts: dict[str, int] = {}
     for line in echod.events("refuse"):
         (source,) = re.findall(r"peer=([\d.]+):", line)
         left_out = re.search(r"left_out=(\d+)", line)

@@ -64,8 +64,8 @@ class Acceptor:
         self._checked = log.debugging or not self._admission.open  # each client, before it gets a child
         for listener in listeners:
             attempt(log, "tune", listener.tune, config)
-        self._retire(dropped)
         self._resume()
+        self._retire(dropped)
 
     def _set_state(self, state: int) -> None:
         """Change the state, and poll the listeners or not: the only place."""
@@ -77,9 +77,6 @@ class Acceptor:
                     self._poller.register(fd, select.POLLIN)
                 else:
                     self._poller.unregister(fd)
-        if state == FULL:
-            clients = len(self._children.table)
-            self.log.limited(WARNING, "full", "", f"full clients={clients} max_children={self._cap}")
 
     def _is_polled(self) -> bool:
         return self.state == OPEN or (self.state == FULL and self._refusing)
@@ -118,13 +115,15 @@ class Acceptor:
                 attempt(self.log, "close", os.close, fd)
         except BlockingIOError:
             self._batch = 1
-        except OSError as error:
-            if not is_client_error(error):
+        except (OSError, MemoryError) as error:
+            if isinstance(error, MemoryError) or not is_client_error(error):
                 self._pause(f"accept error={reason(error)!r}")
         finally:
             children.end_forks()
         if self.state == OPEN and room <= accepted and self._room() <= 0:
             self._set_state(FULL)
+            clients = len(children.table)
+            self.log.limited(WARNING, "full", "", f"full clients={clients} max_children={self._cap}")
         return accepted
 
     def _is_rejected(self, fd: int, address: tuple[Any, ...], listener: Listener) -> bool:
@@ -178,7 +177,6 @@ class Acceptor:
         for fd, listener in own.items():
             attempt(self.log, "unlist", listener.unlist)
             poller.register(fd, select.POLLIN)
-        self._set_state(OPEN if self._room() > 0 else FULL)
         left = self._room()
         try:
             while own and left > 0 and self.state == OPEN and (ready := poller.poll(QUIET)):
@@ -195,5 +193,7 @@ class Acceptor:
         listeners = self.all()
         self._set_state(PAUSED)
         self.listeners = {}
+        self._resume()
         self._retire(listeners)
+        self.resume_at = FOREVER
         self._set_state(CLOSED)

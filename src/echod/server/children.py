@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
-from echod.common.cmodules import os, signal, socket
+from echod.common.cmodules import os, socket
 from echod.common.config.values import write_address
 from echod.common.errors import place_of
 from echod.common.reasons import CRASHED, reason_of
 from echod.common.scoreboard import BEGUN, ENDED
+from echod.server.failures import attempt
 from echod.server.log.log import INFO
 from echod.server.session import Limits, Session, monotonic_ns
 
@@ -84,7 +85,7 @@ class Children:
         slot = self._board.take()
         try:
             pid = fork()
-        except OSError:
+        except (OSError, MemoryError):
             self._board.free(slot)
             raise
         if pid == 0:
@@ -191,4 +192,4 @@ class Children:
     def send(self, signum: int) -> None:
         """Signal every child. None of these pids can be another process's: they have not been waited for."""
         for pid in self.table:
-            os.kill(pid, signum)
+            attempt(self.log, "kill", os.kill, pid, signum)

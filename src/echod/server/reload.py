@@ -70,6 +70,15 @@ def when(name: str, fixed: set[str]) -> str:
     return f" ({NEW_CLIENTS})" if SETTINGS[name].effect == NEW_CLIENTS else ""
 
 
+def unshare(listener: Listener) -> OSError | None:
+    """Let nobody share its port any more; returns the error when that fails."""
+    try:
+        listener.share(False)
+    except OSError as error:
+        return error
+    return None
+
+
 def rebind(listeners: list[Listener], new: Config, step: Step) -> list[Listener]:
     """Return listeners for all that `new` asks for: those there are, and new ones. Raises BindError or OSError.
 
@@ -80,12 +89,13 @@ def rebind(listeners: list[Listener], new: Config, step: Step) -> list[Listener]
     missing = [address for address in new.listen if address not in bound]
     added: list[Listener] = []
     if missing:
-        for listener in listeners:
-            listener.share(True)
         try:
+            for listener in listeners:
+                listener.share(True)
             added = bind_all(missing, new, share=True)
             step.opened(*added)
         finally:
-            for listener in listeners + added:
-                listener.share(False)
+            failed = [error for listener in listeners + added if (error := unshare(listener))]
+        if failed:
+            raise failed[0]
     return [listener for listener in listeners if listener.address in new.listen] + added

@@ -14,7 +14,7 @@ import time
 from echod.common import scoreboard
 from echod.common.cmodules import os, signal
 from echod.common.config.file import DEFAULT_PATH
-from echod.common.errors import DONE, FAILED, EchodError, describe
+from echod.common.errors import DONE, FAILED, EchodError
 from echod.common.reasons import signal_name
 from echod.common.scoreboard import DRAINING, RUNNING, STARTING
 from echod.server import reload
@@ -22,7 +22,7 @@ from echod.server.acceptor import OPEN, Acceptor
 from echod.server.children import Children
 from echod.server.descriptors import highest_fd
 from echod.server.drain import Drain
-from echod.server.failures import attempt, pause
+from echod.server.failures import attempt, pause, reason
 from echod.server.session import Limits
 from echod.server.signals import SignalPipe
 
@@ -175,8 +175,8 @@ class Server:
         code, text = DONE, "ok"
         try:
             self.log.sink.reopen()
-        except OSError as error:
-            code, text = FAILED, f"cannot open the log: {describe(error)}"
+        except (OSError, MemoryError) as error:
+            code, text = FAILED, f"cannot open the log: {reason(error)}"
             self.log.error(f"reopen failed={text!r}")
         self.outcomes["reopen"] = text
         self.publish()

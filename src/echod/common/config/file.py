@@ -69,18 +69,14 @@ def read_text(path: str) -> str:
     except ValueError:
         raise ConfigError(f"{name!r}: is not a path") from None
     try:
-        if S_ISFIFO(os.fstat(fd).st_mode):
-            raise ConfigError(f"{name}: is a pipe; a config is read again by the server and at every reload")
-        content = b""
-        while len(content) <= LARGEST_FILE and (more := os.read(fd, LARGEST_FILE)):
-            content += more
+        content = read_all(name, fd)
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from None
     finally:
         try:
             os.close(fd)
-        except OSError:
-            pass  # it was read
+        except OSError:  # it was read all the same
+            fd = -1
     if len(content) > LARGEST_FILE:
         raise ConfigError(f"{name}: larger than 1 MiB; this is not a config file")
     try:
@@ -91,6 +87,16 @@ def read_text(path: str) -> str:
     if "\0" in text:
         raise ConfigError(f"{name}:{text.count(chr(10), 0, text.index(chr(0))) + 1}: has a NUL character")
     return text
+
+
+def read_all(name: str, fd: int) -> bytes:
+    """Return what is to be read from a descriptor, or a little more than LARGEST_FILE. Raises ConfigError, OSError."""
+    if S_ISFIFO(os.fstat(fd).st_mode):
+        raise ConfigError(f"{name}: is a pipe; a config is read again by the server and at every reload")
+    content = b""
+    while len(content) <= LARGEST_FILE and (more := os.read(fd, LARGEST_FILE)):
+        content += more
+    return content
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -38,7 +38,8 @@ class Sink:
     def report_lost(self) -> None:
         """Tell, now that a line has gone through, how many have not."""
         lost, self.lost = self.lost, 0
-        self.write(1, f"log lost={lost}")
+        if not self.write(1, f"log lost={lost}"):
+            self.lost = lost
 
 
 class Clock(Sink):
