@@ -40,7 +40,7 @@ OVER_LIMIT, FORK_FAILED = "over_limit", "fork_failed"
 
 
 class Acceptor:
-    """The listeners by descriptor, and its state. `reap_after`: after how many clients it matters who has exited."""
+    """The listeners and its state. `reap_after`: after how many clients it matters who has exited."""
 
     __slots__ = (
         "_admission", "_batch", "_board", "_cap", "_checked", "_children", "_poller", "_refusing", "listeners", "log",
@@ -109,7 +109,9 @@ class Acceptor:
                 if check and self._is_rejected(fd, address, listener):
                     continue
                 try:
-                    children.spawn(fd, address)
+                    pid = children.spawn(fd, address)
+                    if check:
+                        self.log.debug(f"fork child={pid}, which keeps fd={fd} alone; the parent closes it")
                 except (OSError, MemoryError) as error:
                     most = self._on_fork_failed(address, error)
                 attempt(self.log, "close", os.close, fd)
@@ -122,8 +124,7 @@ class Acceptor:
             children.end_forks()
         if self.state == OPEN and room <= accepted and self._room() <= 0:
             self._set_state(FULL)
-            clients = len(children.table)
-            self.log.limited(WARNING, "full", "", f"full clients={clients} max_children={self._cap}")
+            self.log.limited(WARNING, "full", "", f"full clients={len(children.table)} max_children={self._cap}")
         return accepted
 
     def _is_rejected(self, fd: int, address: tuple[Any, ...], listener: Listener) -> bool:

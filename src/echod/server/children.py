@@ -80,8 +80,8 @@ class Children:
         """Undo `prepare_forks`, but for SIGCHLD."""
         self._oom.set(self._oom.own)
 
-    def spawn(self, fd: int, address: tuple[Any, ...]) -> None:
-        """Fork a child for a connection, after `prepare_forks`; the caller closes the connection. Raises OSError."""
+    def spawn(self, fd: int, address: tuple[Any, ...]) -> int:
+        """Fork a child for a connection that the caller closes; returns its pid. Raises OSError."""
         slot = self._board.take()
         try:
             pid = fork()
@@ -91,15 +91,13 @@ class Children:
         if pid == 0:
             reason = CRASHED
             try:
-                self.log.debug(f"child keeps fd={fd}, closes listeners, pipe, log, pid file")
                 reason = self._serve(fd, slot, 3, self._highest_fd)
             except BaseException as error:  # noqa: BLE001 - a child has no log: the parent tells
                 self._report(slot, error)
             finally:
                 _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
         self.table[pid] = Child(slot, address)
-        if self.log.debugging:
-            self.log.debug(f"fork child={pid} clients={len(self.table)}; the parent closes fd={fd}")
+        return pid
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own; then echo."""

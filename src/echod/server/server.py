@@ -117,11 +117,11 @@ class Server:
     def stop(self, timeout: float | None) -> None:
         """Stop accepting and drain the clients for `timeout` seconds (None: as long as it takes), then end them."""
         if self.state != DRAINING:
+            self._set_state(DRAINING)  # first: from now on a second `stop` waits
             self.notify.stopping()
             self.acceptor.close()
-            self._set_state(DRAINING)
+            self.publish()
             self.log.info(f"drain clients={len(self.children.table)}")
-        self.children.may_have_exited = True
         self.drain.begin(timeout)
 
     def _set_state(self, state: int) -> None:
@@ -149,11 +149,11 @@ class Server:
         self.publish()
         self.board.answer(scoreboard.RELOADS_BEGUN, code)
         self.notify.ready(f"serving on {self.names()}")
-        changed = "; ".join(text[1:]) or "nothing"
         if code:
             self.log.error(f"reload failed={text[0]!r}; the settings of before stay in force")
         else:
-            self.log.info(f"reload generation={self.board.words[scoreboard.GENERATION]} changed={changed!r}")
+            changed, generation = "; ".join(text[1:]) or "nothing", self.board.words[scoreboard.GENERATION]
+            self.log.info(f"reload {generation=} {changed=}")
 
     def apply(self, change: Change) -> None:
         """Put a change in force. Nothing here can fail: what might is attempted."""
