@@ -150,16 +150,15 @@ class MountNamespace:
 def fork(function, *args):
     """Run a function in a child that never returns; its exit status is what that returned, 99 after a traceback."""
     sys.stdout.flush()
-    sys.stderr.flush()
+    stderr = sys.__stderr__  # a server in this process replaces sys.stderr
     pid = os.fork()
     if pid == 0:
         code = 99
         try:
             code = function(*args) or 0
         except BaseException:  # noqa: BLE001 - all of it belongs into the test's output
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
+            traceback.print_exc(file=stderr)
+        finally:  # nothing here may raise: the child would go on as pytest, and fork again
             os._exit(code)
     return pid
 

@@ -209,10 +209,10 @@ class Front:
         self.board = make_board(1024)
         self.reader = scoreboard.Scoreboard(self.board.fd)
         self.log, self.lines = memory_log(*log)
-        self.children = Children(self.board, signal_pipe(), NEVER, self.log)
+        self.children = Children(self.board, signal_pipe(), OomScore(), NEVER, self.log)
         self.poller = Polled()
         poller: Any = self.poller
-        self.acceptor = Acceptor(self.board, self.children, poller, OomScore())
+        self.acceptor = Acceptor(self.board, self.children, poller)
         self.clients: list[socket.socket] = []
         self.listeners = [self.listen() for _ in range(listeners)]
         self.configure(*overrides)
@@ -236,7 +236,7 @@ class Front:
         """Accept from each listener that is ready, as long as the acceptor polls them; return how many clients."""
         accepted = 0
         for fd, _event in self.poller.poll(0):
-            if self.acceptor.polled():
+            if fd in self.poller.registered:
                 accepted += self.acceptor.accept(self.acceptor.listeners[fd])
         return accepted
 

@@ -36,7 +36,7 @@ from support.wait import need_root, wait_for
 
 @pytest.fixture
 def board():
-    """Return a scoreboard to write; it is read through a mapping of its own: `reader`."""
+    """Return a scoreboard to write; `reader` reads it as another process does."""
     board = make_board()
     yield board
     os.close(board.fd)
@@ -127,8 +127,41 @@ def test_a_slot_for_another_use_is_not_a_clients(board, reader):
 
 def test_the_peak_only_rises(board):
     for clients in (3, 1, 5, 4):
-        board.raise_peak(clients)
+        board.raise_peak(clients - 1, [1], [])
     assert counters(board, PEAK) == [5]
+
+
+@pytest.mark.parametrize(
+    ("clients", "begun", "ended", "most"),
+    [
+        (0, [], [], 0),
+        (3, [], [], 3),
+        (3, [], [5], 3),
+        (0, [1, 2, 3], [], 3),
+        (0, [1, 3, 5], [2, 4, 6], 1),
+        (1, [1, 3], [2], 2),
+        (0, [2], [2], 0),
+        (2, [9], [1, 2, 3], 2),
+    ],
+)
+def test_the_peak_is_how_many_there_were_at_once(board, clients, begun, ended, most):
+    board.words[PEAK] = clients  # when these came, they were counted
+    board.raise_peak(clients, begun, ended)
+    assert counters(board, PEAK) == [most]
+
+
+SPANS = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)).map(lambda span: (span[0], sum(span))), max_size=12)
+
+
+@given(st.integers(0, 3), SPANS)
+def test_the_peak_is_that_of_the_busiest_moment(clients, spans):
+    most = max((sum(begun <= at < ended for begun, ended in spans) for at in range(71)), default=0)
+    with tempfile.TemporaryFile() as file:
+        scoreboard.initialize(file.fileno(), 1)
+        board = Board(file.fileno())
+        board.words[PEAK] = clients
+        board.raise_peak(clients, [begun for begun, _ in spans], [ended for _, ended in spans])
+        assert counters(board, PEAK) == [clients + most]
 
 
 def test_what_a_child_counts_is_its_own(board, reader):
@@ -233,27 +266,27 @@ def test_texts_come_back(texts):
         assert board.words[scoreboard.SEQUENCE] % 2 == 0
 
 
-def test_texts_are_replaced_whole(board):
+def test_texts_are_replaced_whole(board, reader):
     board.set_texts(a="x" * 1000, b="y")
     board.set_texts(b="z=1")
-    assert board.texts() == {"b": "z=1"}
+    assert reader.texts() == {"b": "z=1"}
 
 
-def test_a_line_break_in_a_text_does_not_make_another_text(board):
+def test_a_line_break_in_a_text_does_not_make_another_text(board, reader):
     board.set_texts(a="one\nb=two", c="three")
-    assert board.texts() == {"a": "one b=two", "c": "three"}
+    assert reader.texts() == {"a": "one b=two", "c": "three"}
 
 
-def test_a_path_that_is_not_utf8_comes_back(board):
+def test_a_path_that_is_not_utf8_comes_back(board, reader):
     path = os.fsdecode(b"/etc/\xff.conf")
     board.set_texts(config_file=path)
-    assert board.texts() == {"config_file": path}
+    assert reader.texts() == {"config_file": path}
 
 
 def test_texts_that_are_too_long_are_cut_and_spoil_nothing(board, reader):
     record(board, "peer", 1)
     board.set_texts(a="1", b="ü" * scoreboard.TEXT_ROOM, c="3")
-    texts = board.texts()
+    texts = reader.texts()
     assert texts["a"] == "1"
     assert len(texts["b"].encode(errors="surrogateescape")) == scoreboard.TEXT_ROOM - 1 - len("a=1\nb=")
     assert shown(reader) == [(1, "peer")]

@@ -8,14 +8,13 @@ import select
 import signal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from echod.common import scoreboard
 from echod.common.scoreboard import ENDED
 from echod.server import children as module
-from echod.server.children import EXITED, RECORDED, SPAWNED, Children, most_at_once
+from echod.server.children import EXITED, RECORDED, SPAWNED, Children
 from echod.server.descriptors import highest_fd
+from echod.server.oom import OomScore
 from echod.server.session import Session
 from echod.server.signals import HANDLED, SignalPipe
 from support.processes import NOBODY, isolated, state
@@ -34,7 +33,7 @@ class Family:
         self.reader = scoreboard.Scoreboard(self.board.fd)
         self.log, self.lines = memory_log(*overrides)
         self.signals = signal_pipe()
-        self.children = Children(self.board, self.signals, NEVER, self.log)
+        self.children = Children(self.board, self.signals, OomScore(), NEVER, self.log)
         self.children.set_highest_fd(highest_fd())
         self.addresses: list[tuple] = []
 
@@ -42,7 +41,9 @@ class Family:
         """Spawn a child and return the client's end of its connection."""
         client, conn = tcp_pair()
         self.children.set_highest_fd(highest_fd())
+        self.children.prepare_forks()
         self.children.spawn(conn.fileno(), address)
+        self.children.end_forks()
         conn.close()
         return client
 
@@ -191,33 +192,6 @@ def test_the_peak_is_how_many_were_there_at_once():
     isolated(check)
 
 
-@pytest.mark.parametrize(
-    ("clients", "begun", "ended", "most"),
-    [
-        (0, [], [], 0),
-        (3, [], [], 3),
-        (3, [], [5], 3),
-        (0, [1, 2, 3], [], 3),
-        (0, [1, 3, 5], [2, 4, 6], 1),
-        (1, [1, 3], [2], 2),
-        (0, [2], [2], 0),
-        (2, [9], [1, 2, 3], 2),
-    ],
-)
-def test_how_many_there_were_at_once(clients, begun, ended, most):
-    assert most_at_once(clients, begun, ended) == most
-
-
-SPANS = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)).map(lambda span: (span[0], sum(span))), max_size=12)
-
-
-@given(st.integers(0, 3), SPANS)
-def test_how_many_there_were_at_once_is_that_of_the_busiest_moment(clients, spans):
-    most = max((sum(begun <= at < ended for begun, ended in spans) for at in range(71)), default=0)
-    found = most_at_once(clients, [begun for begun, _ in spans], [ended for _, ended in spans])
-    assert found == clients + most
-
-
 def test_while_clients_come_sigchld_is_not_caught_and_nobody_is_missed():
     def check():
         family = Family()
@@ -341,7 +315,7 @@ def test_a_signal_during_the_warm_up_is_the_daemons():
             return before(self, *args)
 
         Children._serve = interrupted  # type: ignore[method-assign]
-        children = Children(make_board(), signals, NEVER, memory_log()[0])
+        children = Children(make_board(), signals, OomScore(), NEVER, memory_log()[0])
         children.warm_up()
         signals.open()
         assert signals.session is None
@@ -402,17 +376,20 @@ class Broken(Session):
 PLACE = Broken.run.__code__.co_firstlineno + 2
 
 
-def test_a_crash_in_a_child_stays_there_and_is_logged_with_its_place():
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_crash_in_a_child_stays_there_and_is_logged_with_its_place(recorded):
     def check():
         family = Family()
         family.children._session = Broken(NEVER)
         client = family.spawn()
         pid = family.only()
-        family.children.reap()  # it is recorded
+        if recorded:
+            family.children.reap()
         client.close()
+        exited(pid)
         assert family.reasons() == ["error=CRASHED"]
         (line,) = family.lines.events("crash")
-        assert line.startswith(f"crash child={pid} peer={PEER} what='ZeroDivisionError ")
+        assert line.startswith(f"crash child={pid} at='ZeroDivisionError ")
         assert line.endswith(f"test_children.py:{PLACE}'")
         family.children._session = Session(NEVER)
         family.spawn().close()

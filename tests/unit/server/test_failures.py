@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import errno
-import os
-import select
 from typing import Any
 
 import pytest
 
 from echod.common.errors import BAD_CONFIG, FAILED, NOT_PERMITTED, ConfigError, EchodError
 from echod.server import failures
-from echod.server.failures import Step, attempt, reason, wait
+from echod.server.failures import Step, attempt, pause, reason
 from support.sockets import memory_log
 
 
@@ -54,25 +52,12 @@ def test_an_attempt_hides_no_bug():
         attempt(log, "close", failing(ZeroDivisionError()))
 
 
-def test_to_wait_is_to_poll():
-    log, _ = memory_log()
-    read_end, write_end = os.pipe()
-    poller = select.poll()
-    poller.register(read_end, select.POLLIN)
-    assert wait(log, poller, 0) == []
-    os.write(write_end, b"x")
-    assert wait(log, poller, None) == [(read_end, select.POLLIN)]
-    os.close(read_end)
-    os.close(write_end)
-
-
 @pytest.mark.parametrize("error", [*ERRORS, OSError(errno.EINVAL, "Invalid argument")], ids=repr)
-def test_a_poll_that_fails_is_a_pause_and_a_warning(error, monkeypatch):
+def test_what_fails_and_stays_so_is_a_warning_and_a_pause(error, monkeypatch):
     log, lines = memory_log("log_level=warning")
     pauses: list[float] = []
     monkeypatch.setattr(failures, "time", type("Time", (), {"sleep": pauses.append}))
-    poller: Any = type("Poller", (), {"poll": failing(error)})()
-    assert wait(log, poller, None) == []
+    assert pause(log, "poll", error) == []
     assert pauses == [failures.PAUSE]
     assert lines.texts == [f"poll error={reason(error)!r}"]
 

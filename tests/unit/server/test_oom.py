@@ -22,9 +22,9 @@ def test_those_who_are_forked_while_it_is_raised_go_first(own, raised):
         oom = OomScore()
         before = score()
         assert before >= own
-        oom.raise_score()
+        oom.set(oom.raised)
         isolated(lambda: score() != max(raised, min(HIGHEST, before + CHILDREN)))
-        oom.restore()
+        oom.set(oom.own)
         assert score() == before
         isolated(lambda: score() != before)
 
@@ -39,9 +39,9 @@ def test_it_works_once_privileges_are_dropped():
         os.setresuid(NOBODY, NOBODY, NOBODY)
         before = score()
         for _ in range(3):
-            oom.raise_score()
+            oom.set(oom.raised)
             assert score() == min(HIGHEST, before + CHILDREN)
-            oom.restore()
+            oom.set(oom.own)
             assert score() == before
 
     isolated(check)
@@ -61,20 +61,18 @@ def test_without_proc_nothing_happens():
     def check():
         mount(b"tmpfs", "/proc", b"size=4k")
         oom = OomScore()
-        oom.raise_score()
-        oom.restore()
+        oom.set(oom.raised)
+        oom.set(oom.own)
 
     namespaces(CLONE_NEWNS, check)
 
 
-def test_without_a_descriptor_left_nothing_happens():
+def test_without_a_descriptor_left_it_is_an_error():
     def check():
-        before = score()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        oom = OomScore()
+        with pytest.raises(OSError, match="Too many open files"):
+            OomScore()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        oom.raise_score()
-        assert score() == before
 
     isolated(check)

@@ -63,7 +63,13 @@ class Daemon:
 
     def accept(self):
         """Accept who waits, as one turn of the loop does."""
-        wait_for(lambda: self.server.serve(self.server.poller.poll(0)), "a client to be accepted")
+        acceptor, signals = self.server.acceptor, self.server.signals
+
+        def accepted():
+            ready = [fd for fd, _event in self.server.poller.poll(0) if fd != signals.fd]
+            return sum(acceptor.accept(acceptor.listeners[fd]) for fd in ready)
+
+        wait_for(accepted, "a client to be accepted")
 
 
 @pytest.fixture
