@@ -41,12 +41,10 @@ def test_a_reader_cannot_write(file):
     reader = Scoreboard(file)
     with pytest.raises(TypeError):
         reader.words[scoreboard.PID] = 1
-    with pytest.raises(TypeError):
-        reader.map[0] = 1
 
 
 def test_a_file_that_is_too_short_is_no_scoreboard():
-    with tempfile.TemporaryFile() as empty, pytest.raises(ValueError, match="mmap length is greater"):
+    with tempfile.TemporaryFile() as empty, pytest.raises(ValueError, match="too short"):
         Scoreboard(empty.fileno())
 
 

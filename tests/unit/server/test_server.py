@@ -303,19 +303,6 @@ def test_it_waits_for_the_earliest_of_its_deadlines(path):
     isolated(check)
 
 
-def test_signals_come_before_clients(path):
-    def check():
-        daemon = Daemon(path)
-        client = daemon.connect()
-        ready = wait_for(lambda: daemon.server.poller.poll(0), "the client")
-        daemon.server.signals.pending.add(signal.SIGTERM)
-        assert daemon.server.serve(ready) == 0
-        assert daemon.server.children.table == {}
-        client.close()
-
-    isolated(check)
-
-
 @pytest.mark.parametrize("level", ["info", "debug"])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
 def test_the_loop_serves_until_it_is_told_to_stop_and_the_last_child_is_reaped(path, level, signum):
