@@ -21,6 +21,7 @@ from echod.server.admission import Admission
 from echod.server.children import BATCH
 from echod.server.failures import attempt, reason
 from echod.server.log.log import INFO, WARNING
+from echod.server.retire import retire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,24 +32,25 @@ if TYPE_CHECKING:
     from echod.server.board import Board
     from echod.server.children import Children
     from echod.server.log.log import Log
+    from echod.server.oom import OomScore
 
 OPEN, FULL, PAUSED, CLOSED = range(4)
 FOREVER = float("inf")
 PAUSE = 0.1  # seconds without accepting when the system is out of something
-QUIET = 5  # milliseconds without a client that tell that a listener is empty, and no handshake under way
 OVER_LIMIT, FORK_FAILED = "over_limit", "fork_failed"
+close, write = os.close, os.write
 
 
 class Acceptor:
-    """The listeners by descriptor, and its state. `reap_after`: after how many clients it matters who has exited."""
+    """The listeners and its state. `reap_after`: after how many clients it matters who has exited."""
 
     __slots__ = (
-        "_admission", "_batch", "_board", "_cap", "_checked", "_children", "_poller", "_refusing", "listeners", "log",
+        "_admission", "_batch", "_board", "_cap", "_checked", "_children", "_oom", "_poller", "_refusing", "listeners", "log",
         "reap_after", "resume_at", "state",
     )  # fmt: skip
 
-    def __init__(self, board: Board, children: Children, poller: select.poll) -> None:
-        self._board, self._children, self._poller = board, children, poller
+    def __init__(self, board: Board, children: Children, poller: select.poll, oom: OomScore) -> None:
+        self._board, self._children, self._poller, self._oom = board, children, poller, oom
         self.listeners: dict[int, Listener] = {}
         self.state, self._refusing, self.resume_at = PAUSED, False, FOREVER
 
@@ -65,7 +67,7 @@ class Acceptor:
         for listener in listeners:
             attempt(log, "tune", listener.tune, config)
         self._resume()
-        self._retire(dropped)
+        retire(dropped, self, log)
 
     def _set_state(self, state: int) -> None:
         """Change the state, and poll the listeners or not: the only place."""
@@ -87,9 +89,10 @@ class Acceptor:
 
     def _resume(self) -> None:
         self.resume_at = FOREVER
-        self._set_state(OPEN if self._room() > 0 else FULL)
+        self._set_state(OPEN if self.room() > 0 else FULL)
 
-    def _room(self) -> int:
+    def room(self) -> int:
+        """Return for how many clients there is room."""
         return self._cap - len(self._children.table)
 
     def accept(self, listener: Listener) -> int:
@@ -98,41 +101,43 @@ class Acceptor:
         In a burst it goes on for BATCH clients without asking poll(2): 11 % of a connection. Alone, to ask poll(2)
         costs less than to find nobody: after that it is one at a time until the next reaping.
         """
-        children, accepted, room = self._children, 0, self._room()
+        children, accepted, room = self._children, 0, self.room()
         most = min(self._batch, room) if room > 0 else 1
         check = room <= 0 or self._checked
-        children.prepare_forks()
+        if not children.may_have_exited:
+            children.begin_burst()
         try:
+            write(self._oom.fd, self._oom.raised)
             while accepted < most:
                 fd, address = listener.accept()
                 accepted += 1
                 if check and self._is_rejected(fd, address, listener):
                     continue
                 try:
-                    children.spawn(fd, address)
+                    pid = children.spawn(fd, address)
+                    if check:
+                        self.log.debug(f"fork child={pid}, which keeps fd={fd} alone; the parent closes it")
                 except (OSError, MemoryError) as error:
                     most = self._on_fork_failed(address, error)
-                attempt(self.log, "close", os.close, fd)
+                attempt(self.log, "close", close, fd)
         except BlockingIOError:
             self._batch = 1
         except (OSError, MemoryError) as error:
             if isinstance(error, MemoryError) or not is_client_error(error):
                 self._pause(f"accept error={reason(error)!r}")
-        finally:
-            children.end_forks()
-        if self.state == OPEN and room <= accepted and self._room() <= 0:
+        attempt(self.log, "oom_score_adj", write, self._oom.fd, self._oom.own)
+        if self.state == OPEN and room <= accepted and self.room() <= 0:
             self._set_state(FULL)
-            clients = len(children.table)
-            self.log.limited(WARNING, "full", "", f"full clients={clients} max_children={self._cap}")
+            self.log.limited(WARNING, "full", "", f"full clients={len(children.table)} max_children={self._cap}")
         return accepted
 
     def _is_rejected(self, fd: int, address: tuple[Any, ...], listener: Listener) -> bool:
         """Close the connection of a client that may not come in; count one that may."""
         self.log.debug(f"accept peer={write_address(address)} fd={fd} listener={listener.name}")
-        why = self._admission.rejection(address) or (OVER_LIMIT if self._room() <= 0 else "")
+        why = self._admission.rejection(address) or (OVER_LIMIT if self.room() <= 0 else "")
         if why:
             self._reject(address, why)
-            attempt(self.log, "close", os.close, fd)
+            attempt(self.log, "close", close, fd)
         elif self._admission.limit:
             self._admission.enter(address)
         return bool(why)
@@ -167,26 +172,8 @@ class Acceptor:
         if self._admission.limit:
             for address in addresses:
                 self._admission.leave(address)
-        if self.state == FULL and self._room() > 0:
+        if self.state == FULL and self.room() > 0:
             self._set_state(OPEN)
-
-    def _retire(self, listeners: list[Listener]) -> None:
-        """Close listeners. Who waits there is served as far as there is room, until nobody has come for QUIET."""
-        poller = select.poll()
-        own = {listener.fd: listener for listener in listeners if listener.address is not None}
-        for fd, listener in own.items():
-            attempt(self.log, "unlist", listener.unlist)
-            poller.register(fd, select.POLLIN)
-        left = self._room()
-        try:
-            while own and left > 0 and self.state == OPEN and (ready := poller.poll(QUIET)):
-                for fd, _event in ready:
-                    left -= max(1, self.accept(own[fd]))
-        except (OSError, MemoryError) as error:
-            self.log.warning(f"poll error={reason(error)!r}")
-        for listener in listeners:
-            attempt(self.log, "stop", listener.stop)
-            attempt(self.log, "close", listener.close)
 
     def close(self) -> None:
         """Accept nobody any more, for good; who waits is served first, as far as there is room."""
@@ -194,6 +181,6 @@ class Acceptor:
         self._set_state(PAUSED)
         self.listeners = {}
         self._resume()
-        self._retire(listeners)
+        retire(listeners, self, self.log)
         self.resume_at = FOREVER
         self._set_state(CLOSED)

@@ -103,6 +103,8 @@ class Board:
 
     def raise_peak(self, clients: int, begun: list[int], ended: list[int]) -> None:
         """Remember how many clients were there at once, from `clients` on; some began and ended, at these moments."""
+        if clients + len(begun) <= self.words[PEAK]:
+            return
         for _, step in sorted([(moment, 1) for moment in begun] + [(moment, -1) for moment in ended]):
             clients += step
             self.words[PEAK] = max(self.words[PEAK], clients)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from echod.server.board import Board
     from echod.server.log.log import Log
-    from echod.server.oom import OomScore
     from echod.server.signals import SignalPipe
 
 SPAWNED, RECORDED, EXITED = range(3)
@@ -52,11 +51,11 @@ class Children:
     """All children that have not been reaped, by pid."""
 
     __slots__ = (
-        "_board", "_highest_fd", "_locks", "_oom", "_session", "_signals", "_words", "log", "may_have_exited", "table",
+        "_board", "_highest_fd", "_locks", "_session", "_signals", "_words", "log", "may_have_exited", "table",
     )  # fmt: skip
 
-    def __init__(self, board: Board, signals: SignalPipe, oom: OomScore, limits: Limits, log: Log) -> None:
-        self._board, self._words, self._signals, self._oom, self.log = board, board.words, signals, oom, log
+    def __init__(self, board: Board, signals: SignalPipe, limits: Limits, log: Log) -> None:
+        self._board, self._words, self._signals, self.log = board, board.words, signals, log
         self.table: dict[int, Child] = {}
         self.may_have_exited = False  # who has not been told of by SIGCHLD
         self._session = Session(limits)
@@ -70,18 +69,13 @@ class Children:
         """Name the highest descriptor that a child may inherit: it closes up to that one, itself if it must."""
         self._highest_fd = highest
 
-    def prepare_forks(self) -> None:
-        """Have children inherit a higher oom_score_adj, and SIGCHLD at its default until the next reaping."""
+    def begin_burst(self) -> None:
+        """Leave SIGCHLD at its default action until the next reaping: see `SignalPipe.set_sigchld`."""
         self._signals.set_sigchld(False)
         self.may_have_exited = True
-        self._oom.set(self._oom.raised)
 
-    def end_forks(self) -> None:
-        """Undo `prepare_forks`, but for SIGCHLD."""
-        self._oom.set(self._oom.own)
-
-    def spawn(self, fd: int, address: tuple[Any, ...]) -> None:
-        """Fork a child for a connection, after `prepare_forks`; the caller closes the connection. Raises OSError."""
+    def spawn(self, fd: int, address: tuple[Any, ...]) -> int:
+        """Fork a child for a connection that the caller closes; returns its pid. Raises OSError."""
         slot = self._board.take()
         try:
             pid = fork()
@@ -91,15 +85,13 @@ class Children:
         if pid == 0:
             reason = CRASHED
             try:
-                self.log.debug(f"child keeps fd={fd}, closes listeners, pipe, log, pid file")
                 reason = self._serve(fd, slot, 3, self._highest_fd)
             except BaseException as error:  # noqa: BLE001 - a child has no log: the parent tells
                 self._report(slot, error)
             finally:
                 _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
         self.table[pid] = Child(slot, address)
-        if self.log.debugging:
-            self.log.debug(f"fork child={pid} clients={len(self.table)}; the parent closes fd={fd}")
+        return pid
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own; then echo."""
@@ -154,11 +146,17 @@ class Children:
                 self.log.error(f"crash child={pid} at={self._board.read_text(self.table[pid].slot)!r}")
         self._board.begin()
         clients, begun = self._record()
-        exits = [self._exit(pid, status) for pid, status in statuses if pid in self.table]
-        self._board.raise_peak(clients, begun, [ended for _, _, ended in exits])
+        addresses, lines, ended = [], [], []
+        for pid, status in statuses:
+            if pid in self.table:
+                address, line, moment = self._exit(pid, status)
+                addresses.append(address)
+                lines.append(line)
+                ended.append(moment)
+        self._board.raise_peak(clients, begun, ended)
         self._board.end()
-        self.log.lines(INFO, [line for _, line, _ in exits if line])
-        return [address for address, _, _ in exits]
+        self.log.lines(INFO, lines)
+        return addresses
 
     def _set_state(self, child: Child, state: int) -> None:
         """Change a child's state: the only place."""

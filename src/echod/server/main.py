@@ -48,6 +48,7 @@ def prepare(handover: Handover, notify: Notify) -> Server:
     set_name()
     if handover.gid >= 0:
         privileges.drop(handover.uid, handover.gid, listeners)
+    oom.check()
     board.reserve(config.max_children)
     log = Log(config, open_log(config))
     server = Server(handover, Change(config, listeners, log, []), board, notify, oom)

@@ -13,22 +13,20 @@ HIGHEST = 1000
 
 
 class OomScore:
-    """This process's oom_score_adj: its `own`, and that of its children, `raised`."""
-
-    __slots__ = ("_fd", "own", "raised")
+    """The file, `fd`, and what to write to it: the daemon's `own` score, and `raised` while it forks."""
 
     def __init__(self) -> None:
         """Open the file, or /dev/null where there is none, because /proc is missing. Raises OSError."""
         try:
-            self._fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
-            own = int(os.read(self._fd, 16))
+            self.fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+            own = int(os.read(self.fd, 16))
         except (OSError, ValueError):
-            self._fd, own = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), 0
+            self.fd, own = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), 0
         self.own, self.raised = b"%d" % own, b"%d" % min(HIGHEST, own + CHILDREN)
 
-    def set(self, score: bytes) -> None:
-        """Set it, to `own` or `raised`, if that is permitted."""
+    def check(self) -> None:
+        """Try it, as the daemon's user: where a score may not be lowered again it is left alone. Raises OSError."""
         try:
-            os.write(self._fd, score)
+            os.write(self.fd, self.own)
         except OSError:
-            return  # tried again with the next client
+            self.fd = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)

@@ -49,9 +49,9 @@ class Server:
         self.signals = SignalPipe()
         self.poller = select.poll()
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
-        self.children = Children(board, self.signals, oom, self._limits(first.config), first.log)
+        self.children = Children(board, self.signals, self._limits(first.config), first.log)
         self.children.warm_up()
-        self.acceptor = Acceptor(board, self.children, self.poller)
+        self.acceptor = Acceptor(board, self.children, self.poller, oom)
         self.drain = Drain(self.children)
         self.outcomes = {"last_reload": "ok", "reopen": "ok", "changes": ""}
         self.apply(first)
@@ -86,7 +86,7 @@ class Server:
                 self.tick()
 
     def timeout(self) -> float | None:
-        """Return for how many milliseconds poll(2) may wait, None for ever."""
+        """Return the milliseconds that poll(2) may wait, or None."""
         return None if self._due() == FOREVER else max(0.0, (self._due() - time.monotonic()) * 1000)
 
     def _due(self) -> float:
@@ -102,7 +102,8 @@ class Server:
     def process_signals(self) -> None:
         """Act on the signals that are pending, a stop first. See signals.HANDLED."""
         pending = self.signals.take()
-        self.log.debug(f"signals pending={','.join(map(signal_name, sorted(pending)))}")
+        if self.log.debugging:
+            self.log.debug(f"signals pending={','.join(map(signal_name, sorted(pending)))}")
         if signal.SIGCHLD in pending:
             self.children.may_have_exited = True
         if signal.SIGINT in pending:
@@ -117,11 +118,11 @@ class Server:
     def stop(self, timeout: float | None) -> None:
         """Stop accepting and drain the clients for `timeout` seconds (None: as long as it takes), then end them."""
         if self.state != DRAINING:
+            self._set_state(DRAINING)  # first: from now on a second `stop` waits
             self.notify.stopping()
             self.acceptor.close()
-            self._set_state(DRAINING)
+            self.publish()
             self.log.info(f"drain clients={len(self.children.table)}")
-        self.children.may_have_exited = True
         self.drain.begin(timeout)
 
     def _set_state(self, state: int) -> None:
@@ -149,11 +150,11 @@ class Server:
         self.publish()
         self.board.answer(scoreboard.RELOADS_BEGUN, code)
         self.notify.ready(f"serving on {self.names()}")
-        changed = "; ".join(text[1:]) or "nothing"
         if code:
             self.log.error(f"reload failed={text[0]!r}; the settings of before stay in force")
         else:
-            self.log.info(f"reload generation={self.board.words[scoreboard.GENERATION]} changed={changed!r}")
+            changed, generation = "; ".join(text[1:]) or "nothing", self.board.words[scoreboard.GENERATION]
+            self.log.info(f"reload {generation=} {changed=}")
 
     def apply(self, change: Change) -> None:
         """Put a change in force. Nothing here can fail: what might is attempted."""

@@ -36,7 +36,9 @@ class Log:
         self.sink.write(level, text)
 
     def lines(self, level: int, texts: list[str]) -> None:
-        """Log many events, whose texts are known to be printable, in few writes."""
+        """Log many events, whose texts are known to be printable, in few writes; empty ones are none."""
+        if level <= self.level and "" in texts:
+            texts = list(filter(None, texts))
         if level <= self.level:
             for at in range(0, len(texts), LINES):
                 self.sink.write_all(level, texts[at : at + LINES])

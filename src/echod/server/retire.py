@@ -1,0 +1,48 @@
+"""The end of listeners that a reload or a stop drops: who waits there is served first."""
+
+from __future__ import annotations
+
+import select
+
+from echod.server.failures import attempt, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from echod.common.sockets import Listener
+    from echod.server.log.log import Log
+
+    class Accepting(Protocol):
+        """What accepts clients, as far as there is room."""
+
+        def accept(self, listener: Listener) -> int:
+            """Accept; returns how many."""
+
+        def room(self) -> int:
+            """Return for how many there is room."""
+
+
+QUIET = 5  # milliseconds without a client that tell that a listener is empty, and no handshake under way
+
+
+def retire(listeners: list[Listener], acceptor: Accepting, log: Log) -> None:
+    """Close listeners, after serving who waits as far as there is room, until nobody has come for QUIET.
+
+    Those that were passed are left to who passed them, with who waits there.
+    """
+    poller = select.poll()
+    own = {listener.fd: listener for listener in listeners if listener.address is not None}
+    for fd, listener in own.items():
+        attempt(log, "unlist", listener.unlist)
+        poller.register(fd, select.POLLIN)
+    tries = acceptor.room()
+    try:
+        while own and tries > 0 < acceptor.room() and (ready := poller.poll(QUIET)):
+            for fd, _event in ready:
+                tries -= max(1, acceptor.accept(own[fd]))
+    except (OSError, MemoryError) as error:
+        log.warning(f"poll error={reason(error)!r}")
+    for listener in listeners:
+        attempt(log, "stop", listener.stop)
+        attempt(log, "close", listener.close)
