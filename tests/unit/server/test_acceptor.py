@@ -240,6 +240,28 @@ def test_an_error_of_the_clients_is_no_pause(number):
     isolated(check)
 
 
+def test_to_accept_without_memory_is_a_pause():
+    def check():
+        front = Front()
+        (listener,) = front.listeners
+        failing: Any = SimpleNamespace(name=listener.name)
+
+        def accept():
+            raise MemoryError
+
+        failing.accept = accept
+        assert front.acceptor.accept(failing) == 0
+        assert front.acceptor.state == PAUSED
+        assert front.lines.texts == ["accept error='MemoryError'"]
+        front.acceptor.resume(front.acceptor.resume_at)
+        client = front.connect()
+        assert front.accept() == 1
+        assert is_served(client)
+        front.end(client)
+
+    isolated(check)
+
+
 def test_a_reload_changes_the_cap_for_all():
     def check():
         front = Front("max_children=4")
@@ -324,6 +346,52 @@ def test_closing_while_paused_still_serves_who_waits():
         front.acceptor.close()
         assert front.acceptor.state == FOR_GOOD
         assert is_served(client)
+        front.end(client)
+
+    isolated(check)
+
+
+@pytest.mark.parametrize("paused", ["before", "by the closing"])
+def test_a_pause_that_ends_after_the_closing_opens_nothing(paused):
+    def check():
+        front = Front()
+        client = front.connect()
+        if paused == "before":
+            front.acceptor._pause("accept error='a test'")
+        else:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        due = front.acceptor.resume_at
+        front.acceptor.close()
+        if paused != "before":
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert front.lines.texts == ["accept error='Too many open files'"]
+        assert (front.acceptor.state, front.acceptor.resume_at) == (FOR_GOOD, FOREVER)
+        for now in (min(due, 1e12), 1e12):
+            front.acceptor.resume(now)
+            assert front.acceptor.state == FOR_GOOD
+            assert front.poller.registered == set()
+        if paused == "before":
+            front.end(client)
+        assert front.acceptor.state == FOR_GOOD
+
+    isolated(check)
+
+
+def test_a_server_that_is_full_says_so_once():
+    def check():
+        front = Front("max_children=1", listeners=2)
+        client, _waiting = front.connect(), front.connect(1)
+        front.accept()
+        assert front.acceptor.state == FULL
+        front.configure("max_children=1", "over_limit=refuse")
+        front.accept()
+        front.listeners.pop()
+        front.configure("max_children=1")
+        assert front.acceptor.state == FULL
+        front.acceptor.close()
+        front.log.limits.flush(front.log.write, float("inf"))
+        assert front.lines.events("full") == ["full clients=1 max_children=1"]
         front.end(client)
 
     isolated(check)

@@ -229,7 +229,8 @@ def test_a_child_of_somebody_elses_is_reaped_and_not_reported():
     isolated(check)
 
 
-def test_a_wait_that_fails_is_tried_again():
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ECHILD])
+def test_a_wait_that_fails_is_tried_again(number):
     def check():
         family = Family()
         client = family.spawn()
@@ -239,7 +240,7 @@ def test_a_wait_that_fails_is_tried_again():
 
         def fail(*args):
             calls.append(args)
-            raise OSError(errno.EINVAL, "Invalid argument")
+            raise OSError(number, os.strerror(number))
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "waitpid", fail)
@@ -248,6 +249,9 @@ def test_a_wait_that_fails_is_tried_again():
         assert family.children.may_have_exited
         assert calls
         assert family.reasons() == ["eof"]
+        family.children.may_have_exited = True
+        assert family.children.reap() == []
+        assert not family.children.may_have_exited, "ECHILD with nobody in the table: there is nobody to wait for"
 
     isolated(check)
 

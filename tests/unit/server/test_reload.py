@@ -9,7 +9,7 @@ from echod.common import scoreboard
 from echod.common.config.settings import SETTINGS, load
 from echod.common.errors import BAD_CONFIG, FAILED, NOT_PERMITTED, EchodError
 from echod.common.handover import Handover
-from echod.common.sockets import bind_all
+from echod.common.sockets import Listener, bind_all
 from echod.server import reload
 from echod.server.log.file import File
 from echod.server.log.log import Log
@@ -199,7 +199,7 @@ def test_a_log_that_the_daemons_user_may_not_open_names_the_directory_it_must_ow
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()], ids=["ENOSPC", "ENOMEM"])
-@pytest.mark.parametrize("step", ["open_sink", "reserve", "bind_all", "Log"])
+@pytest.mark.parametrize("step", ["load", "open_sink", "reserve", "bind_all", "Log"])
 def test_a_reload_that_fails_at_any_step_closes_all_it_had_opened(before, tmp_path, monkeypatch, step, error):
     def fail(*_args, **_kwargs):
         raise error
@@ -207,6 +207,8 @@ def test_a_reload_that_fails_at_any_step_closes_all_it_had_opened(before, tmp_pa
     before.write("listen = 127.0.0.1:0 127.0.0.2:0", f"log = {tmp_path}/log", "max_children = 1000")
     if step == "reserve":
         monkeypatch.setattr(type(before.board), "reserve", fail)
+    elif step == "load":
+        monkeypatch.setattr("echod.server.reload.settings.load", fail)
     else:
         monkeypatch.setattr(reload, step, fail)
     text, code = failed(before)
@@ -217,6 +219,33 @@ def test_a_reload_that_fails_at_any_step_closes_all_it_had_opened(before, tmp_pa
     assert len(change.listeners) == 2
     change.listeners[1].close()
     change.log.sink.close()
+
+
+@pytest.mark.parametrize(("number", "on"), [(0, True), (1, True), (0, False), (1, False)])
+def test_a_sharing_that_fails_leaves_no_other_shared(before, monkeypatch, number, on):
+    before.write("listen = 127.0.0.1:0 127.0.0.2:0")
+    change = before.prepare()
+    before.config, before.listeners = change.config, change.listeners
+    share = Listener.share
+
+    def failing(listener, wanted):
+        if listener is before.listeners[number] and wanted == on:
+            raise OSError(105, "No buffer space available")
+        share(listener, wanted)
+
+    before.write("listen = 127.0.0.1:0 127.0.0.2:0 127.0.0.3:0")
+    monkeypatch.setattr(Listener, "share", failing)
+    fds = open_descriptors()
+    with pytest.raises(EchodError, match=r"^reload: No buffer space available$") as caught:
+        before.prepare()
+    assert caught.value.code == FAILED
+    del caught
+    assert open_descriptors() == fds
+    assert before.is_shared() == [int(not on and listener == number) for listener in (0, 1)]
+    monkeypatch.undo()
+    change = before.prepare()
+    before.listeners = change.listeners
+    assert before.is_shared() == [0, 0, 0]
 
 
 def test_every_setting_has_an_effect_that_a_reload_can_name():

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import pytest
 
 from echod.common import scoreboard
+from echod.common.config import file
 from echod.common.config.settings import load
 from echod.common.errors import BAD_CONFIG, DONE, FAILED
 from echod.common.handover import Handover
 from echod.common.scoreboard import DRAINING, RUNNING, STARTING, Scoreboard
 from echod.common.sockets import bind_all
-from echod.server.acceptor import CLOSED, FULL, OPEN
+from echod.server.acceptor import CLOSED, FULL, OPEN, Acceptor
 from echod.server.notify import Notify
 from echod.server.oom import OomScore
 from echod.server.reload import Change
@@ -148,6 +149,27 @@ def test_a_reload_that_fails_changes_nothing_and_says_why(path):
         daemon.signal(signal.SIGHUP)
         assert daemon.words(scoreboard.RELOADS_DONE, scoreboard.RELOAD_CODE) == [2, DONE]
         assert daemon.text("last_reload") == "ok"
+
+    isolated(check)
+
+
+def test_a_reload_without_memory_to_read_the_config_fails_and_no_more(path):
+    def check():
+        daemon = Daemon(path)
+        before = daemon.server.config
+
+        def fail(*_args):
+            raise MemoryError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(file, "read_all", fail)
+            daemon.signal(signal.SIGHUP)
+        assert daemon.server.config is before
+        answer = (scoreboard.RELOADS_DONE, scoreboard.RELOAD_CODE, scoreboard.GENERATION)
+        assert daemon.words(*answer) == [1, FAILED, 1]
+        assert daemon.text("last_reload") == "reload: out of memory"
+        daemon.signal(signal.SIGHUP)
+        assert daemon.words(*answer) == [2, DONE, 2]
 
     isolated(check)
 
@@ -297,8 +319,52 @@ def test_it_waits_for_the_earliest_of_its_deadlines(path):
         assert 0 < (server.timeout() or 0) <= 50_000
         server.log.limits.due = now - 1
         assert server.timeout() == 0.0
+
+    isolated(check)
+
+
+def test_who_may_have_exited_waits_for_a_pause_between_clients(path):
+    def check():
+        daemon = Daemon(path)
+        server, poll = daemon.server, daemon.server.poller.poll
+        timeouts: list[float | None] = []
+
+        def polled(timeout):
+            timeouts.append(timeout)
+            if timeout is None:
+                os.kill(os.getpid(), signal.SIGINT)
+            return poll(timeout)
+
+        server.poller = SimpleNamespace(poll=polled)  # type: ignore[assignment]
         server.children.may_have_exited = True
-        assert server.timeout() == QUIET
+        server.run()
+        assert timeouts == [QUIET, None]
+
+    isolated(check)
+
+
+def test_signals_come_before_clients(path):
+    def check():
+        daemon = Daemon(path)
+        server, poll, accept = daemon.server, daemon.server.poller.poll, Acceptor.accept
+        client = daemon.connect()
+        open_then: list[bool] = []
+
+        def interrupted(timeout):
+            ready = poll(timeout)
+            os.kill(os.getpid(), signal.SIGINT)
+            return ready
+
+        def accepted(acceptor, listener):
+            open_then.append(acceptor.all() != [])
+            return accept(acceptor, listener)
+
+        server.poller = SimpleNamespace(poll=interrupted)  # type: ignore[assignment]
+        Acceptor.accept = accepted  # type: ignore[method-assign]
+        server.run()
+        assert open_then, "who waits is served, by the stop"
+        assert not any(open_then)
+        client.close()
 
     isolated(check)
 

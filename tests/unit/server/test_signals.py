@@ -157,6 +157,27 @@ def test_sigchld_is_caught_only_while_that_is_enabled():
     isolated(check)
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_where_sigchld_cannot_be_switched_it_stays_as_it_was(enabled):
+    def check():
+        pipe = signal_pipe()
+        pipe.set_sigchld(enabled)
+
+        def fail(*_args):
+            raise OSError(22, "Invalid argument")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("echod.server.signals.signal.signal", fail)
+            pipe.set_sigchld(not enabled)
+        assert pipe.sigchld_enabled == enabled
+        os.kill(os.getpid(), signal.SIGCHLD)
+        assert pipe.pending == ({signal.SIGCHLD} if enabled else set())
+        pipe.set_sigchld(not enabled)
+        assert pipe.sigchld_enabled != enabled
+
+    isolated(check)
+
+
 def test_a_byte_of_a_childs_wakes_the_parent_and_means_nothing_to_it():
     def check():
         pipe = signal_pipe()

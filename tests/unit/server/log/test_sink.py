@@ -57,6 +57,14 @@ def test_lines_that_were_lost_are_reported_with_the_next_that_goes_through():
     assert sink.lost == 0
 
 
+def test_a_report_that_is_lost_itself_is_made_with_the_next_line():
+    sink = Unreliable(False, False, True, False, True, True)
+    for text in ("one", "two", "three", "four", "five"):
+        sink.write(INFO, text)
+    assert sink.texts == ["three", "four", "log lost=2", "five"]
+    assert sink.lost == 0
+
+
 def test_what_need_not_be_opened_again_or_closed_does_nothing():
     sink = Sink()
     sink.reopen()
