@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 from echod.cli.daemon import Daemon
@@ -79,7 +80,8 @@ def check_board(home, content, size):
         file.write(content[:size])
         file.truncate(size)
     try:
-        state = snapshot(Daemon(1, -1, PidFile(pid_file)).board())
+        pid = int.from_bytes(content[8:16], sys.byteorder, signed=True)  # or it would be another process's
+        state = snapshot(Daemon(pid, -1, PidFile(pid_file)).board())
     except (EchodError, ValueError) as error:
         refused = str(error)
     else:
