@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
@@ -40,7 +41,7 @@ def test_who_waits_is_served_as_far_as_there_is_room_and_then_nobody_can_connect
 def test_a_socket_that_was_passed_is_only_closed(bound):
     (one,) = bound("127.0.0.1", 0)
     one.address = None
-    with socket.socket(fileno=one.sock.dup().detach()) as passed:
+    with socket.socket(fileno=os.dup(one.fd)) as passed:
         accepting = Accepting(10)
         with socket.create_connection(passed.getsockname(), timeout=DEADLINE):
             retire([one], accepting, memory_log()[0])
