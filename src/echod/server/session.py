@@ -124,7 +124,7 @@ class Session:
             drain = self._limits.drain_timeout()
             if drain is not None:
                 self._deadline = time.monotonic() + drain * 0.75
-                self._linger = min(LINGER, drain / 4)
+                self._linger = min(LINGER, drain * 0.15)  # in all less than the daemon waits
         else:
             return
         if self.fd >= 0:
