@@ -209,10 +209,10 @@ class Front:
         self.board = make_board(1024)
         self.reader = scoreboard.Scoreboard(self.board.fd)
         self.log, self.lines = memory_log(*log)
-        self.children = Children(self.board, signal_pipe(), OomScore(), NEVER, self.log)
+        self.children = Children(self.board, signal_pipe(), NEVER, self.log)
         self.poller = Polled()
         poller: Any = self.poller
-        self.acceptor = Acceptor(self.board, self.children, poller)
+        self.acceptor = Acceptor(self.board, self.children, poller, OomScore())
         self.clients: list[socket.socket] = []
         self.listeners = [self.listen() for _ in range(listeners)]
         self.configure(*overrides)

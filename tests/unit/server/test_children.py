@@ -14,7 +14,6 @@ from echod.common.scoreboard import ENDED
 from echod.server import children as module
 from echod.server.children import EXITED, RECORDED, SPAWNED, Children
 from echod.server.descriptors import highest_fd
-from echod.server.oom import OomScore
 from echod.server.session import Session
 from echod.server.signals import HANDLED, SignalPipe
 from support.processes import NOBODY, isolated, state
@@ -33,7 +32,7 @@ class Family:
         self.reader = scoreboard.Scoreboard(self.board.fd)
         self.log, self.lines = memory_log(*overrides)
         self.signals = signal_pipe()
-        self.children = Children(self.board, self.signals, OomScore(), NEVER, self.log)
+        self.children = Children(self.board, self.signals, NEVER, self.log)
         self.children.set_highest_fd(highest_fd())
         self.addresses: list[tuple] = []
 
@@ -41,9 +40,8 @@ class Family:
         """Spawn a child and return the client's end of its connection."""
         client, conn = tcp_pair()
         self.children.set_highest_fd(highest_fd())
-        self.children.prepare_forks()
+        self.children.begin_burst()
         self.children.spawn(conn.fileno(), address)
-        self.children.end_forks()
         conn.close()
         return client
 
@@ -319,7 +317,7 @@ def test_a_signal_during_the_warm_up_is_the_daemons():
             return before(self, *args)
 
         Children._serve = interrupted  # type: ignore[method-assign]
-        children = Children(make_board(), signals, OomScore(), NEVER, memory_log()[0])
+        children = Children(make_board(), signals, NEVER, memory_log()[0])
         children.warm_up()
         signals.open()
         assert signals.session is None

@@ -22,9 +22,9 @@ def test_those_who_are_forked_while_it_is_raised_go_first(own, raised):
         oom = OomScore()
         before = score()
         assert before >= own
-        oom.set(oom.raised)
+        os.write(oom.fd, oom.raised)
         isolated(lambda: score() != max(raised, min(HIGHEST, before + CHILDREN)))
-        oom.set(oom.own)
+        os.write(oom.fd, oom.own)
         assert score() == before
         isolated(lambda: score() != before)
 
@@ -37,12 +37,27 @@ def test_it_works_once_privileges_are_dropped():
     def check():
         oom = OomScore()
         os.setresuid(NOBODY, NOBODY, NOBODY)
+        oom.check()
         before = score()
         for _ in range(3):
-            oom.set(oom.raised)
+            os.write(oom.fd, oom.raised)
             assert score() == min(HIGHEST, before + CHILDREN)
-            oom.set(oom.own)
+            os.write(oom.fd, oom.own)
             assert score() == before
+
+    isolated(check)
+
+
+def test_where_it_cannot_be_written_it_is_left_alone():
+    def check():
+        oom, before = OomScore(), score()
+        os.dup2(os.open("/proc/self/oom_score_adj", os.O_RDONLY), oom.fd)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.write(oom.fd, oom.own)
+        oom.check()
+        os.write(oom.fd, oom.raised)
+        assert score() == before
+        assert not os.get_inheritable(oom.fd)
 
     isolated(check)
 
@@ -50,7 +65,7 @@ def test_it_works_once_privileges_are_dropped():
 def test_it_is_not_inherited_through_execve():
     def check():
         oom = OomScore()
-        assert not os.get_inheritable(oom._fd)
+        assert not os.get_inheritable(oom.fd)
 
     isolated(check)
 
@@ -61,8 +76,8 @@ def test_without_proc_nothing_happens():
     def check():
         mount(b"tmpfs", "/proc", b"size=4k")
         oom = OomScore()
-        oom.set(oom.raised)
-        oom.set(oom.own)
+        os.write(oom.fd, oom.raised)
+        os.write(oom.fd, oom.own)
 
     namespaces(CLONE_NEWNS, check)
 
