@@ -6,11 +6,15 @@ import contextlib
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
-from echod.cli.daemon import Daemon, board_path
-from echod.cli.main import complain
-from echod.cli.status.snapshot import for_people, snapshot
+from echod.cli.daemon import Daemon
+from echod.cli.main import fail
+from echod.cli.paths import board_path
+from echod.cli.pidfile import PidFile
+from echod.cli.status.snapshot import snapshot
+from echod.cli.status.text import for_people
 from echod.common.config import settings
 from echod.common.config.settings import SETTINGS
 from echod.common.errors import BAD_CONFIG, ConfigError, EchodError
@@ -45,7 +49,7 @@ def check_load(path, overrides):
 def check_printed(message):
     """An error is one line on stderr, whatever it quotes."""
     with contextlib.redirect_stderr(io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace")) as stderr:
-        assert complain(message, BAD_CONFIG) == BAD_CONFIG
+        assert fail(message, BAD_CONFIG) == BAD_CONFIG
         stderr.flush()
         printed = stderr.buffer.getvalue().decode()
     assert printed.endswith("\n"), printed
@@ -76,7 +80,8 @@ def check_board(home, content, size):
         file.write(content[:size])
         file.truncate(size)
     try:
-        state = snapshot(Daemon(1, -1, pid_file).board())
+        pid = int.from_bytes(content[8:16], sys.byteorder, signed=True)  # or it would be another process's
+        state = snapshot(Daemon(pid, -1, PidFile(pid_file)).board())
     except (EchodError, ValueError) as error:
         refused = str(error)
     else:

@@ -9,11 +9,20 @@ from echod.common import scoreboard
 from echod.server.board import Board
 
 
+class ReadableBoard(Board):
+    """A board that can be read as by `status`."""
+
+    def __init__(self, fd):
+        super().__init__(fd)
+        self.reader = scoreboard.Scoreboard(fd)
+        self.copy, self.texts = self.reader.copy, self.reader.texts
+
+
 def new_board(path=None):
     """Return a new scoreboard, mapped for writing, of this process and 256 clients: a file, or one without a name."""
     fd = os.memfd_create("board") if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     scoreboard.initialize(fd, 256)
-    board = Board(fd)
+    board = ReadableBoard(fd)
     os.close(fd)
     return board
 

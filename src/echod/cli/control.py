@@ -13,7 +13,7 @@ from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
 from echod.common.config.file import DEFAULT_PATH, read_overrides
 from echod.common.config.values import write_address
-from echod.common.errors import DONE, FAILED, NOT_RUNNING, USAGE, EchodError
+from echod.common.errors import DONE, FAILED, NOT_RUNNING, USAGE, EchodError, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -45,7 +45,7 @@ def reload(args: Namespace) -> int:
         code, texts = daemon.reload()
     if code != DONE:
         raise EchodError(f"{texts['last_reload']}; the old settings are still in force", code)
-    print("\n".join(filter(None, texts["changes"].split("\t"))) or "echod: reloaded, nothing changed")
+    print(printable("\n".join(filter(None, texts["changes"].split("\t")))) or "echod: reloaded, nothing changed")
     return DONE
 
 

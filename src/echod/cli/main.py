@@ -13,7 +13,7 @@ from lockfile import Error as LockError
 
 from echod import __version__
 from echod.common.config.values import LONGEST
-from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe
+from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe, printable
 
 COMMANDS = {  # name: the module with the function of that name, help
     "start": ("lifecycle", "become a daemon and serve; returns when clients can connect"),
@@ -127,5 +127,5 @@ def main(argv: list[str] | None = None) -> int:
 def fail(message: str, code: int) -> int:
     """Print one line on stderr and return `code`."""
     with contextlib.suppress(OSError):
-        print(f"echod: {' '.join(message.splitlines())}", file=sys.stderr)
+        print(f"echod: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
     return code

@@ -33,6 +33,11 @@ def from_os_error(what: str, error: OSError) -> EchodError:
     return EchodError(f"{what}: {describe(error)}", NOT_PERMITTED if isinstance(error, PermissionError) else FAILED)
 
 
+def printable(text: str) -> str:
+    """Return a text as a terminal or a log may show it: other characters as their escapes, lines kept."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def place_of(error: BaseException) -> str:
     """Return `file:line` of where an error was raised."""
     trace, place = error.__traceback__, ""

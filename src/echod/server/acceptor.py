@@ -45,8 +45,8 @@ class Acceptor:
     """The listeners and its state. `reap_after`: after how many clients it matters who has exited."""
 
     __slots__ = (
-        "_admission", "_batch", "_board", "_cap", "_checked", "_children", "_oom", "_poller", "_refusing", "listeners", "log",
-        "reap_after", "resume_at", "state",
+        "_admission", "_batch", "_board", "_cap", "_checked", "_children", "_oom", "_poller", "_refusing", "listeners",
+        "log", "reap_after", "resume_at", "state",
     )  # fmt: skip
 
     def __init__(self, board: Board, children: Children, poller: select.poll, oom: OomScore) -> None:

@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from echod.server.oom import OomScore
     from echod.server.reload import Change
 
-QUIET = 5  # milliseconds: while clients come, those who have exited wait for such a pause; 13 % of a connection
-FOREVER = float("inf")
+QUIET, FOREVER = 5, float("inf")  # milliseconds without a client before those who have exited are reaped: 13 %
 
 
 class Server:

@@ -40,6 +40,9 @@ class Discard:
         """Drop the text."""
         return len(text)
 
+    def flush(self) -> None:
+        """Do nothing; the interpreter calls it at its end."""
+
 
 class SignalPipe:
     """The read end, `fd`, is readable when a signal has come, and its number is in `pending` then.

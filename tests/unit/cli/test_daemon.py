@@ -86,6 +86,7 @@ def test_the_daemon_is_who_holds_the_lock(tmp_path, stub):
 def test_without_a_lock_there_is_no_daemon(tmp_path, content):
     if content is not None:
         (tmp_path / "echod.pid").write_text(content.format(unrelated=os.getppid()))
+    gc.collect()  # of what other tests have read
     before = os.listdir("/proc/self/fd")
     assert Daemon.find(PidFile(str(tmp_path / "echod.pid"))) is None
     assert os.listdir("/proc/self/fd") == before
@@ -108,6 +109,7 @@ def test_a_holder_that_ends_meanwhile_is_not_the_daemon(tmp_path):
         def holder(self, _byte=0):
             return next(self.answers)
 
+    gc.collect()  # of what other tests have read
     before = os.listdir("/proc/self/fd")
     assert Daemon.find(Changing(str(tmp_path / "echod.pid"))) is None
     assert os.listdir("/proc/self/fd") == before
@@ -179,6 +181,7 @@ def test_a_scoreboard_that_is_none_is_an_error(tmp_path, stub, content, message)
     if content is not None:
         path.write_bytes(content)
     with find(tmp_path) as daemon:
+        gc.collect()  # of what other tests have read
         before = os.listdir("/proc/self/fd")
         message_, code = complaint(daemon.board)
         gc.collect()

@@ -30,7 +30,7 @@ def snapshot(board: Scoreboard) -> dict[str, Any]:
         for pid, peer, begun, last, received, sent in clients
     ]
     return {
-        "state": STATES[words[scoreboard.STATE] % len(STATES)],
+        "state": STATES[max(0, min(words[scoreboard.STATE], len(STATES) - 1))],
         "pid": words[scoreboard.PID],
         "uptime": seconds(now - words[scoreboard.STARTED]),
         "listen": [name for name in texts.get("listen", "").split(",") if name],

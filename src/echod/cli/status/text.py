@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from echod.common.errors import printable
+
 
 def size(count: int) -> str:
     """Return a number of bytes for people."""
@@ -50,4 +52,4 @@ def for_people(state: dict[str, Any]) -> str:
             for child in state["children"]
         ]
     text = "\n".join(lines)
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return printable(text)

@@ -6,6 +6,7 @@ A log that is full, gone or stuck must not stop the daemon: nothing here blocks 
 from __future__ import annotations
 
 from echod.common.config.settings import LEVELS
+from echod.common.errors import printable
 from echod.server.log.limits import RateLimits
 
 TYPE_CHECKING = False
@@ -32,7 +33,7 @@ class Log:
         if level > self.level:
             return
         if not text.isprintable():
-            text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+            text = printable(text).replace("\n", "\\n")
         self.sink.write(level, text)
 
     def lines(self, level: int, texts: list[str]) -> None:

@@ -36,7 +36,7 @@ def test_nothing_unprintable_reaches_the_terminal(board):
     record(board, "\x1b]0;title\x07", 5)
     text = people.for_people(snapshot(board))
     assert all(line.isprintable() for line in text.split("\n"))
-    assert "/etc/?[2J??.conf" in text
+    assert r"/etc/\x1b[2J\udcff\r.conf" in text
 
 
 @pytest.mark.parametrize(
