@@ -37,12 +37,27 @@ def test_it_works_once_privileges_are_dropped():
     def check():
         oom = OomScore()
         os.setresuid(NOBODY, NOBODY, NOBODY)
+        oom.check()
         before = score()
         for _ in range(3):
             os.write(oom.fd, oom.raised)
             assert score() == min(HIGHEST, before + CHILDREN)
             os.write(oom.fd, oom.own)
             assert score() == before
+
+    isolated(check)
+
+
+def test_where_it_cannot_be_written_it_is_left_alone():
+    def check():
+        oom, before = OomScore(), score()
+        os.dup2(os.open("/proc/self/oom_score_adj", os.O_RDONLY), oom.fd)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.write(oom.fd, oom.own)
+        oom.check()
+        os.write(oom.fd, oom.raised)
+        assert score() == before
+        assert not os.get_inheritable(oom.fd)
 
     isolated(check)
 

@@ -2,48 +2,129 @@ from __future__ import annotations
 
 import os
 import socket
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from echod.common.sockets import Listener
+from echod.server import retire as module
 from echod.server.retire import retire
-from support.sockets import accept, memory_log, port_of
+from support.sockets import memory_log, port_of
 from support.wait import DEADLINE
 
 
 class Accepting:
-    """Accepts clients and keeps them, as far as there is room."""
+    """What accepts clients while it has room; `served` are their connections. `hopeless`: it never gets one."""
 
-    def __init__(self, most):
-        self.most, self.conns = most, []
+    def __init__(self, room, *, hopeless=False):
+        self.left, self.hopeless, self.calls = room, hopeless, 0
+        self.served: list[int] = []
 
     def room(self):
-        return self.most - len(self.conns)
+        return self.left
 
     def accept(self, listener):
-        self.conns.append(socket.socket(fileno=accept(listener)[0]))
+        self.calls += 1
+        if self.hopeless:
+            return 0
+        fd, _ = listener.accept()
+        if self.left > 0:
+            self.served.append(fd)
+            self.left -= 1
+        else:
+            os.close(fd)
         return 1
 
-
-@pytest.mark.parametrize(("most", "served"), [(10, 3), (2, 2), (0, 0)])
-def test_who_waits_is_served_as_far_as_there_is_room_and_then_nobody_can_connect(bound, most, served):
-    (one,) = bound("127.0.0.1", 0)
-    address = ("127.0.0.1", port_of(one))
-    clients = [socket.create_connection(address, timeout=DEADLINE) for _ in range(3)]
-    accepting = Accepting(most)
-    retire([one], accepting, memory_log()[0])
-    assert len(accepting.conns) == served
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(address, timeout=DEADLINE)
-    for conn in clients + accepting.conns:
-        conn.close()
+    def close(self):
+        for fd in self.served:
+            os.close(fd)
 
 
-def test_a_socket_that_was_passed_is_only_closed(bound):
-    (one,) = bound("127.0.0.1", 0)
-    one.address = None
-    with socket.socket(fileno=os.dup(one.fd)) as passed:
-        accepting = Accepting(10)
-        with socket.create_connection(passed.getsockname(), timeout=DEADLINE):
-            retire([one], accepting, memory_log()[0])
-            assert not accepting.conns
-            passed.accept()[0].close()
+def connect(*listeners):
+    return [socket.create_connection(("127.0.0.1", port_of(one)), timeout=DEADLINE) for one in listeners]
+
+
+def is_reset(client):
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.fixture
+def two(bound):
+    """Return two listeners."""
+    return bound("127.0.0.1", 0) + bound("127.0.0.1", 0)
+
+
+@pytest.mark.parametrize("room", [0, 1, 3, 9])
+def test_who_waits_is_served_as_far_as_there_is_room(two, room):
+    ports = [port_of(one) for one in two]
+    clients = connect(*two, *two)
+    acceptor, (log, lines) = Accepting(room), memory_log()
+    retire(two, acceptor, log)
+    assert len(acceptor.served) == min(room, len(clients))
+    assert lines.texts == []
+    assert [one.sock.fileno() for one in two] == [-1, -1]
+    for port in ports:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
+    acceptor.close()
+    assert all(is_reset(client) for client in clients)
+    for client in clients:
+        client.close()
+
+
+def test_an_acceptor_that_gets_nobody_ends_it(two):
+    clients = connect(*two)
+    acceptor = Accepting(5, hopeless=True)
+    retire(two, acceptor, memory_log()[0])
+    assert 5 <= acceptor.calls <= 6
+    assert all(is_reset(client) for client in clients)
+    for client in clients:
+        client.close()
+
+
+def test_who_waits_at_one_that_was_passed_is_left_to_who_passed_it(two):
+    (passed, own), acceptor = two, Accepting(9)
+    with socket.socket(fileno=os.dup(passed.fd)) as of_the_service_manager:
+        passed.address = None
+        clients = connect(passed, own)
+        retire(two, acceptor, memory_log()[0])
+        assert len(acceptor.served) == 1
+        of_the_service_manager.settimeout(DEADLINE)
+        of_the_service_manager.accept()[0].close()
+    for client in clients:
+        client.close()
+    acceptor.close()
+
+
+@pytest.mark.parametrize("name", ["unlist", "stop"])
+def test_what_fails_on_the_way_is_logged_and_all_are_closed(two, monkeypatch, name):
+    def fail(_listener):
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(Listener, name, fail)
+    acceptor, (log, lines) = Accepting(9), memory_log()
+    clients = connect(*two)
+    retire(two, acceptor, log)
+    assert len(acceptor.served) == 2
+    assert lines.texts == [f"{name} error='Invalid argument'"]
+    assert [one.sock.fileno() for one in two] == [-1, -1]
+    for client in clients:
+        client.close()
+    acceptor.close()
+
+
+@pytest.mark.parametrize("error", [OSError(12, "Cannot allocate memory"), MemoryError()], ids=repr)
+def test_a_poll_that_fails_is_logged_and_all_are_closed(two, monkeypatch, error):
+    def fail(_timeout):
+        raise error
+
+    poller: Any = SimpleNamespace(register=lambda *_: None, poll=fail)
+    monkeypatch.setattr(module, "select", SimpleNamespace(poll=lambda: poller, POLLIN=1))
+    log, lines = memory_log()
+    retire(two, Accepting(9), log)
+    assert len(lines.events("poll")) == 1
+    assert [one.sock.fileno() for one in two] == [-1, -1]
