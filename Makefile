@@ -8,7 +8,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP
 
 MINUTES ?= 10
 
-.PHONY: help start stop test test-all test-minimal test-sdist soak inject lint coverage bench clean
+.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint coverage bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -61,6 +61,9 @@ test-sdist: $(BIN)/pytest ## run the unit tests and a few others from the sdist,
 	directory=$$(mktemp -d '/tmp/echod sdist.XXXXXX') && chmod 755 "$$directory" && trap 'rm -rf "$$directory"' EXIT && \
 	tar -xf dist/*.tar.gz -C "$$directory" --strip-components=1 && \
 	$(MAKE) --no-print-directory -C "$$directory" test TESTS='$(or $(TESTS),tests/unit tests/test_layout.py tests/system/test_start.py)'
+
+campaign: $(BIN)/pytest ## run the long searches for faults, as root: networks, failing calls, any order of events
+	$(BIN)/python -m pytest -m campaign
 
 soak: $(BIN)/pytest ## load of every kind for MINUTES=10, as root; prints a summary
 	PYTHONPATH=tests $(BIN)/python -m soak.soak --minutes $(MINUTES)

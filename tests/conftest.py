@@ -32,6 +32,16 @@ def public():
     shutil.rmtree(path)
 
 
+CAMPAIGN = ("test_network_", "test_soak", "test_state_machine", "test_injection_sample", "test_delays")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the long searches for faults."""
+    for item in items:
+        if item.path.parent.name == "faults" and item.path.name.startswith(CAMPAIGN):
+            item.add_marker(pytest.mark.campaign)
+
+
 BOTH_LEVELS = ("test_clients", "test_reload", "test_stop", "test_overload")
 
 

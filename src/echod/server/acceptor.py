@@ -106,8 +106,8 @@ class Acceptor:
         check = room <= 0 or self._checked
         if not children.may_have_exited:
             children.begin_burst()
+        attempt(self.log, "oom_score_adj", write, self._oom.fd, self._oom.raised)
         try:
-            write(self._oom.fd, self._oom.raised)
             while accepted < most:
                 fd, address = listener.accept()
                 accepted += 1

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
-from echod.common.cmodules import os, socket
+from echod.common.cmodules import os, signal, socket
 from echod.common.config.values import write_address
 from echod.common.errors import place_of
 from echod.common.reasons import CRASHED, reason_of
@@ -35,7 +35,7 @@ WARM_UPS = 100
 LOCKS, FORK_LOCKS = 100, 7
 CLOSE = "close peer={} child={} reason={} in={} out={} secs={:.3f}"
 # names for the way of a client: see `session`
-fork, closerange, _exit = os.fork, os.closerange, os._exit  # noqa: SLF001
+fork, closerange, set_wakeup_fd, _exit = os.fork, os.closerange, signal.set_wakeup_fd, os._exit  # noqa: SLF001
 
 
 class Child:
@@ -96,6 +96,7 @@ class Children:
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own; then echo."""
         client = self._signals.session = self._session
+        set_wakeup_fd(-1)  # before the pipe is closed: CPython's handler must not find it missing, it may deadlock then
         closerange(lowest, fd)
         closerange(fd + 1, highest + 1)
         reason = client.run(fd, self._words, slot)

@@ -39,8 +39,7 @@ def retire(listeners: list[Listener], acceptor: Accepting, log: Log) -> None:
     tries = acceptor.room()
     try:
         while own and tries > 0 < acceptor.room() and (ready := poller.poll(QUIET)):
-            for fd, _event in ready:
-                tries -= max(1, acceptor.accept(own[fd]))
+            tries -= max(1, acceptor.accept(own[ready[0][0]]))  # one at a time: there may be room for one only
     except (OSError, MemoryError) as error:
         log.warning(f"poll error={reason(error)!r}")
     for listener in listeners:

@@ -2,8 +2,8 @@
 
 The byte only wakes the loop; which signals are pending is noted in this process's own memory. A child shares the pipe
 but not the memory, so whatever becomes of a signal that reaches a fresh child, its parent never takes it for its own.
-A child has nothing to undo: it inherits handlers that ask whose process they are in. (Blocking all signals around the
-fork and restoring their dispositions in the child does the same, and costs 45 page faults a client.)
+A child has nothing to undo but the wakeup: it inherits handlers that ask whose process they are in. (Blocking all
+signals around the fork and restoring their dispositions in the child does the same, and costs 45 page faults a client.)
 """
 
 from __future__ import annotations
@@ -33,17 +33,6 @@ DEFAULT = {
 LAST = 64  # the highest signal (signal(7))
 
 
-class Discard:
-    """A file that takes text and drops it."""
-
-    def write(self, text: str) -> int:
-        """Drop the text."""
-        return len(text)
-
-    def flush(self) -> None:
-        """Do nothing; the interpreter calls it at its end."""
-
-
 class SignalPipe:
     """The read end, `fd`, is readable when a signal has come, and its number is in `pending` then.
 
@@ -71,10 +60,9 @@ class SignalPipe:
     def open(self) -> None:
         """Have signals wake the loop, and let them in: the launcher has blocked them.
 
-        What the interpreter would write on stderr is dropped: that a child, who has closed the pipe, could not write to
-        it, and that a SIGCHLD came in the moment in which it was disabled.
+        A SIGCHLD that comes in the moment in which it is disabled is no error to be written on stderr.
         """
-        sys.stderr, sys.unraisablehook = Discard(), lambda _unraisable: None
+        sys.unraisablehook = lambda _unraisable: None
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
