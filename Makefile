@@ -83,7 +83,7 @@ coverage: export PYTHONPATH = $(CURDIR)/tests/cov
 coverage: export COVERAGE_FILE = $(CURDIR)/.coverage-data/echod
 coverage: $(BIN)/pytest ## make test with the lines counted, those of forked and executed processes too
 	rm -rf .coverage-data && mkdir -m 1777 .coverage-data
-	$(BIN)/python -m coverage run -m pytest -m 'not lean'
+	$(BIN)/python -m coverage run -m pytest -m 'not lean and not campaign'
 	-$(BIN)/python -m coverage combine -q 2>/dev/null  # the files of processes that were killed are torn
 	$(BIN)/python -m coverage report --skip-covered
 
