@@ -10,7 +10,10 @@ from echod.common.config.settings import SETTINGS
 from fuzz.inputs import check_file, check_options, corpus
 
 bounded = settings(
-    max_examples=300, database=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 FILES, OPTIONS = corpus("config"), corpus("options")

@@ -13,7 +13,10 @@ from echod.common import scoreboard
 from fuzz.inputs import check_board
 
 bounded = settings(
-    max_examples=60, database=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 EDGES = (0, 1, 2, 3, -1, 2**31, 2**63 - 1, -(2**63))
