@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import socket
 
@@ -56,6 +57,7 @@ def before(tmp_path):
 
 
 def open_descriptors():
+    gc.collect()  # of what other tests have opened
     return os.listdir("/proc/self/fd")
 
 

@@ -106,7 +106,7 @@ def test_every_signal_is_handled_left_at_its_default_or_ignored():
         pid = os.getpid()
         handled, ignored = signal_set(pid, "SigCgt"), signal_set(pid, "SigIgn")
         assert handled - C_LIBRARY == set(HANDLED)
-        assert ignored == set(range(1, LAST + 1)) - set(HANDLED) - DEFAULT - C_LIBRARY
+        assert ignored - C_LIBRARY == set(range(1, LAST + 1)) - set(HANDLED) - DEFAULT - C_LIBRARY
         assert signal_set(pid, "SigBlk") == set()
 
     isolated(check)
