@@ -70,6 +70,13 @@ SETTINGS = {
         Setting("allow", _NETWORKS, "", RELOAD, "networks that may connect; if set, all others are refused"),
         Setting("deny", _NETWORKS, "", RELOAD, "networks that may not; of allow and deny the most specific decides"),
         Setting(
+            "proxy_from",
+            _NETWORKS,
+            "",
+            NEW_CLIENTS,
+            "networks of load balancers, whose connections begin with a PROXY protocol header, version 1 or 2",
+        ),
+        Setting(
             "idle_timeout", values.duration(0.001), "10min", NEW_CLIENTS, "no byte moved either way for so long: closed"
         ),
         Setting("max_lifetime", values.duration(0.001), "never", NEW_CLIENTS, "closed after so long, however busy"),
@@ -102,6 +109,13 @@ SETTINGS = {
             RELOAD,
             "one line a client, when it is gone; no: only for those that a signal or an error of ours ended",
         ),
+        Setting(
+            "log_summary",
+            _NETWORKS,
+            "",
+            RELOAD,
+            "networks, of health checkers say, whose clients are logged once a minute for each source, not one by one",
+        ),
     )
 }
 
@@ -116,6 +130,7 @@ class Config:
     max_children_per_source: int
     allow: tuple[values.Network, ...]
     deny: tuple[values.Network, ...]
+    proxy_from: tuple[values.Network, ...]
     idle_timeout: float | None
     max_lifetime: float | None
     drain_timeout: float | None
@@ -129,6 +144,7 @@ class Config:
     log_level: str
     syslog_facility: str
     log_clients: bool
+    log_summary: tuple[values.Network, ...]
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.__dict__.update(settings)
@@ -147,8 +163,10 @@ def load(path: str, overrides: Sequence[str], base: str, *, log: str = "syslog")
     An empty `path` is the default place, where no file means all defaults. Relative paths in values are taken from
     `base`; `log` is the default of the setting of that name. Raises ConfigError.
     """
-    found = {name: row.kind.parse(row.default) for name, row in SETTINGS.items() if row.default}
-    found |= {"allow": (), "deny": (), "group": "", "pid_file": "", "log": log}
+    found = {
+        name: row.kind.parse(row.default) for name, row in SETTINGS.items() if row.default or row.kind is _NETWORKS
+    }
+    found |= {"group": "", "pid_file": "", "log": log}
     for entries in (read(path), read_overrides(overrides)):
         seen: dict[str, str] = {}
         for where, name, text in entries:

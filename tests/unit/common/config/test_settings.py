@@ -25,6 +25,7 @@ GOOD = {
     "max_children_per_source": ("65536", 65536),
     "allow": ("10.0.0.0/8", ((32, 10 << 24, 8),)),
     "deny": ("::/0", ((128, 0, 0),)),
+    "proxy_from": ("192.0.2.0/24 ::1", ((32, 0xC0000200, 24), (128, 1, 128))),
     "idle_timeout": ("never", None),
     "max_lifetime": ("1ms", 0.001),
     "drain_timeout": ("0s", 0.0),
@@ -38,6 +39,7 @@ GOOD = {
     "log_level": ("debug", "debug"),
     "syslog_facility": ("local7", "local7"),
     "log_clients": ("no", False),
+    "log_summary": ("192.0.2.10", ((32, 0xC000020A, 32),)),
 }
 BAD = {
     "listen": ["", "*", "*:65536", "*:7, *:7"],
@@ -47,6 +49,7 @@ BAD = {
     "max_children_per_source": ["", "-1"],
     "allow": ["10.0.0.1/8", "localhost"],
     "deny": ["::1/129", "::1, ::1"],
+    "proxy_from": ["balancer", "10.0.0.1/8"],
     "idle_timeout": ["", "0s", "10"],
     "max_lifetime": ["", "0s", "soon"],
     "drain_timeout": ["", "-1s"],
@@ -58,6 +61,7 @@ BAD = {
     "log_level": ["", "INFO"],
     "syslog_facility": ["", "local8"],
     "log_clients": ["", "maybe"],
+    "log_summary": ["*", "10.0.0.0/33"],
 }
 
 
@@ -105,8 +109,8 @@ def test_the_defaults_are_those_of_the_manual():
     defaults = {name: settings().text(name) for name in SETTINGS}
     assert " ".join(f"{name}={text}" for name, text in defaults.items()) == (
         "listen=*:27978 backlog=4096 max_children=256 over_limit=queue max_children_per_source=0 allow= deny= "
-        "idle_timeout=10min max_lifetime=never drain_timeout=10s keepalive=1min user=nobody group= pid_file= "
-        "directory=/ umask=022 log=stderr log_level=info syslog_facility=daemon log_clients=yes"
+        "proxy_from= idle_timeout=10min max_lifetime=never drain_timeout=10s keepalive=1min user=nobody group= "
+        "pid_file= directory=/ umask=022 log=stderr log_level=info syslog_facility=daemon log_clients=yes log_summary="
     )
 
 
