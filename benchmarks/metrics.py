@@ -75,7 +75,7 @@ class Plan(NamedTuple):
 
 
 FULL = Plan(connect=1.2, pingpong=0.8, bulk=0.8)
-QUICK = Plan(connect=0.2, pingpong=0.1, bulk=0.1, held=(50,), most=200)
+QUICK = Plan(connect=0.3, pingpong=0.1, bulk=0.1, held=(50,), most=200)
 
 
 def connect(server: Server, generator: Generator, plan: Plan) -> Figures:

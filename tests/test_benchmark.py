@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -133,6 +134,22 @@ def test_load_measures_an_echo_server(load, textbook, mode):
     assert answer["rate"] > 0
     if mode[0] != "bulk":
         assert 0 < answer["p50"] <= answer["p99"]
+
+
+def answers_late(connection):
+    time.sleep(0.1)
+    connection.sendall(connection.recv(64))
+
+
+@pytest.mark.parametrize("mode", ["connect", "pingpong"])
+def test_load_waits_for_the_first_answer_of_a_slow_server(load, mode):
+    with wrong_server(answers_late) as port:
+        done = load(mode, "-t", 0.02, "127.0.0.1", port)
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = json.loads(done.stdout)
+    assert answer["count"] == 1
+    assert answer["p50"] > 100_000
+    assert answer["rate"] < 10
 
 
 def test_bulk_of_so_many_bytes_verifies_each(load, textbook):
