@@ -2,97 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shlex
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
-import daemon
-import lockfile
 import pytest
 
-import echod as package
-from support.wait import need, need_root, wait_for
-
-HERE = Path(__file__).parent
-UNITS = HERE.parent.parent / "systemd"
-MARK = "--done--"
-# /usr/bin/echod in the box: packages bound below /opt, for a service may see neither /tmp nor anybody's home
-COMMAND = """#!{python} -I
-import sys
-sys.path[:0] = {paths}
-from echod.cli.main import main
-sys.exit(main())
-"""
-
-
-class Box:
-    """A booted systemd with a root shell."""
-
-    def __init__(self, home, *units, config=""):
-        command = home / "echod"
-        (home / "echod.conf").write_text(f"[echod]\n{config}\n")
-        roots = sorted({str(Path(str(module.__file__)).parent.parent) for module in (package, daemon, lockfile)})
-        binds = {root: f"/opt/echod/{number}" for number, root in enumerate(roots)}
-        command.write_text(COMMAND.format(python=os.path.realpath(sys.executable), paths=list(binds.values())))
-        command.chmod(0o755)
-        binds |= {str(command): "/usr/bin/echod"}
-        words = [str(HERE / "systemd-box")]
-        for source, target in binds.items():
-            words += ["--bind-ro", f"{source}:{target}"]
-        for unit in units:
-            words += ["--unit", str(unit)]
-        self.shell = subprocess.Popen([*words, "bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.run(f"cat > /etc/echod.conf <<'E'\n{(home / 'echod.conf').read_text()}E")
-
-    def run(self, command, code=0):
-        """Run a shell command in the box and return what it printed."""
-        self.shell.stdin.write(f"{{ {command}\n}} 2>&1 </dev/null; echo {MARK}$?\n")
-        self.shell.stdin.flush()
-        lines = []
-        for line in self.shell.stdout:
-            text, mark, status = line.partition(MARK)
-            lines.append(text)
-            if mark:
-                break
-        else:
-            pytest.fail("the box has gone")
-        said = "".join(lines)
-        if code is not None and int(status) != code:
-            pytest.fail(f"{command} exited {status}{said}\n{self.run('journalctl --no-pager -n 50', None)}")
-        return said
-
-    def echo(self, text, port=27978):
-        return self.run(f"printf %s {shlex.quote(text)} | nc.openbsd -N 127.0.0.1 {port}")
-
-    def show(self, what, unit="echod.service"):
-        return self.run(f"systemctl show --value -p {what} {unit}").strip()
-
-    def status(self):
-        return json.loads(self.run("echod status --json"))
-
-    def journal(self):
-        return self.run("journalctl --no-pager -o cat -u echod.service")
-
-    def close(self):
-        self.shell.stdin.close()
-        self.shell.wait(60)
-        self.shell.stdout.close()
+from support.systemd_box import UNITS, EchodBox
+from support.wait import wait_for
 
 
 @pytest.fixture
 def boot(tmp_path):
     """Return a function that boots a box with units."""
-    need_root()
-    need("systemctl")
-    need("nc.openbsd")
     boxes = []
 
     def start(*units, config=""):
-        boxes.append(Box(tmp_path, *units, config=config))
+        boxes.append(EchodBox(tmp_path, *units, config=config))
         return boxes[-1]
 
     yield start
