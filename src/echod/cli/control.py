@@ -11,14 +11,14 @@ from echod.cli.daemon import Daemon
 from echod.cli.paths import Paths
 from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
+from echod.common.config.addresses import write_address
 from echod.common.config.file import DEFAULT_PATH, read_overrides
-from echod.common.config.values import write_address
 from echod.common.errors import DONE, FAILED, NOT_RUNNING, USAGE, EchodError, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from echod.common.config.values import Address
+    from echod.common.config.addresses import Address
 
 LOOKUP = 5.0  # seconds for the resolver
 

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from echod.cli.paths import Paths
-from echod.common.config.values import write_address
+from echod.common.config.addresses import write_address
 from echod.common.errors import DONE, EchodError, from_os_error
 from echod.common.reasons import reason_of
 from echod.common.sockets import set_options

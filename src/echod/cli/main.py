@@ -12,7 +12,7 @@ from typing import NoReturn
 from lockfile import Error as LockError
 
 from echod import __version__
-from echod.common.config.values import LONGEST
+from echod.common.config.durations import LONGEST
 from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe, printable
 
 COMMANDS = {  # name: the module with the function of that name, help

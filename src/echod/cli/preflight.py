@@ -10,16 +10,16 @@ import sys
 from typing import TYPE_CHECKING
 
 from echod.cli.identity import user_name
+from echod.common.config.addresses import parse_address, write_address
 from echod.common.config.file import DEFAULT_PATH
-from echod.common.config.values import parse_address, write_address
 from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe
 from echod.common.sockets import BindError, bind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from echod.common.config.addresses import Address
     from echod.common.config.settings import Config
-    from echod.common.config.values import Address
     from echod.common.handover import Handover
 
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY

@@ -5,11 +5,11 @@ Descriptors survive execve by their numbers; the listening sockets come first, f
 
 from __future__ import annotations
 
-from echod.common.config.values import parse_address, write_address
+from echod.common.config.addresses import parse_address, write_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.common.config.values import Address
+    from echod.common.config.addresses import Address
 
 
 class Handover:

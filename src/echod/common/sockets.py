@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from echod.common.cmodules import as_long, os, socket
-from echod.common.config.values import write_address
+from echod.common.config.addresses import write_address
 from echod.common.errors import FAILED, NOT_PERMITTED, EchodError
 
 TYPE_CHECKING = False
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from echod.common.config.addresses import Address
     from echod.common.config.settings import Config
-    from echod.common.config.values import Address
 
     Accept = Callable[[], tuple[int, tuple[Any, ...]]]  # gives a connected descriptor and its peer
 SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)

@@ -15,7 +15,7 @@ import time
 
 from echod.common import scoreboard
 from echod.common.cmodules import os
-from echod.common.config.values import write_address
+from echod.common.config.addresses import write_address
 from echod.common.sockets import Listener, is_client_error
 from echod.server.admission import Admission
 from echod.server.children import BATCH

@@ -6,7 +6,7 @@ addresses are one source. An address is as accept(2) gives it.
 
 from __future__ import annotations
 
-from echod.common.config.values import pack_host
+from echod.common.config.addresses import pack_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

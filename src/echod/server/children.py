@@ -13,7 +13,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 
 from echod.common.cmodules import os, signal, socket
-from echod.common.config.values import write_address
+from echod.common.config.addresses import write_address
 from echod.common.errors import place_of
 from echod.common.reasons import CRASHED, reason_of
 from echod.common.scoreboard import BEGUN, ENDED

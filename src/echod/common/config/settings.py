@@ -6,13 +6,19 @@ What the sample config, `check`, the error messages and a reload know of a setti
 from __future__ import annotations
 
 from echod.common.config import values
+from echod.common.config.addresses import parse_address, write_address
+from echod.common.config.durations import duration
 from echod.common.config.file import absolute, nearest, read, read_overrides
+from echod.common.config.networks import parse_network, write_network
 from echod.common.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
+
+    from echod.common.config.addresses import Address
+    from echod.common.config.networks import Network
 
 RELOAD, NEW_CLIENTS, RESTART = "at once", "new clients", "restart"
 LEVELS = ("error", "warning", "info", "debug")
@@ -36,10 +42,8 @@ class Setting:
         self.help = text
 
 
-_NETWORKS = values.many(
-    values.parse_network, values.write_network, "a list of networks, such as 10.0.0.0/8 2001:db8::1"
-)
-_LISTEN = values.many(values.parse_address, values.write_address, "a list of *:PORT, HOST:PORT or [V6]:PORT", least=1)
+_NETWORKS = values.many(parse_network, write_network, "a list of networks, such as 10.0.0.0/8 2001:db8::1")
+_LISTEN = values.many(parse_address, write_address, "a list of *:PORT, HOST:PORT or [V6]:PORT", least=1)
 _YES_NO = values.Kind("yes or no", values.parse_bool, lambda value: "yes" if value else "no")
 _UMASK = values.Kind("an octal mask of permission bits, such as 022", values.parse_umask, "{:03o}".format)
 _NAME = values.Kind("a name or a number", values.parse_name)
@@ -76,14 +80,12 @@ SETTINGS = {
             NEW_CLIENTS,
             "networks of load balancers, whose connections begin with a PROXY protocol header, version 1 or 2",
         ),
-        Setting(
-            "idle_timeout", values.duration(0.001), "10min", NEW_CLIENTS, "no byte moved either way for so long: closed"
-        ),
-        Setting("max_lifetime", values.duration(0.001), "never", NEW_CLIENTS, "closed after so long, however busy"),
-        Setting("drain_timeout", values.duration(0), "10s", RELOAD, "how long a stop waits for clients to be drained"),
+        Setting("idle_timeout", duration(0.001), "10min", NEW_CLIENTS, "no byte moved either way for so long: closed"),
+        Setting("max_lifetime", duration(0.001), "never", NEW_CLIENTS, "closed after so long, however busy"),
+        Setting("drain_timeout", duration(0), "10s", RELOAD, "how long a stop waits for clients to be drained"),
         Setting(
             "keepalive",
-            values.duration(1),
+            duration(1),
             "60s",
             NEW_CLIENTS,
             "a peer that vanishes while nothing is under way is noticed within three of these (TCP keep-alive)",
@@ -123,14 +125,14 @@ SETTINGS = {
 class Config:
     """All settings, read and checked; durations in seconds, None is `never`. Never changed, only replaced whole."""
 
-    listen: tuple[values.Address, ...]
+    listen: tuple[Address, ...]
     backlog: int
     max_children: int
     over_limit: str
     max_children_per_source: int
-    allow: tuple[values.Network, ...]
-    deny: tuple[values.Network, ...]
-    proxy_from: tuple[values.Network, ...]
+    allow: tuple[Network, ...]
+    deny: tuple[Network, ...]
+    proxy_from: tuple[Network, ...]
     idle_timeout: float | None
     max_lifetime: float | None
     drain_timeout: float | None
@@ -144,7 +146,7 @@ class Config:
     log_level: str
     syslog_facility: str
     log_clients: bool
-    log_summary: tuple[values.Network, ...]
+    log_summary: tuple[Network, ...]
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.__dict__.update(settings)

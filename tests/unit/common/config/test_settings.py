@@ -9,7 +9,8 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
 from echod.common.config import settings as config
-from echod.common.config import values
+from echod.common.config.addresses import Address
+from echod.common.config.networks import Network
 from echod.common.config.settings import SETTINGS, Config
 from echod.common.errors import BAD_CONFIG, ConfigError
 from support.daemon import SOURCE
@@ -119,7 +120,7 @@ def test_config_declares_the_settings_and_no_others():
 
 
 def test_values_have_the_type_that_config_declares():
-    found, hints = settings(), get_type_hints(Config, {"values": values})
+    found, hints = settings(), get_type_hints(Config, {"Address": Address, "Network": Network})
     for name in SETTINGS:
         value, hint = getattr(found, name), hints[name]
         assert isinstance(value, getattr(hint, "__origin__", None) or hint), name

@@ -1,0 +1,57 @@
+"""Addresses, `(host, port)`: as they stand in a config, and as the kernel gives them."""
+
+from __future__ import annotations
+
+from echod.common.cmodules import socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+Address = tuple[str, int]
+MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, IPv4 addresses as IPv6 sockets show them (RFC 4291, 2.5.5.2)
+
+
+def parse_address(text: str) -> Address:
+    """Read `*:PORT`, `HOST:PORT` or `[V6]:PORT`."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+        raise ValueError("has no port from 0 to 65535")
+    if not (host.isascii() and host.isprintable()):
+        raise ValueError("is not a host")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        try:
+            bits, _ = pack_host(host)
+        except (OSError, ValueError):
+            bits = 0
+        if bits != 128:  # IPv4-mapped ones are bound as the IPv4 addresses they are
+            raise ValueError("is not an IPv6 address")
+    elif ":" in host:
+        raise ValueError("is an IPv6 address without its brackets")
+    elif host != "*" and host.strip("*[]%/\\'\"") != host:
+        raise ValueError("is not a host")
+    return host, int(port)
+
+
+def write_address(address: tuple[Any, ...]) -> str:
+    """Write an address, of accept(2) or as it is read; IPv4-mapped ones as the IPv4 addresses they are."""
+    host, port = address[0], address[1]
+    if ":" not in host:
+        return f"{host}:{port}"
+    if host.startswith("::ffff:") and "." in host:
+        return f"{host[7:]}:{port}"
+    if address[3:] and address[3]:
+        try:
+            host += f"%{socket.if_indextoname(address[3])}"
+        except OSError:
+            host += f"%{address[3]}"  # the interface has gone
+    return f"[{host}]:{port}"
+
+
+def pack_host(host: str) -> tuple[int, int]:
+    """Turn a numeric address into `(bits, number)`; an IPv4-mapped one is the IPv4 address it carries."""
+    if ":" not in host:
+        return 32, int.from_bytes(socket.inet_pton(socket.AF_INET, host), "big")
+    number = int.from_bytes(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]), "big")
+    return (32, number & 0xFFFFFFFF) if number & ~0xFFFFFFFF == MAPPED else (128, number)

@@ -1,0 +1,34 @@
+"""Networks: `(32 or 128 bits, the number, prefix length)`."""
+
+from __future__ import annotations
+
+from echod.common.cmodules import socket
+from echod.common.config.addresses import pack_host
+
+Network = tuple[int, int, int]
+
+
+def parse_network(text: str) -> Network:
+    """Read an address or a network in CIDR notation (RFC 4632)."""
+    host, slash, length = text.partition("/")
+    try:
+        bits, number = pack_host(host)
+    except (OSError, ValueError):
+        raise ValueError("is not a numeric address or network") from None
+    written = 128 if ":" in host else 32
+    if slash and not (length.isascii() and length.isdigit() and len(length) <= 3 and int(length) <= written):
+        raise ValueError(f"has no prefix length from 0 to {written}")
+    prefix = int(length) - (written - bits) if slash else bits
+    if prefix < 0:
+        raise ValueError("is wider than the IPv4-mapped addresses; write the IPv4 network")
+    masked = number >> (bits - prefix) << (bits - prefix)
+    if masked != number:
+        raise ValueError(f"has host bits set; the network is {write_network((bits, masked, prefix))}")
+    return bits, number, prefix
+
+
+def write_network(network: Network) -> str:
+    """Write a network in CIDR notation."""
+    bits, number, prefix = network
+    host = socket.inet_ntop(socket.AF_INET if bits == 32 else socket.AF_INET6, number.to_bytes(bits // 8, "big"))
+    return host if prefix == bits else f"{host}/{prefix}"
