@@ -81,7 +81,7 @@ def check_board(home, content, size):
         file.truncate(size)
     try:
         pid = int.from_bytes(content[8:16], sys.byteorder, signed=True)  # or it would be another process's
-        state = snapshot(Daemon(pid, -1, PidFile(pid_file)).board())
+        state = snapshot(Daemon(pid, -1, PidFile(pid_file)).board().copy())
     except (EchodError, ValueError) as error:
         refused = str(error)
     else:

@@ -29,7 +29,7 @@ class Watcher:
 
     def state(self):
         """Return what `status --json` would print."""
-        return snapshot(self._board)
+        return snapshot(self._board.copy())
 
     def _watch(self):
         before = self.state()
@@ -59,6 +59,8 @@ def inconsistent(state):
         yield f"clients {state['clients']}, children {len(pids)}"
     if state["clients"] != state["accepted"] - state["closed"]:
         yield f"clients {state['clients']}, accepted {state['accepted']}, closed {state['closed']}"
+    if state["closed"] != sum(state["ended"].values()) or min(state["ended"].values()) < 0:
+        yield f"closed {state['closed']}, ended {state['ended']}"
     if len(set(pids)) < len(pids):
         yield f"a child twice: {pids}"
     if state["peak_clients"] < state["clients"]:
@@ -70,6 +72,7 @@ def fallen(before, now):
     for name in RISING:
         if now[name] < before[name]:
             yield f"{name} fell from {before[name]} to {now[name]}"
-    for name, count in now["refused"].items():
-        if count < before["refused"][name]:
-            yield f"refused {name} fell from {before['refused'][name]} to {count}"
+    for kind in ("refused", "ended"):
+        for name, count in now[kind].items():
+            if count < before[kind][name]:
+                yield f"{kind} {name} fell from {before[kind][name]} to {count}"

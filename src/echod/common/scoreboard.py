@@ -1,6 +1,7 @@
 """The scoreboard: counters and one slot a client in a shared file; the server and its children write, `status` reads.
 
-    page 0         the counters, one 64-bit word each          the server writes
+    page 0         the counters, one 64-bit word each; the     the server writes
+                   peer refused last; the version of echod
     pages 1 to 4   texts, a line each: key=value               the server writes
     from page 5    slots of 128 bytes, one a client            server: pid, peer; child: start, bytes, last move
 
@@ -21,21 +22,30 @@ if TYPE_CHECKING:
     from typing import Literal
 
 (
-    MAGIC, PID, STARTED, STATE, PEAK, ACCEPTED, CLOSED, OVER_LIMIT, PER_SOURCE, ACCESS, FORK_FAILED,
-    BYTES_IN, BYTES_OUT, GENERATION, MAX_CHILDREN, TOP, SEQUENCE,
+    MAGIC, PID, STARTED, START_TIME, STATE, PEAK, ACCEPTED, CLOSED, OVER_LIMIT, PER_SOURCE, ACCESS, PROXY, FORK_FAILED,
+    BY_RESET, BY_IDLE, BY_LIFETIME, BY_DRAIN, BY_SIGNAL, BY_ERROR, BYTES_IN, BYTES_OUT, LOG_LINES_LOST, FULL_SINCE,
+    REFUSED_AT, REFUSED_WHY, GENERATION, MAX_CHILDREN, TOP, SEQUENCE,
     RELOADS_BEGUN, RELOADS_DONE, RELOAD_CODE, REOPENS_BEGUN, REOPENS_DONE, REOPEN_CODE, DRAIN_MS,
-) = range(24)  # fmt: skip
+) = range(36)  # fmt: skip
 
-REFUSALS = {"over_limit": OVER_LIMIT, "per_source": PER_SOURCE, "access": ACCESS, "fork_failed": FORK_FAILED}
+REFUSALS = {
+    "over_limit": OVER_LIMIT, "per_source": PER_SOURCE, "access": ACCESS, "proxy": PROXY, "fork_failed": FORK_FAILED,
+}  # fmt: skip
+# Why clients ended. Those that ended with their FIN are all others that were closed: no counter costs them anything.
+ENDS = {
+    "reset": BY_RESET, "idle": BY_IDLE, "lifetime": BY_LIFETIME, "drain": BY_DRAIN, "signal": BY_SIGNAL,
+    "error": BY_ERROR, "proxy": PROXY,
+}  # fmt: skip
 
 STARTING, RUNNING, DRAINING = range(3)
-VERSION = 0x6563686F64_000002  # "echod", layout 2
+VERSION = 0x6563686F64_000003  # "echod", layout 3: whoever finds another one understands nothing of it
 NEVER = -1
 
 # a slot's words: the pid, the session's counters, when it began and ended
 SENT, RECEIVED, LAST, BEGUN, ENDED = range(1, 6)
 WORD_SIZE, SLOT, SLOTS_AT, TEXT_AT, TEXT_ROOM = 8, 128, 20 << 10, 4 << 10, 16 << 10
 PEER_AT, PEER_ROOM = 64, 64  # in a slot: the peer as text, or where a child has crashed
+REFUSED_PEER_AT, PROGRAM_AT, PROGRAM_ROOM = 1024, 1088, 64  # in page 0: texts that end with a zero, or with their room
 WORD: Literal["l", "q"] = "l" if LONG == WORD_SIZE else "q"  # in a child, storing a `long` is four page faults cheaper
 MOST_CHILDREN = 65536
 SIZE = SLOTS_AT + MOST_CHILDREN * SLOT
@@ -103,6 +113,15 @@ class Copy:
         self._raw = raw
         self.words = memoryview(raw[: len(raw) - len(raw) % WORD_SIZE]).cast(WORD)
 
+    def text(self, at: int, room: int = PEER_ROOM) -> str:
+        """Return the text that has this room."""
+        return self._raw[at : at + room].partition(b"\0")[0].decode(errors="replace")
+
+    def ends(self) -> dict[str, int]:
+        """Return how many clients have ended, by reason: all that are closed."""
+        counts = {reason: self.words[word] for reason, word in ENDS.items()}
+        return {"eof": self.words[CLOSED] - sum(counts.values()), **counts}
+
     def texts(self) -> dict[str, str]:
         """Return the texts."""
         raw = self._raw[TEXT_AT : TEXT_AT + TEXT_ROOM]
@@ -115,6 +134,5 @@ class Copy:
         for at in range(SLOTS_AT, len(self._raw) - SLOT + 1, SLOT):
             pid, sent, received, last, begun = self.words[at // WORD_SIZE : at // WORD_SIZE + 5]
             if pid:
-                peer = self._raw[at + PEER_AT : at + PEER_AT + PEER_ROOM].partition(b"\0")[0]
-                found.append((pid, peer.decode(errors="replace"), begun or now, last or now, received, sent))
+                found.append((pid, self.text(at + PEER_AT), begun or now, last or now, received, sent))
         return found

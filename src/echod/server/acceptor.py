@@ -73,6 +73,9 @@ class Acceptor:
         """Change the state, and poll the listeners or not: the only place."""
         before, self.state = self._is_polled(), state
         self.reap_after = BATCH if state == OPEN and not self._admission.limit else 0
+        if state != PAUSED:  # which may be a moment of FULL
+            since = self._board.words[scoreboard.FULL_SINCE] or time.monotonic_ns()
+            self._board.words[scoreboard.FULL_SINCE] = since if state == FULL else 0
         if self._is_polled() != before:
             for fd in self.listeners:
                 if not before:
@@ -152,8 +155,11 @@ class Acceptor:
 
     def _reject(self, address: tuple[Any, ...], why: str) -> None:
         """Count and log a client that is closed unserved."""
-        self._board.words[scoreboard.REFUSALS[why]] += 1
-        self.log.limited(INFO, why, Admission.source(address), f"refuse peer={write_address(address)} reason={why}")
+        peer = write_address(address)
+        self._board.begin()
+        self._board.count_refusal(why, peer)
+        self._board.end()
+        self.log.limited(INFO, why, Admission.source(address), f"refuse peer={peer} reason={why}")
 
     def _pause(self, text: str) -> None:
         """Stop accepting for a moment: what is missing now, a descriptor or memory, may be there then."""

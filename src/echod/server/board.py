@@ -5,23 +5,33 @@ from __future__ import annotations
 import mmap
 import time
 
+from echod import __version__
 from echod.common import scoreboard
 from echod.common.cmodules import os
 from echod.common.scoreboard import (
     ACCEPTED,
+    BY_ERROR,
     BYTES_IN,
     BYTES_OUT,
     CLOSED,
     ENDED,
+    ENDS,
     MAX_CHILDREN,
     PEAK,
     PEER_AT,
     PEER_ROOM,
     PID,
+    PROGRAM_AT,
+    PROGRAM_ROOM,
+    REFUSALS,
+    REFUSED_AT,
+    REFUSED_PEER_AT,
+    REFUSED_WHY,
     SENT,
     SEQUENCE,
     SLOT,
     SLOTS_AT,
+    START_TIME,
     STARTED,
     TEXT_AT,
     TEXT_ROOM,
@@ -42,7 +52,9 @@ class Board:
         self.fd = fd
         self._free: list[int] = []
         self.words[PID] = os.getpid()
-        self.words[STARTED] = time.monotonic_ns()
+        if not self.words[STARTED]:  # a process that executes another version goes on with its scoreboard
+            self.words[STARTED], self.words[START_TIME] = time.monotonic_ns(), time.time_ns()
+        self._write(PROGRAM_AT, PROGRAM_ROOM, __version__)
 
     def reserve(self, max_children: int) -> None:
         """Take the room that so many clients need. Raises OSError."""
@@ -75,8 +87,10 @@ class Board:
 
     def write_text(self, slot: int, text: str) -> None:
         """Write the text of a slot: the peer, or where its child has crashed."""
-        at = slot * WORD_SIZE + PEER_AT
-        self.map[at : at + PEER_ROOM] = text.encode(errors="replace")[: PEER_ROOM - 1].ljust(PEER_ROOM, b"\0")
+        self._write(slot * WORD_SIZE + PEER_AT, PEER_ROOM, text)
+
+    def _write(self, at: int, room: int, text: str) -> None:
+        self.map[at : at + room] = text.encode(errors="replace")[: room - 1].ljust(room, b"\0")
 
     def read_text(self, slot: int) -> str:
         """Return the text of a slot."""
@@ -96,6 +110,20 @@ class Board:
         words[CLOSED] += 1
         self.free(slot)
         return received, sent, begun, ended
+
+    def count_end(self, reason: str, peer: str) -> None:
+        """Count why a client ended, if it was not its FIN: see `reasons.reason_of`. Between `begin` and `end`."""
+        kind = reason.partition("=")[0]
+        if kind in REFUSALS:
+            self.count_refusal(kind, peer)
+        else:
+            self.words[ENDS.get(kind, BY_ERROR)] += 1
+
+    def count_refusal(self, reason: str, peer: str) -> None:
+        """Count a client that is closed unserved, and remember it as the last. Between `begin` and `end`."""
+        self.words[REFUSALS[reason]] += 1
+        self.words[REFUSED_AT], self.words[REFUSED_WHY] = time.monotonic_ns(), REFUSALS[reason]
+        self._write(REFUSED_PEER_AT, PEER_ROOM, peer)
 
     def clear(self, slot: int) -> None:
         """Have a slot say that it is free."""

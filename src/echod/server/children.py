@@ -180,6 +180,8 @@ class Children:
         child = self.table.pop(pid)
         self._set_state(child, EXITED)
         received, sent, begun, ended = self._board.remove(child.slot)
+        if status:
+            self._board.count_end(reason_of(status), child.peer)
         ended = ended or monotonic_ns()
         if self.log.debugging:
             self.log.debug(f"waitpid child={pid} status={status:#06x} peer={child.peer}; slot={child.slot} is free")

@@ -9,10 +9,12 @@ from echod.common.cmodules import environ, os
 from echod.common.config import settings
 from echod.common.errors import FAILED, EchodError, from_os_error, place_of
 from echod.common.handover import Handover
+from echod.common.scoreboard import LOG_LINES_LOST
 from echod.common.sockets import Listener, adopt
 from echod.server import privileges
 from echod.server.board import Board
 from echod.server.log.log import Log
+from echod.server.log.sink import Sink
 from echod.server.log.stderr import Stderr
 from echod.server.log.syslog import Syslog
 from echod.server.notify import Notify
@@ -50,6 +52,7 @@ def prepare(handover: Handover, notify: Notify) -> Server:
         privileges.drop(handover.uid, handover.gid, listeners)
     oom.check()
     board.reserve(config.max_children)
+    Sink.total = board.words[LOG_LINES_LOST : LOG_LINES_LOST + 1]
     log = Log(config, open_log(config))
     server = Server(handover, Change(config, listeners, log, []), board, notify, oom)
     gc.disable()  # the server makes no cycles, and a collection in a child would copy every page it marks

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echod.common import scoreboard
+from echod.common.reasons import REASONS
 from echod.common.scoreboard import SIZE, SLOT, SLOTS_AT, WORD_SIZE, Copy, Scoreboard
 from support.processes import CLONE_NEWNS, isolated, mount, namespaces
 from support.wait import need_root
@@ -146,6 +147,15 @@ def test_a_copy_lists_the_slots_that_have_a_pid():
     assert begun_at <= second[2] == second[3] <= time.monotonic_ns(), "its child has not begun: that is now"
 
 
+def test_who_ended_by_no_other_reason_ended_with_the_fin():
+    raw = Raw()
+    for word, count in ((scoreboard.CLOSED, 10), (scoreboard.BY_IDLE, 2), (scoreboard.PROXY, 3)):
+        raw.words[word] = count
+    ends = Copy(bytes(raw.bytes)).ends()
+    assert {reason: count for reason, count in ends.items() if count} == {"eof": 5, "idle": 2, "proxy": 3}
+    assert set(ends) == {"proxy", *(reason.partition("=")[0] for reason in REASONS), "signal"}
+
+
 def test_a_copy_is_of_one_moment(file):
     with mmap.mmap(file, SIZE) as stored:
         words = memoryview(stored).cast("B").cast(scoreboard.WORD)
@@ -183,6 +193,15 @@ def test_any_slots_can_be_read(raw):
         assert begun
         assert last
         assert "\0" not in peer
+
+
+def test_no_two_things_share_a_place():
+    places = [(scoreboard.REFUSED_PEER_AT, scoreboard.PEER_ROOM), (scoreboard.PROGRAM_AT, scoreboard.PROGRAM_ROOM)]
+    end = (scoreboard.DRAIN_MS + 1) * WORD_SIZE
+    for at, room in [*places, (scoreboard.TEXT_AT, scoreboard.TEXT_ROOM)]:
+        assert at >= end
+        end = at + room
+    assert end <= SLOTS_AT
 
 
 def test_every_reason_to_refuse_a_client_has_a_counter_of_its_own():

@@ -7,12 +7,24 @@ import resource
 import select
 import signal
 import socket
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from echod.common.scoreboard import ACCEPTED, ACCESS, CLOSED, FORK_FAILED, OVER_LIMIT, PER_SOURCE
+from echod.common.scoreboard import (
+    ACCEPTED,
+    ACCESS,
+    CLOSED,
+    FORK_FAILED,
+    FULL_SINCE,
+    OVER_LIMIT,
+    PER_SOURCE,
+    REFUSED_PEER_AT,
+    REFUSED_WHY,
+    SEQUENCE,
+)
 from echod.server.acceptor import CLOSED as FOR_GOOD
 from echod.server.acceptor import FOREVER, FULL, OPEN, PAUSED
 from echod.server.children import BATCH
@@ -56,6 +68,39 @@ def test_it_is_open_until_the_cap_is_reached_then_full_until_somebody_is_reaped(
         assert is_served(third)
         front.end(second, third)
         assert front.count(ACCEPTED, CLOSED) == [3, 3]
+
+    isolated(check)
+
+
+def test_since_when_it_is_full_is_on_the_scoreboard():
+    def check():
+        front = Front("max_children=1")
+        assert front.count(FULL_SINCE) == [0]
+        first = front.connect()
+        front.accept()
+        (since,) = front.count(FULL_SINCE)
+        assert 0 < since <= time.monotonic_ns()
+        front.configure("max_children=1", "deny=192.0.2.1")
+        assert front.count(FULL_SINCE) == [since], "a reload makes no room"
+        front.end(first)
+        assert front.count(FULL_SINCE) == [0]
+        second = front.connect()
+        front.accept()
+        assert front.count(FULL_SINCE) > [since]
+        front.end(second)
+
+    isolated(check)
+
+
+def test_who_was_refused_last_is_on_the_scoreboard():
+    def check():
+        front = Front("deny=127.0.0.1")
+        front.connect()
+        port = front.connect().getsockname()[1]
+        wait_for(lambda: front.accept() is not None and front.count(ACCESS) == [2], "two to be refused")
+        assert front.count(REFUSED_WHY) == [ACCESS]
+        assert front.reader.copy().text(REFUSED_PEER_AT) == f"127.0.0.1:{port}"
+        assert front.count(SEQUENCE)[0] % 2 == 0
 
     isolated(check)
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echod import __version__
 from echod.common import scoreboard
 from echod.common.scoreboard import (
     ACCEPTED,
@@ -123,6 +124,34 @@ def test_a_slot_for_another_use_is_not_a_clients(board, reader):
     assert shown(reader) == [(1, "peer")]
     board.clear(other)
     assert board.words[other : other + SLOT // WORD_SIZE].tolist() == [0] * (SLOT // WORD_SIZE)
+
+
+def test_why_clients_ended_is_counted_and_their_fin_costs_nothing(board, reader):
+    slots = [record(board, "peer", 9) for _ in range(6)]
+    board.remove(slots.pop())
+    for reason in ("reset", "signal=SIGKILL", "error=EIO", "error=CRASHED", "unheard-of"):
+        board.remove(slots.pop())
+        board.count_end(reason, "peer")
+    assert reader.copy().ends() == {
+        "eof": 1, "reset": 1, "idle": 0, "lifetime": 0, "drain": 0, "signal": 1, "error": 3, "proxy": 0,
+    }  # fmt: skip
+
+
+def test_a_client_whose_child_refused_it_counts_as_refused(board, reader):
+    board.remove(record(board, "192.0.2.1:7", 9))
+    board.count_end("proxy", "192.0.2.1:7")
+    assert counters(reader, scoreboard.PROXY, scoreboard.REFUSED_WHY) == [1, scoreboard.PROXY]
+    assert reader.copy().text(scoreboard.REFUSED_PEER_AT) == "192.0.2.1:7"
+    assert {reason: count for reason, count in reader.copy().ends().items() if count} == {"proxy": 1}
+
+
+def test_the_version_that_writes_it_is_there_and_the_start_is_the_first(board, reader):
+    started = counters(reader, scoreboard.STARTED, scoreboard.START_TIME)
+    assert 0 <= time.time_ns() - started[1] < 3600e9
+    again = Board(board.fd)
+    assert counters(reader, scoreboard.STARTED, scoreboard.START_TIME) == started
+    assert reader.copy().text(scoreboard.PROGRAM_AT, scoreboard.PROGRAM_ROOM) == __version__
+    assert again.words[scoreboard.PID] == os.getpid()
 
 
 def test_the_peak_only_rises(board):

@@ -152,6 +152,8 @@ def test_many_that_exit_at_once_are_all_reaped():
         assert family.children.reap() == [ADDRESS] * 150, "in one call"
         assert family.children.table == {}
         assert sorted(family.reasons()) == ["eof"] * 75 + ["signal=SIGKILL"] * 75
+        ends = family.reader.copy().ends()
+        assert (ends["eof"], ends["signal"], sum(ends.values())) == (75, 75, 150)
         assert family.words(scoreboard.ACCEPTED, scoreboard.CLOSED) == [150, 150]
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)

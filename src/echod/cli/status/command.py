@@ -27,7 +27,7 @@ def status(args: Namespace) -> int:
         state = state_of(PidFile(paths.pid_file))
         if state is None:
             left = os.path.exists(paths.pid_file) and os.path.getsize(paths.pid_file) > 0
-            print('{"state": "stopped"}' if args.json else not_running(paths, left=left))
+            print(json.dumps({"state": "dead" if left else "stopped"}) if args.json else not_running(paths, left=left))
             return DEAD if left else STOPPED
     except (EchodError, OSError) as error:
         print(f"echod: {error}", file=sys.stderr)
@@ -41,7 +41,7 @@ def state_of(pid_file: PidFile) -> dict[str, Any] | None:
     while daemon := Daemon.find(pid_file):
         with daemon:
             try:
-                return snapshot(daemon.board())
+                return snapshot(daemon.board().copy())
             except EchodError as error:
                 if error.code != NOT_RUNNING:  # else it has ended meanwhile
                     raise

@@ -5,48 +5,69 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from echod.cli.status.queue import queued
 from echod.common import scoreboard
 
 if TYPE_CHECKING:
-    from echod.common.scoreboard import Scoreboard
+    from echod.common.scoreboard import Copy
 
 STATES = ("starting", "running", "draining")
 
 
-def snapshot(board: Scoreboard) -> dict[str, Any]:
-    """Return the state of a daemon; ages and uptime in seconds, sizes in bytes."""
+def snapshot(copy: Copy) -> dict[str, Any]:
+    """Return the state of a daemon; ages, uptime and full_since in seconds, sizes in bytes."""
     now = time.monotonic_ns()
-    copy = board.copy()
     words, texts, clients = copy.words, copy.texts(), copy.clients()
-    children = [
-        {
-            "pid": pid,
-            "peer": peer,
-            "age": seconds(now - begun),
-            "idle": seconds(now - last),
-            "bytes_in": received,
-            "bytes_out": sent,
-        }
-        for pid, peer, begun, last, received, sent in clients
-    ]
+    listen = [name for name in texts.get("listen", "").split(",") if name]
+    max_children, full_since = words[scoreboard.MAX_CHILDREN], words[scoreboard.FULL_SINCE]
     return {
         "state": STATES[max(0, min(words[scoreboard.STATE], len(STATES) - 1))],
+        "version": copy.text(scoreboard.PROGRAM_AT, scoreboard.PROGRAM_ROOM),
         "pid": words[scoreboard.PID],
         "uptime": seconds(now - words[scoreboard.STARTED]),
-        "listen": [name for name in texts.get("listen", "").split(",") if name],
+        "listen": listen,
         "clients": len(clients),
-        "max_children": words[scoreboard.MAX_CHILDREN],
+        "max_children": max_children,
         "peak_clients": words[scoreboard.PEAK],
+        "full_since": seconds(now - full_since) if full_since and len(clients) >= max_children else None,
+        "queued": queued(words[scoreboard.PID], listen),
         "accepted": words[scoreboard.ACCEPTED],
         "closed": words[scoreboard.CLOSED],
+        "ended": copy.ends(),
         "refused": {reason: words[word] for reason, word in scoreboard.REFUSALS.items()},
-        "bytes_in": words[scoreboard.BYTES_IN] + sum(child[4] for child in clients),
-        "bytes_out": words[scoreboard.BYTES_OUT] + sum(child[5] for child in clients),
+        "last_refused": last_refused(copy, now),
+        "bytes_in": words[scoreboard.BYTES_IN] + sum(client[4] for client in clients),
+        "bytes_out": words[scoreboard.BYTES_OUT] + sum(client[5] for client in clients),
         "generation": words[scoreboard.GENERATION],
         "config_file": texts.get("config_file", ""),
+        "overrides": [text for text in texts.get("overrides", "").split("\t") if text],
         "last_reload": texts.get("last_reload", ""),
-        "children": children,
+        "log_lines_lost": words[scoreboard.LOG_LINES_LOST],
+        "children": [child(client, now) for client in clients],
     }
+
+
+def child(client: tuple[int, str, int, int, int, int], now: int) -> dict[str, Any]:
+    """Return a client of `Copy.clients`."""
+    pid, peer, begun, last, received, sent = client
+    return {
+        "pid": pid,
+        "peer": peer,
+        "age": seconds(now - begun),
+        "idle": seconds(now - last),
+        "bytes_in": received,
+        "bytes_out": sent,
+    }
+
+
+def last_refused(copy: Copy, now: int) -> dict[str, Any] | None:
+    """Return the peer refused last, None when none was."""
+    why = copy.words[scoreboard.REFUSED_WHY]
+    reason = next((reason for reason, word in scoreboard.REFUSALS.items() if word == why), None)
+    if reason is None:
+        return None
+    age = seconds(now - copy.words[scoreboard.REFUSED_AT])
+    return {"peer": copy.text(scoreboard.REFUSED_PEER_AT), "reason": reason, "age": age}
 
 
 def seconds(nanoseconds: int) -> float:

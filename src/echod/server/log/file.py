@@ -27,9 +27,10 @@ class File(Clock):
         try:
             written = os.write(self.fd, lines)
         except OSError:
-            self.lost += len(texts)
+            self.lose(len(texts))
             return
-        self.lost += len(texts) - lines.count(b"\n", len(self._gap), written)
+        if written < len(lines):
+            self.lose(len(texts) - lines.count(b"\n", len(self._gap), written))
         self._gap = "" if lines.endswith(b"\n", 0, written) else "\n"
         if self.lost and written == len(lines):
             self.report_lost()
@@ -40,7 +41,7 @@ class File(Clock):
         try:
             os.close(old)
         except OSError:
-            self.lost += 1  # a network file system tells only now that it had no room (close(2))
+            self.lose(1)  # a network file system tells only now that it had no room (close(2))
 
     def close(self) -> None:
         """Close the file. Raises OSError."""

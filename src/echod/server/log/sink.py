@@ -9,6 +9,10 @@ import time
 
 from echod.common.cmodules import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
+
 SEVERITIES = (3, 4, 6, 7)  # RFC 5424, table 2: error, warning, informational, debug
 PIPE_BUF = 4096  # bytes that a pipe takes whole, or that poll(2) says it has room for (pipe(7))
 
@@ -16,7 +20,13 @@ PIPE_BUF = 4096  # bytes that a pipe takes whole, or that poll(2) says it has ro
 class Sink:
     """What a log writes to: each kind has one of `write` and `write_all`. They are given a level of `log`."""
 
-    lost = 0
+    lost = 0  # since that was reported
+    total: ClassVar[memoryview[int] | list[int]] = [0]  # of all sinks: the server has it on the scoreboard
+
+    def lose(self, lines: int) -> None:
+        """Count lines that could not be written."""
+        self.lost += lines
+        self.total[0] += lines
 
     def write(self, level: int, text: str) -> bool:
         """Write one line; False when it was lost, and counted."""

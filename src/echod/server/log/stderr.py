@@ -25,11 +25,11 @@ class Stderr(Clock):
         poller.register(2, select.POLLOUT)
         try:
             if not poller.poll(0):
-                self.lost += 1
+                self.lose(1)
                 return False
             os.write(2, line.encode()[: PIPE_BUF - 1] + b"\n")
         except OSError:
-            self.lost += 1
+            self.lose(1)
             return False
         if self.lost:
             self.report_lost()

@@ -39,7 +39,7 @@ class Syslog(Sink):
     def write(self, level: int, text: str) -> bool:
         """Send one datagram."""
         if not self._send(level, text):
-            self.lost += 1
+            self.lose(1)
             return False
         if self.lost:
             self.report_lost()

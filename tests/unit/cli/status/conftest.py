@@ -18,7 +18,12 @@ def board():
     board.words[scoreboard.STATE] = scoreboard.RUNNING
     board.words[scoreboard.MAX_CHILDREN] = 256
     board.words[scoreboard.ACCESS] = 1
-    board.set_texts(listen="0.0.0.0:27978,[::]:27978", config_file="/etc/echod.conf", last_reload="ok")
+    board.set_texts(
+        listen="0.0.0.0:27978,[::]:27978",
+        config_file="/etc/echod.conf",
+        last_reload="ok",
+        overrides="log=none\tbacklog=7",
+    )
     for pid, peer in ((4711, "192.0.2.7:51514"), (4194304, LONG_PEER), (9, "127.0.0.1:1")):
         slot = record(board, peer, pid)
         board.words[slot + RECEIVED], board.words[slot + SENT] = 5, 3

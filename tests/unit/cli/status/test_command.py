@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 
 import pytest
@@ -22,7 +23,7 @@ def test_what_runs_not(tmp_path, capsys, content, code):
     assert run(path) == code
     assert ("dead" if code == 1 else "not running") in capsys.readouterr().out
     assert run(path, json=True) == code
-    assert capsys.readouterr().out == '{"state": "stopped"}\n'
+    assert json.loads(capsys.readouterr().out) == {"state": "dead" if code == 1 else "stopped"}
 
 
 def test_what_cannot_be_told(tmp_path, capsys):

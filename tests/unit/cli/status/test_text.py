@@ -10,12 +10,12 @@ from support.board import new_board, record
 
 
 def test_a_board_without_texts_can_be_shown():
-    text = people.for_people(snapshot(new_board()))
+    text = people.for_people(snapshot(new_board().copy()))
     assert "no more" in text
 
 
 def test_people_get_aligned_lines(board):
-    lines = people.for_people(snapshot(board)).splitlines()
+    lines = people.for_people(snapshot(board.copy())).splitlines()
     facts, table = lines[: lines.index("")], lines[lines.index("") + 1 :]
     assert all(re.match(r"[a-z]{5,8} +\S", line) for line in facts)
     assert len({re.match(r"\w+ +", line).end() for line in facts}) == 1
@@ -28,13 +28,13 @@ def test_people_get_aligned_lines(board):
 
 def test_without_clients_there_is_no_table():
     board = new_board()
-    assert "PID" not in people.for_people(snapshot(board))
+    assert "PID" not in people.for_people(snapshot(board.copy()))
 
 
 def test_nothing_unprintable_reaches_the_terminal(board):
     board.set_texts(config_file="/etc/\x1b[2J\udcff\r.conf", last_reload="bad\ttext", listen="\x07")
     record(board, "\x1b]0;title\x07", 5)
-    text = people.for_people(snapshot(board))
+    text = people.for_people(snapshot(board.copy()))
     assert all(line.isprintable() for line in text.split("\n"))
     assert r"/etc/\x1b[2J\udcff\r.conf" in text
 

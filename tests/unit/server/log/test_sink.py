@@ -65,6 +65,14 @@ def test_a_report_that_is_lost_itself_is_made_with_the_next_line():
     assert sink.lost == 0
 
 
+def test_lines_lost_are_counted_in_all_too(monkeypatch):
+    monkeypatch.setattr(Sink, "total", [7])
+    Sink().lose(2)
+    sink = Sink()
+    sink.lose(1)
+    assert (sink.lost, Sink.total) == (1, [10])
+
+
 def test_what_need_not_be_opened_again_or_closed_does_nothing():
     sink = Sink()
     sink.reopen()
