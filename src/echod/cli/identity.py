@@ -26,7 +26,8 @@ def identify(paths: Paths, config: Config, handover: Handover) -> None:
     group = look_up_group(paths, config.group) if config.group else user.pw_gid
     if os.geteuid() != 0:
         if config.user not in ("nobody", user_name(os.geteuid())) and user.pw_uid != os.geteuid():
-            raise EchodError(f"user: only root can become {config.user}; leave user out", NOT_PERMITTED)
+            why = f"only root can become '{config.user}'; allowed: the user who starts it, or none"
+            raise EchodError(f"{paths.origin('user')}user: {why}", NOT_PERMITTED)
         return
     if user.pw_uid != 0 or config.group:
         handover.uid, handover.gid = user.pw_uid, group
@@ -37,7 +38,8 @@ def look_up_user(paths: Paths, name: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
     except (KeyError, OverflowError):
-        raise ConfigError(f"{paths.origin('user')}user: there is no user '{name}'; name one that exists") from None
+        why = f"there is no user '{name}'; allowed: one that exists, by name or number"
+        raise ConfigError(f"{paths.origin('user')}user: {why}") from None
 
 
 def look_up_group(paths: Paths, name: str) -> int:
@@ -47,7 +49,8 @@ def look_up_group(paths: Paths, name: str) -> int:
     except KeyError:
         found = LARGEST_ID + 1
     if found > LARGEST_ID:
-        raise ConfigError(f"{paths.origin('group')}group: there is no group '{name}'; name one that exists")
+        why = f"there is no group '{name}'; allowed: one that exists, by name or number"
+        raise ConfigError(f"{paths.origin('group')}group: {why}")
     return found
 
 

@@ -54,6 +54,21 @@ def seconds(text: str) -> float:
     return value
 
 
+def add_common(to: Parser, options: str, default: str | None) -> None:
+    """Add `-c` and `-o`, which are understood before and after the command's name."""
+    text = "the config file (default: /etc/echod.conf, if it exists)"
+    to.add_argument("-c", dest="config", metavar="FILE", default=default, help=text)
+    text = "a setting, which wins over the file; may be given several times"
+    to.add_argument("-o", dest=options, metavar="KEY=VALUE", action="append", default=[], help=text)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    args = parser().parse_args(argv)
+    args.options = args.options + args.later_options
+    return args
+
+
 def parser() -> Parser:
     """Return the command line's grammar."""
     top = Parser(
@@ -62,21 +77,12 @@ def parser() -> Parser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument(
-        "-c", dest="config", metavar="FILE", help="the config file (default: /etc/echod.conf, if it exists)"
-    )
-    top.add_argument(
-        "-o",
-        dest="options",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a setting, which wins over the file; may be given several times",
-    )
+    add_common(top, "options", None)
     top.add_argument("-V", "--version", action="version", version=f"echod {__version__}")
     subs = top.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
     for name, (_, text) in COMMANDS.items():
         sub = subs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        add_common(sub, "later_options", argparse.SUPPRESS)  # `options` would take the place of those before the name
         if name in ("stop", "restart"):
             sub.add_argument(
                 "--timeout", type=seconds, metavar="S", help="seconds to wait (default: drain_timeout + 5)"
@@ -105,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
     try:
         open_standard_descriptors()
-        args = parser().parse_args(argv)
+        args = parse(argv)
         module = import_module(f"echod.cli.{COMMANDS[args.command][0]}")  # an `inetd` process loads only what it needs
         code: int = getattr(module, args.command)(args)
         sys.stdout.flush()

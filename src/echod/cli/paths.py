@@ -32,28 +32,24 @@ class Paths:
             self.base = ""  # a deleted directory: only absolute paths will do
         self.config_file = "" if config_file is None else absolute(config_file, self.base, "-c")
         self.overrides = overrides
-        self.pid_file = self._pid_file() or default_path()
+        self.origins: dict[str, str] = {}  # where each setting comes from: file:line or -o KEY=VALUE
+        self.pid_file = self._read() or default_path()
         self.board_file = board_path(self.pid_file)
 
-    def _pid_file(self) -> str:
+    def _read(self) -> str:
+        """Note the origins; returns the setting `pid_file`. What stands before a broken line counts."""
         found = ""
-        with contextlib.suppress(ConfigError):
-            for where, key, value in (*self._entries(), *read_overrides(self.overrides)):
-                if key == "pid_file":
-                    found = absolute(value, self.base, where) if value else ""
+        for entries in (read(self.config_file), read_overrides(self.overrides)):
+            with contextlib.suppress(ConfigError):
+                for where, key, value in entries:
+                    self.origins[key] = where
+                    if key == "pid_file":
+                        found = absolute(value, self.base, where) if value else ""
         return found
-
-    def _entries(self) -> list[tuple[str, str, str]]:
-        entries = []
-        with contextlib.suppress(ConfigError):  # what stands before the broken line counts
-            for entry in read(self.config_file):
-                entries.append(entry)  # noqa: PERF402 - list(), extend() would lose those read before the error
-        return entries
 
     def origin(self, name: str) -> str:
         """Return where a setting comes from, with a colon after it; nothing for a default."""
-        entries = (*self._entries(), *read_overrides(self.overrides))
-        return next((f"{where}: " for where, key, _ in reversed(entries) if key == name), "")
+        return f"{self.origins[name]}: " if name in self.origins else ""
 
     def load(self, *, log: str = "syslog") -> Config:
         """Read the settings; `log` is the default of the setting of that name. Raises ConfigError."""

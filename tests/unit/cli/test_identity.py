@@ -29,8 +29,16 @@ def test_whom_root_becomes():
 
 @pytest.mark.parametrize("option", ["user=no-such", "group=no-such", "group=4294967295", "group=99999999999"])
 def test_one_that_does_not_exist_is_named_with_its_place(option):
-    with pytest.raises(ConfigError, match=rf"^-o {option}: (user|group): there is no"):
+    with pytest.raises(ConfigError, match=rf"^-o {option}: (user|group): there is no .*; allowed: "):
         identified(option)
+
+
+def test_one_that_does_not_exist_is_named_with_file_and_line(tmp_path):
+    path = tmp_path / "echod.conf"
+    path.write_text("[echod]\ngroup = no-such\nuser = nobody\n")
+    paths = Paths(str(path), [])
+    with pytest.raises(ConfigError, match=rf"^{path}:2: group: there is no group 'no-such'; allowed: "):
+        identity.identify(paths, paths.load(), paths.handover())
 
 
 def test_an_ordinary_user_becomes_nobody_else():
@@ -39,7 +47,7 @@ def test_an_ordinary_user_becomes_nobody_else():
     def check():
         os.setresuid(NOBODY, NOBODY, NOBODY)
         assert identified("pid_file=/x") == (-1, -1)
-        with pytest.raises(EchodError, match="only root can become mail") as caught:
+        with pytest.raises(EchodError, match=r"^-o user=mail: user: only root can become 'mail'; allowed: ") as caught:
             identified("pid_file=/x", "user=mail")
         assert caught.value.code == NOT_PERMITTED
 

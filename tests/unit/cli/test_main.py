@@ -30,9 +30,26 @@ def test_an_error_is_one_line_and_a_code(monkeypatch, capsys, error, code, line)
     assert capsys.readouterr().err == line
 
 
-def test_c_and_o_are_understood_before_the_command():
-    args = main.parser().parse_args(["-c", "f", "-o", "a=1", "-o", "b=2", "stop", "--timeout", "3", "--force"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-c f -o a=1 -o b=2 stop --timeout 3 --force",
+        "stop --timeout 3 --force -c f -o a=1 -o b=2",
+        "-o a=1 stop --timeout 3 -o b=2 --force -c f",
+        "-c other -o a=1 stop -c f --force -o b=2 --timeout 3",
+    ],
+)
+def test_c_and_o_are_understood_before_and_after_the_command(words):
+    args = main.parse(words.split())
     assert (args.config, args.options, args.command, args.timeout, args.force) == ("f", ["a=1", "b=2"], "stop", 3, True)
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_takes_c_and_o(name):
+    args = main.parse([name, "-c", "f", "-o", "a=1"])
+    assert (args.config, args.options) == ("f", ["a=1"])
+    args = main.parse([name])
+    assert (args.config, args.options) == (None, [])
 
 
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "1e12", "soon"])

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
 
 Address = tuple[str, int]
 MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, IPv4 addresses as IPv6 sockets show them (RFC 4291, 2.5.5.2)
+LINK_LOCAL = 0xFE80 >> 6  # fe80::/10, their first ten bits (RFC 4291, 2.5.6)
 
 
 def parse_address(text: str) -> Address:
-    """Read `*:PORT`, `HOST:PORT` or `[V6]:PORT`."""
+    """Read `*:PORT`, `HOST:PORT`, `[V6]:PORT` or `[V6%IFACE]:PORT`."""
     host, colon, port = text.rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         raise ValueError("has no port from 0 to 65535")
@@ -21,12 +22,15 @@ def parse_address(text: str) -> Address:
         raise ValueError("is not a host")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
+        number, percent, interface = host.partition("%")
         try:
-            bits, _ = pack_host(host)
+            bits, value = pack_host(number)
         except (OSError, ValueError):
-            bits = 0
+            bits = value = 0
         if bits != 128:  # IPv4-mapped ones are bound as the IPv4 addresses they are
             raise ValueError("is not an IPv6 address")
+        if not interface and (percent or value >> 118 == LINK_LOCAL):
+            raise ValueError("has no interface, such as [fe80::1%eth0]:7")
     elif ":" in host:
         raise ValueError("is an IPv6 address without its brackets")
     elif host != "*" and host.strip("*[]%/\\'\"") != host:

@@ -31,8 +31,8 @@ def read(path: str) -> Iterator[tuple[str, str, str]]:
     """Yield `(file:line, key, value)` for each setting in the file, in order. Raises ConfigError."""
     section = False
     for number, text in enumerate(read_text(path).split("\n"), 1):
-        where, line = f"{path or DEFAULT_PATH}:{number}", text.strip()
-        if not line or line[0] in "#;":
+        where, line = f"{path or DEFAULT_PATH}:{number}", without_comment(text).strip()
+        if not line:
             continue
         if line[0] == "[":
             if line != "[echod]" or section:
@@ -42,17 +42,25 @@ def read(path: str) -> Iterator[tuple[str, str, str]]:
             section = True
             continue
         key, equals, value = line.partition("=")
-        if not equals or not section:
-            what = "stands before the section" if equals else "is not KEY = VALUE"
+        if not equals or not section or not key.strip():
+            what = "stands before the section" if equals and key.strip() else "is not KEY = VALUE"
             raise ConfigError(f"{where}: '{line}' {what}; allowed: [echod], then KEY = VALUE lines")
         yield where, key.strip(), value.strip()
+
+
+def without_comment(line: str) -> str:
+    """Cut a line at a `#` or `;` that begins it or stands after a blank."""
+    for at, character in enumerate(line):
+        if character in "#;" and not line[max(at - 1, 0) : at].strip():
+            return line[:at]
+    return line
 
 
 def read_overrides(overrides: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Yield the settings given as KEY=VALUE, as `read` does those of a file."""
     for text in overrides:
         key, equals, value = text.partition("=")
-        if not equals or "\n" in text:
+        if not equals or not key.strip() or "\n" in text:
             raise ConfigError(f"-o {text!r}: is not KEY=VALUE")
         yield f"-o {text}", key.strip(), value.strip()
 
@@ -86,7 +94,7 @@ def read_text(path: str) -> str:
         raise ConfigError(f"{name}:{line}: is not UTF-8 text") from None
     if "\0" in text:
         raise ConfigError(f"{name}:{text.count(chr(10), 0, text.index(chr(0))) + 1}: has a NUL character")
-    return text
+    return text.removeprefix("\ufeff")  # a byte order mark
 
 
 def read_all(name: str, fd: int) -> bytes:
@@ -100,9 +108,9 @@ def read_all(name: str, fd: int) -> bytes:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the known word with the fewest letters to change (Levenshtein distance)."""
+    """Return the known word with the fewest letters to change, at most a third of them; none where none is near."""
 
-    def distance(a: str, b: str) -> int:
+    def distance(a: str, b: str) -> int:  # Levenshtein's
         row = list(range(len(b) + 1))
         for i, x in enumerate(a, 1):
             last, row[0] = row[0], i
@@ -110,4 +118,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
                 last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
         return row[-1]
 
-    return min(known, key=lambda word: distance(name[:64], word))
+    name = name[:64].lower()
+    changes, word = min((distance(name, word), word) for word in known)
+    return word if changes <= max(1, len(name) // 3) else ""

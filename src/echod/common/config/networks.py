@@ -11,6 +11,8 @@ Network = tuple[int, int, int]
 def parse_network(text: str) -> Network:
     """Read an address or a network in CIDR notation (RFC 4632)."""
     host, slash, length = text.partition("/")
+    if "%" in host:
+        raise ValueError("names an interface, which a network does not")
     try:
         bits, number = pack_host(host)
     except (OSError, ValueError):

@@ -43,11 +43,14 @@ class Setting:
 
 
 _NETWORKS = values.many(parse_network, write_network, "a list of networks, such as 10.0.0.0/8 2001:db8::1")
-_LISTEN = values.many(parse_address, write_address, "a list of *:PORT, HOST:PORT or [V6]:PORT", least=1)
+_LISTEN = values.many(
+    parse_address, write_address, "a list of *:PORT, HOST:PORT, [V6]:PORT or [V6%IFACE]:PORT", least=1
+)
 _YES_NO = values.Kind("yes or no", values.parse_bool, lambda value: "yes" if value else "no")
 _UMASK = values.Kind("an octal mask of permission bits, such as 022", values.parse_umask, "{:03o}".format)
 _NAME = values.Kind("a name or a number", values.parse_name)
-_TEXT = values.Kind("a path", str)
+_PATH = values.Kind("a path", str)
+_LOG = values.Kind("syslog, stderr, none, or a path that begins with /, ./ or ../", values.parse_log)
 
 SETTINGS = {
     row.name: row
@@ -94,14 +97,16 @@ SETTINGS = {
         Setting("group", _NAME, "", RESTART, "its group; empty: the group of that user"),
         Setting(
             "pid_file",
-            _TEXT,
+            _PATH,
             "",
             RESTART,
             "empty: /run/echod/echod.pid; not root: $XDG_RUNTIME_DIR/echod/echod.pid or a directory of its own in /tmp",
         ),
-        Setting("directory", _TEXT, "/", RESTART, "the working directory"),
+        Setting("directory", _PATH, "/", RESTART, "the working directory"),
         Setting("umask", _UMASK, "022", RESTART, "the permission bits that new files do not get"),
-        Setting("log", _TEXT, "", RELOAD, "syslog, stderr, or a file's path; empty: syslog, for run stderr"),
+        Setting(
+            "log", _LOG, "", RELOAD, "syslog, stderr, none, or a file's path, with a /; empty: syslog, for run stderr"
+        ),
         Setting("log_level", values.choice(*LEVELS), "info", RELOAD, "debug narrates every step"),
         Setting("syslog_facility", values.choice(*filter(None, FACILITIES)), "daemon", RELOAD, "for log = syslog"),
         Setting(
@@ -174,16 +179,19 @@ def load(path: str, overrides: Sequence[str], base: str, *, log: str = "syslog")
         for where, name, text in entries:
             row = SETTINGS.get(name)
             if row is None:
-                raise ConfigError(f"{where}: {name}: unknown setting; the nearest is {nearest(name, SETTINGS)}")
+                near = nearest(name, SETTINGS)
+                known = f"the nearest is {near}" if near else f"allowed: {', '.join(SETTINGS)}"
+                raise ConfigError(f"{where}: {name}: unknown setting; {known}")
             if name in seen:
-                raise ConfigError(f"{where}: {name}: given twice, first at {seen[name]}")
+                raise ConfigError(f"{where}: {name}: given twice, first at {seen[name]}; allowed: once")
             seen[name] = where
             if text == row.default == "":
                 continue
             try:
+                values.refuse_quotes(text)
                 found[name] = row.kind.parse(text)
             except ValueError as error:
                 raise ConfigError(f"{where}: {name}: '{text}' {error}; allowed: {row.kind.allowed}") from None
-            if row.kind is _TEXT and not (name == "log" and text in ("syslog", "stderr")):
+            if row.kind is _PATH or (row.kind is _LOG and "/" in found[name]):
                 found[name] = absolute(text, base, f"{where}: {name}")
     return Config(found)

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+YES, NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
+LOGS = ("syslog", "stderr", "none")
+
+
 class Kind:
     """How the values of one kind are read from text and written back."""
 
@@ -20,6 +24,12 @@ class Kind:
         self.allowed = allowed
         self.parse = parse
         self.write = write
+
+
+def refuse_quotes(text: str) -> None:
+    """Raise ValueError for a value in quotes, which other programs' files have."""
+    if text[:1] in ("'", '"'):
+        raise ValueError("is in quotes; leave them out")
 
 
 def split_list(text: str) -> list[str]:
@@ -39,21 +49,22 @@ def integer(low: int, high: int) -> Kind:
 
 
 def choice(*words: str) -> Kind:
-    """One of a few words."""
+    """One of a few words, in any case."""
 
     def parse(text: str) -> str:
-        if text not in words:
+        if text.lower() not in words:
             raise ValueError("is none of them")
-        return text
+        return text.lower()
 
     return Kind(" or ".join((", ".join(words[:-1]), words[-1])), parse)
 
 
 def parse_bool(text: str) -> bool:
-    """Read yes or no."""
-    if text not in ("yes", "true", "on", "no", "false", "off"):
+    """Read yes or no, in any case, or what others write for it."""
+    word = text.lower()
+    if word not in (*YES, *NO):
         raise ValueError("is neither")
-    return text in ("yes", "true", "on")
+    return word in YES
 
 
 def parse_umask(text: str) -> int:
@@ -70,6 +81,15 @@ def parse_name(text: str) -> str:
     return text
 
 
+def parse_log(text: str) -> str:
+    """Read one of LOGS, in any case, or a path that cannot be taken for a word."""
+    if text.lower() in LOGS:
+        return text.lower()
+    if not text.startswith(("/", "./", "../")):
+        raise ValueError("is neither one of the words nor such a path")
+    return text
+
+
 def many(item: Callable[[str], Any], write: Callable[[Any], str], allowed: str, least: int = 0) -> Kind:
     """Make the kind of lists of `item`, at least `least` of them, none twice."""
 
@@ -77,6 +97,7 @@ def many(item: Callable[[str], Any], write: Callable[[Any], str], allowed: str, 
         found = []
         for word in split_list(text):
             try:
+                refuse_quotes(word)
                 found.append(item(word))
             except ValueError as error:
                 raise ValueError(f"has '{word}', which {error}") from None

@@ -23,6 +23,8 @@ def refused(parse, text):
         ("localhost:65535", ("localhost", 65535)),
         ("[::]:7", ("::", 7)),
         ("[fe80::1%lo]:7", ("fe80::1%lo", 7)),
+        ("[fe80::1%eth0.5]:7", ("fe80::1%eth0.5", 7)),
+        ("[fec0::1]:7", ("fec0::1", 7)),
     ],
 )
 def test_an_address_is_read_and_written_as_itself(text, address):
@@ -36,6 +38,7 @@ def test_an_address_is_read_and_written_as_itself(text, address):
         "", ":", "7", ":7", "*", "*:", "*:65536", "*:-1", "*:٣", "*:123456",
         "::1:7", "[::1]", "[::1:7", "::1]:7", "[1.2.3.4]:7",
         "[]:7", "[::g]:7", "**:7", "'host':7", "a/b/:7", "[::1\0]:7",
+        "[fe80::1]:7", "[fe80::1%]:7", "[::1%]:7", "[febf::1]:7",
         "hostname\udcff:7", "bücher.example:7", "[::ffff:127.0.0.1]:7",
     ],
 )  # fmt: skip

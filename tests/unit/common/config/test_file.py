@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from echod.common.config import file as configfile
 from echod.common.config.file import absolute, nearest, read, read_overrides
+from echod.common.config.settings import SETTINGS
 from echod.common.errors import ConfigError
 from support.processes import NOBODY, isolated
 from support.wait import need_root
@@ -34,8 +35,18 @@ def complaint(path):
 
 
 def test_lines_come_with_their_numbers_and_without_blanks(lines):
-    text = b"# comment\r\n; another\n\n[echod]\n a = 1 \n\tb=two = words # kept\r\nc =\n"
-    assert lines(text) == [("5", "a", "1"), ("6", "b", "two = words # kept"), ("7", "c", "")]
+    text = b"# comment\r\n; another\n\n[echod]\n a = 1 \n\tb=two = words\r\nc =\n"
+    assert lines(text) == [("5", "a", "1"), ("6", "b", "two = words"), ("7", "c", "")]
+
+
+def test_a_comment_begins_a_line_or_stands_after_a_blank(lines):
+    text = b"  # a = 1\n[echod] # here\na = 1 # one\nb = 2\t;two # three\nc = 3#4;5\nd = # nothing\ne=#5\n"
+    assert lines(text) == [("3", "a", "1"), ("4", "b", "2"), ("5", "c", "3#4;5"), ("6", "d", ""), ("7", "e", "#5")]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(lines):
+    assert lines(b"\xef\xbb\xbf[echod]\r\na = 1\r\n") == [("2", "a", "1")]
+    assert lines(b"\xef\xbb\xbf# nothing\n") == []
 
 
 def test_a_last_line_without_an_end_counts(lines):
@@ -51,6 +62,7 @@ def test_an_empty_file_has_no_settings(lines):
     [
         (b"a = 1\n", ":1: 'a = 1' stands before the section; allowed: [echod], then KEY = VALUE lines"),
         (b"[echod]\njust words\n", ":2: 'just words' is not KEY = VALUE; allowed: [echod], then KEY = VALUE lines"),
+        (b"[echod]\n= 1\n", ":2: '= 1' is not KEY = VALUE; allowed: [echod], then KEY = VALUE lines"),
         (b"\n[other]\n", ":2: '[other]' is unknown; allowed: one [echod]"),
         (b"[echod]\n[echod]\n", ":2: '[echod]' comes twice; allowed: one [echod]"),
         (b"[echod]\n\xff\n", ":2: is not UTF-8 text"),
@@ -140,6 +152,16 @@ def test_overrides_are_read_like_lines():
     assert list(read_overrides(["a=1", " b = x=y "])) == [("-o a=1", "a", "1"), ("-o  b = x=y ", "b", "x=y")]
 
 
+@pytest.mark.parametrize("text", ["a", "", "=b", " = b", "a=b\nc=d"])
+def test_an_override_is_a_key_and_a_value(text):
+    with pytest.raises(ConfigError, match="is not KEY=VALUE"):
+        list(read_overrides([text]))
+
+
+def test_an_override_has_no_comments():
+    assert list(read_overrides(["a=b # c"])) == [("-o a=b # c", "a", "b # c")]
+
+
 def test_an_absolute_path_stays_and_a_relative_one_is_below_the_base():
     assert absolute("/a", "", "-c") == "/a"
     assert absolute("a", "/b", "-c") == "/b/a"
@@ -150,12 +172,29 @@ def test_an_absolute_path_stays_and_a_relative_one_is_below_the_base():
         absolute("a", "", "-c")
 
 
-@pytest.mark.parametrize(("word", "known"), [("lisen", "listen"), ("maxchildren", "max_children"), ("user_", "user")])
+@pytest.mark.parametrize(
+    ("word", "known"),
+    [
+        ("lisen", "listen"),
+        ("maxchildren", "max_children"),
+        ("user_", "user"),
+        ("LISTEN", "listen"),
+        ("lsiten", "listen"),
+    ],
+)
 def test_the_nearest_word_has_the_fewest_letters_to_change(word, known):
     assert nearest(word, ["backlog", "user", "max_children", "listen"]) == known
 
 
 @given(st.text(max_size=30), st.lists(st.text(max_size=30), min_size=1))
-def test_the_nearest_word_is_a_known_one_and_itself_where_it_is_known(word, known):
-    assert nearest(word, known) in known
-    assert nearest(known[0], known) == known[0]
+def test_the_nearest_word_is_a_known_one_or_none(word, known):
+    assert nearest(word, known) in ("", *known)
+
+
+def test_a_known_word_is_the_nearest_to_itself():
+    assert {nearest(name, SETTINGS) for name in SETTINGS} == set(SETTINGS)
+
+
+@pytest.mark.parametrize("word", ["", "x", "port", "timeout", "bind_address", "=" * 1000])
+def test_none_is_the_nearest_where_none_is_near(word):
+    assert nearest(word, SETTINGS) == ""

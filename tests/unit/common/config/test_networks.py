@@ -44,6 +44,8 @@ def test_a_network_is_read_and_written(text, written):
         "10.0.0.0/8/8",
         "10.0.0/8",
         "host",
+        "fe80::1%eth0",
+        "fe80::%eth0/64",
         "::\0",
         "1\udcff",
     ],

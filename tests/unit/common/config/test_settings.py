@@ -59,7 +59,8 @@ BAD = {
     "group": ["a:b"],
     "directory": [""],
     "umask": ["", "9", "1000"],
-    "log_level": ["", "INFO"],
+    "log": ["echod.log", "sys log", "~/echod.log", ".hidden"],
+    "log_level": ["", "notice"],
     "syslog_facility": ["", "local8"],
     "log_clients": ["", "maybe"],
     "log_summary": ["*", "10.0.0.0/33"],
@@ -152,8 +153,62 @@ def test_an_unknown_setting_is_named_with_the_nearest_known_one(load, tmp_path):
     assert complaint("Listen=*:7").endswith("the nearest is listen")
 
 
+def test_all_settings_are_named_where_none_is_near(load, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load("[echod]\nport = 7\n")
+    assert str(caught.value) == f"{tmp_path}/echod.conf:2: port: unknown setting; allowed: {', '.join(SETTINGS)}"
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ('log = "/var/log/echod.log"', '"/var/log/echod.log"'),
+        ("pid_file = '/run/e.pid'", "'/run/e.pid'"),
+        ('backlog = "5"', '"5"'),
+        ('listen = "*:7", "*:8"', '"*:7", "*:8"'),
+        ("allow = 10.0.0.0/8, '192.0.2.1'", "'192.0.2.1'"),
+    ],
+)
+def test_quotes_are_to_be_left_out(load, text, quoted):
+    with pytest.raises(ConfigError) as caught:
+        load(f"[echod]\n{text}\n")
+    name = text.split()[0]
+    assert f":2: {name}: '" in str(caught.value)
+    assert f"'{quoted}'" in str(caught.value)
+    assert f"is in quotes; leave them out; allowed: {SETTINGS[name].kind.allowed}" in str(caught.value)
+
+
+WORDS = [name for name, (text, _) in GOOD.items() if text.isalpha() and name not in ("user", "group")]
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words_are_taken_in_any_case(name):
+    text, value = GOOD[name]
+    for written in (text.upper(), text.title()):
+        assert getattr(settings(f"{name}={written}"), name) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "log"), [("None", "none"), ("SYSLOG", "syslog"), ("./none", "/b/./none"), ("/x", "/x")]
+)
+def test_a_log_is_a_word_or_a_path_with_a_slash(text, log):
+    assert config.load("/dev/null", [f"log={text}"], "/b").log == log
+
+
+def test_a_file_from_another_system_is_taken_as_it_is_meant(load):
+    found = load(b"\xef\xbb\xbf[echod]\r\nbacklog = 7  # seven\r\nidle_timeout = 1h30min\t; long\r\nlog=Syslog\r\n")
+    assert (found.backlog, found.idle_timeout, found.log) == (7, 5400.0, "syslog")
+
+
+def test_lists_are_separated_by_commas_or_blanks(load):
+    for text in ("10.0.0.0/8,::1,192.0.2.1", "10.0.0.0/8 ::1\t192.0.2.1", " 10.0.0.0/8 , ::1 ,, 192.0.2.1 # three"):
+        assert load(f"[echod]\nallow = {text}\n").text("allow") == "10.0.0.0/8, ::1, 192.0.2.1"
+
+
 def test_a_setting_given_twice_is_named_with_both_lines(load, tmp_path):
-    with pytest.raises(ConfigError, match=rf"{tmp_path}/echod.conf:3: umask: given twice, first at .*:2$"):
+    with pytest.raises(
+        ConfigError, match=rf"{tmp_path}/echod.conf:3: umask: given twice, first at .*:2; allowed: once$"
+    ):
         load("[echod]\numask = 022\numask = 022\n")
     assert "-o umask=2: umask: given twice, first at -o umask=1" in complaint("umask=1", "umask=2")
 
@@ -169,14 +224,14 @@ def test_an_override_without_equals_or_with_a_line_break_is_refused():
 
 
 def test_relative_paths_are_taken_from_the_base(load):
-    found = load("[echod]\npid_file = run/e.pid\nlog = e.log\n", "directory=..", base="/base/")
-    assert (found.pid_file, found.log, found.directory) == ("/base/run/e.pid", "/base/e.log", "/base/..")
+    found = load("[echod]\npid_file = run/e.pid\nlog = ./e.log\n", "directory=..", base="/base/")
+    assert (found.pid_file, found.log, found.directory) == ("/base/run/e.pid", "/base/./e.log", "/base/..")
 
 
 def test_relative_paths_need_a_base(load):
     assert load("[echod]\nlog = stderr\ndirectory = /x\n", base="").log == "stderr"
-    with pytest.raises(ConfigError, match=r":2: log: 'e.log' is relative, and the current directory is gone"):
-        load("[echod]\nlog = e.log\n", base="")
+    with pytest.raises(ConfigError, match=r":2: log: './e.log' is relative, and the current directory is gone"):
+        load("[echod]\nlog = ./e.log\n", base="")
 
 
 def test_the_log_has_the_default_of_who_asks(load):

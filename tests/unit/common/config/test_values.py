@@ -55,16 +55,17 @@ def test_what_is_no_name_is_refused(text):
 
 
 def test_yes_and_no_have_their_synonyms():
-    assert [values.parse_bool(word) for word in ("yes", "true", "on", "no", "false", "off")] == [True] * 3 + [False] * 3
-    for word in ("", "Yes", "1", "y"):
+    assert [values.parse_bool(word) for word in (*values.YES, *values.NO)] == [True] * 4 + [False] * 4
+    assert values.parse_bool("YES") is values.parse_bool("On") is True
+    for word in ("", "y", "2", "01"):
         refused(values.parse_bool, word)
 
 
 def test_a_choice_is_one_of_its_words():
     kind = values.choice("queue", "refuse", "other")
-    assert kind.parse("refuse") == "refuse"
+    assert kind.parse("refuse") == kind.parse("Refuse") == "refuse"
     assert kind.allowed == "queue, refuse or other"
-    refused(kind.parse, "Queue")
+    refused(kind.parse, "queued")
 
 
 def test_a_list_is_split_at_commas_and_blanks():
@@ -76,3 +77,26 @@ def test_a_list_refuses_repetition_and_names_the_item_that_is_wrong():
     assert refused(ADDRESSES.parse, "") == "is empty"
     assert refused(ADDRESSES.parse, "*:7, *:007") == "names one of them twice"
     assert "'*:x'" in refused(ADDRESSES.parse, "*:7, *:x")
+
+
+@pytest.mark.parametrize("text", ["syslog", "Stderr", "NONE"])
+def test_a_log_is_a_word_in_any_case(text):
+    assert values.parse_log(text) == text.lower()
+
+
+@pytest.mark.parametrize("text", ["/a", "./Syslog", "../a"])
+def test_a_log_is_a_path(text):
+    assert values.parse_log(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "echod.log", "a/b", "~/a", ".a", "syslog:"])
+def test_what_is_no_log_is_refused(text):
+    refused(values.parse_log, text)
+
+
+def test_quotes_are_refused_and_not_within_a_value():
+    for text in ('"a"', "'a", '"'):
+        with pytest.raises(ValueError, match="leave them out"):
+            values.refuse_quotes(text)
+    values.refuse_quotes("/a'b")
+    values.refuse_quotes("")

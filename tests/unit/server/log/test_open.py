@@ -5,12 +5,13 @@ import os
 import pytest
 
 from echod.server.log.file import File
+from echod.server.log.none import NoLog
 from echod.server.log.open import open_sink
 from echod.server.log.stderr import Stderr
 from echod.server.log.syslog import Syslog
 
 
-@pytest.mark.parametrize(("target", "kind"), [("syslog", Syslog), ("stderr", Stderr), ("/log", File)])
+@pytest.mark.parametrize(("target", "kind"), [("syslog", Syslog), ("stderr", Stderr), ("none", NoLog), ("/log", File)])
 def test_the_setting_names_the_kind_of_log(tmp_path, target, kind):
     before = os.listdir("/proc/self/fd")
     sink = open_sink(f"{tmp_path}{target}" if target.startswith("/") else target, "daemon")
