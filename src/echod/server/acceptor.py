@@ -19,7 +19,7 @@ from echod.common.config.addresses import write_address
 from echod.common.sockets import Listener, is_client_error
 from echod.server.admission import Admission
 from echod.server.children import BATCH
-from echod.server.failures import attempt, reason
+from echod.server.failures import attempt, reason, report
 from echod.server.log.log import INFO, WARNING
 from echod.server.retire import retire
 
@@ -98,7 +98,7 @@ class Acceptor:
         """Return for how many clients there is room."""
         return self._cap - len(self._children.table)
 
-    def accept(self, listener: Listener) -> int:
+    def accept(self, listener: Listener) -> int:  # noqa: C901 - a call costs every client page faults
         """Accept a client, and in a burst those behind it; returns how many.
 
         In a burst it goes on for BATCH clients without asking poll(2): 11 % of a connection. Alone, to ask poll(2)
@@ -106,23 +106,26 @@ class Acceptor:
         """
         children, accepted, room = self._children, 0, self.room()
         most = min(self._batch, room) if room > 0 else 1
-        check = room <= 0 or self._checked
-        if not children.may_have_exited:
+        is_rejected = self._is_rejected if room <= 0 or self._checked else None
+        if children.signals.waking:  # no burst yet
             children.begin_burst()
         attempt(self.log, "oom_score_adj", write, self._oom.fd, self._oom.raised)
         try:
             while accepted < most:
                 fd, address = listener.accept()
                 accepted += 1
-                if check and self._is_rejected(fd, address, listener):
+                if is_rejected and is_rejected(fd, address, listener):
                     continue
                 try:
                     pid = children.spawn(fd, address)
-                    if check:
+                    if is_rejected:
                         self.log.debug(f"fork child={pid}, which keeps fd={fd} alone; the parent closes it")
                 except (OSError, MemoryError) as error:
                     most = self._on_fork_failed(address, error)
-                attempt(self.log, "close", close, fd)
+                try:
+                    close(fd)
+                except OSError as error:
+                    report(self.log, "close", error)
         except BlockingIOError:
             self._batch = 1
         except (OSError, MemoryError) as error:

@@ -50,7 +50,6 @@ class Board:
         self.map = mmap.mmap(fd, scoreboard.SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self.words = memoryview(self.map).cast("B").cast(WORD)
         self.fd = fd
-        self._free: list[int] = []
         self.words[PID] = os.getpid()
         if not self.words[STARTED]:  # a process that executes another version goes on with its scoreboard
             self.words[STARTED], self.words[START_TIME] = time.monotonic_ns(), time.time_ns()
@@ -62,16 +61,10 @@ class Board:
             scoreboard.allocate(self.fd, max_children)
 
     def take(self) -> int:
-        """Take a slot; the one freed last first, its page is warm."""
-        if self._free:
-            return self._free.pop()
+        """Take the next slot, for good."""
         number = self.words[TOP]
         self.words[TOP] = number + 1
         return (SLOTS_AT + number * SLOT) // WORD_SIZE
-
-    def free(self, slot: int) -> None:
-        """Give a slot back."""
-        self._free.append(slot)
 
     def begin(self) -> None:
         """Begin to change what belongs together; `end` ends it."""
@@ -108,7 +101,6 @@ class Board:
         words[BYTES_IN] += received
         words[BYTES_OUT] += sent
         words[CLOSED] += 1
-        self.free(slot)
         return received, sent, begun, ended
 
     def count_end(self, reason: str, peer: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
-from echod.common.cmodules import os, signal, socket
+from echod.common.cmodules import os, socket
 from echod.common.config.addresses import write_address
 from echod.common.errors import place_of
 from echod.common.reasons import CRASHED, reason_of
@@ -35,28 +35,33 @@ WARM_UPS = 100
 LOCKS, FORK_LOCKS = 100, 7
 CLOSE = "close peer={} child={} reason={} in={} out={} secs={:.3f}"
 # names for the way of a client: see `session`
-fork, closerange, set_wakeup_fd, _exit = os.fork, os.closerange, signal.set_wakeup_fd, os._exit  # noqa: SLF001
+fork, closerange, _exit = os.fork, os.closerange, os._exit  # noqa: SLF001
 
 
 class Child:
-    """The process of a client. `peer` is as text; it is made of the `address` when the child is recorded."""
+    """The process of a client, or of none yet: a slot of the scoreboard is always the same Child's.
+
+    `peer` is as text; it is made of the `address` when the child is recorded.
+    """
 
     __slots__ = ("address", "peer", "slot", "state")
 
-    def __init__(self, slot: int, address: tuple[Any, ...]) -> None:
-        self.slot, self.address, self.peer, self.state = slot, address, "", SPAWNED
+    def __init__(self, slot: int) -> None:
+        self.slot, self.state, self.peer = slot, EXITED, ""
+        self.address: tuple[Any, ...] = ()
 
 
 class Children:
     """All children that have not been reaped, by pid."""
 
     __slots__ = (
-        "_board", "_highest_fd", "_locks", "_session", "_signals", "_words", "log", "may_have_exited", "table",
+        "_board", "_free", "_highest_fd", "_locks", "_session", "_words", "log", "may_have_exited", "signals", "table",
     )  # fmt: skip
 
     def __init__(self, board: Board, signals: SignalPipe, limits: Limits, log: Log) -> None:
-        self._board, self._words, self._signals, self.log = board, board.words, signals, log
+        self._board, self._words, self.signals, self.log = board, board.words, signals, log
         self.table: dict[int, Child] = {}
+        self._free: list[Child] = []  # the one freed last is taken first: its pages are warm
         self.may_have_exited = False  # who has not been told of by SIGCHLD
         self._session = Session(limits)
         self._highest_fd = 0
@@ -71,32 +76,33 @@ class Children:
 
     def begin_burst(self) -> None:
         """Leave SIGCHLD at its default action until the next reaping: see `SignalPipe.set_sigchld`."""
-        self._signals.set_sigchld(False)
+        self.signals.set_waking(False)
         self.may_have_exited = True
 
     def spawn(self, fd: int, address: tuple[Any, ...]) -> int:
         """Fork a child for a connection that the caller closes; returns its pid. Raises OSError."""
-        slot = self._board.take()
+        free = self._free
+        child = free.pop() if free else Child(self._board.take())
         try:
             pid = fork()
         except (OSError, MemoryError):
-            self._board.free(slot)
+            free.append(child)
             raise
         if pid == 0:
             reason = CRASHED
             try:
-                reason = self._serve(fd, slot, 3, self._highest_fd)
+                reason = self._serve(fd, child.slot, 3, self._highest_fd)
             except BaseException as error:  # noqa: BLE001 - a child has no log: the parent tells
-                self._report(slot, error)
+                self._report(child.slot, error)
             finally:
                 _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
-        self.table[pid] = Child(slot, address)
+        child.state, child.address = SPAWNED, address
+        self.table[pid] = child
         return pid
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own; then echo."""
-        client = self._signals.session = self._session
-        set_wakeup_fd(-1)  # before the pipe is closed: CPython's handler must not find it missing, it may deadlock then
+        client = self.signals.session = self._session
         closerange(lowest, fd)
         closerange(fd + 1, highest + 1)
         reason = client.run(fd, self._words, slot)
@@ -113,19 +119,19 @@ class Children:
         The interpreter specialises code as it runs (PEP 659). In a child that would begin anew for each client, and it
         writes to many pages that are still shared with the parent.
         """
-        slot, limited = self._board.take(), self._session
+        child, limited = Child(self._board.take()), self._session
         self._session = Session(Limits(None, None, self._board.drain_timeout))  # a timer would be the daemon's
         for _ in range(WARM_UPS):
             here, peer = socket.socketpair()
             peer.send(b"echo")
             peer.shutdown(socket.SHUT_WR)
             fd = here.fileno()
-            self._serve(fd, slot, fd, fd)  # closes nothing: both ranges are empty
+            self._serve(fd, child.slot, fd, fd)  # closes nothing: both ranges are empty
             peer.close()
             here.close()
-        self._signals.session, self._session = None, limited
-        self._board.clear(slot)
-        self._board.free(slot)
+        self.signals.session, self._session = None, limited
+        self._board.clear(child.slot)
+        self._free.append(child)
         # A fork renews six locks in the child, out of the blocks freed last: have these lie side by side (3 %)
         self._locks = [allocate_lock() for _ in range(LOCKS)]
         del self._locks[-FORK_LOCKS:]
@@ -159,18 +165,13 @@ class Children:
         self.log.lines(INFO, lines)
         return addresses
 
-    def _set_state(self, child: Child, state: int) -> None:
-        """Change a child's state: the only place."""
-        child.state = state
-
     def _record(self) -> tuple[int, list[int]]:
         """Enter the newest on the scoreboard; returns how many were there before, and when these began."""
         begun: list[int] = []
         for pid, child in reversed(self.table.items()):
             if child.state != SPAWNED:
                 break
-            self._set_state(child, RECORDED)
-            child.peer = write_address(child.address)
+            child.state, child.peer = RECORDED, write_address(child.address)
             self._board.record(child.slot, pid, child.peer)
             begun.append(self._board.words[child.slot + BEGUN] or monotonic_ns())
         return len(self.table) - len(begun), begun
@@ -178,7 +179,8 @@ class Children:
     def _exit(self, pid: int, status: int) -> tuple[tuple[Any, ...], str, int]:
         """Count a child out; returns its address, the line for the log or none, and when it ended."""
         child = self.table.pop(pid)
-        self._set_state(child, EXITED)
+        child.state = EXITED
+        self._free.append(child)
         received, sent, begun, ended = self._board.remove(child.slot)
         if status:
             self._board.count_end(reason_of(status), child.peer)

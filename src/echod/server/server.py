@@ -79,9 +79,9 @@ class Server:
             if not ready or accepted >= acceptor.reap_after:
                 accepted = 0
                 if children.may_have_exited:
-                    signals.set_sigchld(True)  # first: whoever exits after the reaping wakes the loop
+                    signals.set_waking(True)  # first: whoever exits after the reaping wakes the loop
                     acceptor.on_reaped(children.reap())
-                    children.may_have_exited |= not signals.sigchld_enabled
+                    children.may_have_exited |= not signals.waking
                 self.tick()
 
     def timeout(self) -> float | None:

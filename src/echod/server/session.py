@@ -51,10 +51,10 @@ class Limits:
 class Session:
     """One client: `run` echoes until the end, `end` brings it about."""
 
-    __slots__ = ("_behind", "_deadline", "_limits", "_linger", "_moved", "_seen", "ended", "fd")
+    __slots__ = ("_behind", "_deadline", "_lifetime", "_limits", "_linger", "_moved", "_seen", "ended", "fd")
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self._limits, self._lifetime = limits, limits.lifetime
         self.fd = -1
         self.ended = 0  # the reason, once somebody has ended it
         self._linger = LINGER
@@ -69,7 +69,7 @@ class Session:
         received, size = 0, FIRST_READ
         try:
             counters[at + BEGUN] = counters[at + LAST] = monotonic_ns()
-            if self.ended or self._limits.lifetime:
+            if self.ended or self._lifetime:
                 self._begin()
             while True:
                 try:
@@ -104,9 +104,9 @@ class Session:
         """Set the lifetime's timer; make up for a signal that came before there was a socket."""
         if self.ended:
             os.set_blocking(self.fd, False)
-        if self._limits.lifetime:
+        if self._lifetime:
             signal.signal(signal.SIGALRM, self.end)
-            signal.setitimer(signal.ITIMER_REAL, self._limits.lifetime, 0.5)
+            signal.setitimer(signal.ITIMER_REAL, self._lifetime, 0.5)
 
     def end(self, signum: int, _frame: object = None) -> None:
         """End the session, as a signal handler: SIGALRM when the lifetime is over, SIGTERM and SIGQUIT to drain.

@@ -40,14 +40,14 @@ class SignalPipe:
     `sigchld_enabled`. In a child `session` is its client's, which gets the signals.
     """
 
-    __slots__ = ("_write_end", "fd", "pending", "session", "sigchld_enabled")
+    __slots__ = ("_write_end", "fd", "pending", "session", "waking")
 
     def __init__(self) -> None:
         """Make the pipe and set all dispositions. Raises OSError."""
         self.fd, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.pending: set[int] = set()
         self.session: Session | None = None
-        self.sigchld_enabled = True
+        self.waking = True
         for signum in range(1, LAST + 1):
             try:
                 if signum in HANDLED:
@@ -71,18 +71,22 @@ class SignalPipe:
         taken, self.pending = self.pending, set()
         return taken
 
-    def set_sigchld(self, enabled: bool) -> None:
-        """Catch SIGCHLD, or leave it at its default action: 3.5 % of a connection with 8 clients, 8 % with one.
+    def set_waking(self, enabled: bool) -> None:
+        """Have signals wake the loop, SIGCHLD too; or neither, which is how children are forked: 14 % of a connection.
 
-        Its default is to be ignored, but unlike SIG_IGN it leaves a zombie to be waited for (wait(2)). Whoever enables
-        it must reap once afterwards. Where the call fails `sigchld_enabled` tells.
+        A child must not find the wakeup descriptor closed: CPython's handler may deadlock then. SIGCHLD's default is to
+        be ignored, but unlike SIG_IGN it leaves a zombie to be waited for (wait(2)). Whoever disables it polls with a
+        time-out; whoever enables it reaps once afterwards. Where a call fails `waking` tells: it is tried again.
         """
-        if enabled != self.sigchld_enabled:
-            try:
-                signal.signal(signal.SIGCHLD, self._handle if enabled else signal.SIG_DFL)
-            except OSError:
-                return
-            self.sigchld_enabled = enabled
+        try:
+            if enabled:
+                signal.signal(signal.SIGCHLD, self._handle)
+            signal.set_wakeup_fd(self._write_end if enabled else -1, warn_on_full_buffer=False)
+            if not enabled:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        except OSError:
+            enabled = False
+        self.waking = enabled
 
     def _handle(self, signum: int, _frame: object) -> None:
         if self.session is not None:

@@ -170,7 +170,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def slots_are_unique_and_none_is_lost(self):
         taken = [child.slot for child in self.front.children.table.values()]
-        free = self.front.board._free
+        free = [child.slot for child in self.front.children._free]
         every = [(SLOTS_AT + number * SLOT) // WORD_SIZE for number in range(self.front.board.words[TOP])]
         assert sorted(taken + free) == every
 

@@ -10,7 +10,6 @@ import signal
 import pytest
 
 from echod.common import scoreboard
-from echod.common.scoreboard import ENDED
 from echod.server import children as module
 from echod.server.children import EXITED, RECORDED, SPAWNED, Children
 from echod.server.descriptors import highest_fd
@@ -196,7 +195,7 @@ def test_while_clients_come_sigchld_is_not_caught_and_nobody_is_missed():
     def check():
         family = Family()
         client = family.spawn()
-        assert not family.signals.sigchld_enabled
+        assert not family.signals.waking
         assert family.children.may_have_exited
         client.close()
         exited(family.only())
@@ -205,7 +204,7 @@ def test_while_clients_come_sigchld_is_not_caught_and_nobody_is_missed():
         assert family.reasons() == ["eof"]
         assert not family.children.may_have_exited
         client = family.spawn()
-        family.signals.set_sigchld(True)
+        family.signals.set_waking(True)
         client.close()
         wait_for(lambda: signal.SIGCHLD in family.signals.pending, "SIGCHLD")
         assert family.reasons() == ["eof"] * 2
@@ -336,10 +335,9 @@ def test_the_warm_up_leaves_nothing_behind_and_has_no_lifetime():
         family.children.set_limits(limits(lifetime=0.001))
         for _ in range(3):
             family.children.warm_up()
-        assert family.words(scoreboard.TOP, *COUNTED) == [1, 0, 0, 0]
-        slot = family.board.take()
-        assert family.board.words[slot : slot + ENDED + 1].tolist() == [0] * (ENDED + 1)
-        family.board.free(slot)
+        assert family.words(*COUNTED) == [0, 0, 0]
+        slots = family.board.words[scoreboard.SLOTS_AT // scoreboard.WORD_SIZE :]
+        assert not any(slots)
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0), "a timer would wake the daemon"
         assert os.listdir("/proc/self/fd") == fds
         assert family.lines.texts == [], "nothing has happened to a client"

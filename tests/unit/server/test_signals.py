@@ -138,42 +138,46 @@ def test_signals_without_a_meaning_here_do_nothing():
     isolated(check)
 
 
-def test_sigchld_is_caught_only_while_that_is_enabled():
+def test_signals_wake_the_loop_and_sigchld_is_caught_only_while_that_is_enabled():
     def check():
         pipe = signal_pipe()
-        pipe.set_sigchld(False)
+        pipe.set_waking(False)
         os.kill(os.getpid(), signal.SIGCHLD)
+        os.kill(os.getpid(), signal.SIGTERM)
         assert not ready(pipe, 0)
-        assert pipe.pending == set()
+        assert pipe.take() == {signal.SIGTERM}
         pid = os.fork()
         if pid == 0:
             os._exit(0)
         wait_for(lambda: state(pid) == "Z", "its end: unlike SIG_IGN, the default leaves a zombie")
         assert os.waitpid(pid, 0) == (pid, 0)
-        pipe.set_sigchld(True)
+        pipe.set_waking(True)
         os.kill(os.getpid(), signal.SIGCHLD)
+        assert ready(pipe)
         assert take(pipe) == {signal.SIGCHLD}
 
     isolated(check)
 
 
-@pytest.mark.parametrize("enabled", [True, False])
-def test_where_sigchld_cannot_be_switched_it_stays_as_it_was(enabled):
+@pytest.mark.parametrize("call", ["signal", "set_wakeup_fd"])
+def test_what_cannot_be_enabled_is_tried_again_and_no_child_inherits_the_wakeup_meanwhile(call):
     def check():
         pipe = signal_pipe()
-        pipe.set_sigchld(enabled)
+        pipe.set_waking(False)
 
-        def fail(*_args):
+        def fail(*_args, **_options):
             raise OSError(22, "Invalid argument")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("echod.server.signals.signal.signal", fail)
-            pipe.set_sigchld(not enabled)
-        assert pipe.sigchld_enabled == enabled
+            patch.setattr(f"echod.server.signals.signal.{call}", fail)
+            pipe.set_waking(True)
+        assert not pipe.waking
+        assert signal.set_wakeup_fd(-1) == -1
+        pipe.set_waking(True)
+        assert pipe.waking
         os.kill(os.getpid(), signal.SIGCHLD)
-        assert pipe.pending == ({signal.SIGCHLD} if enabled else set())
-        pipe.set_sigchld(not enabled)
-        assert pipe.sigchld_enabled != enabled
+        assert ready(pipe)
+        assert take(pipe) == {signal.SIGCHLD}
 
     isolated(check)
 
@@ -200,12 +204,11 @@ def test_a_byte_of_a_childs_wakes_the_parent_and_means_nothing_to_it():
 def test_a_signal_to_a_new_child_is_never_taken_for_the_parents():
     def check():
         pipe = signal_pipe()
-        pipe.set_sigchld(False)
+        pipe.set_waking(False)
         for _ in range(50):
             pid = os.fork()
             if pid == 0:
                 try:
-                    signal.set_wakeup_fd(-1)
                     while not pipe.pending:
                         select.select([], [], [], 0.001)
                 finally:
