@@ -95,7 +95,7 @@ def test_clients_with_unread_echoes_get_all_of_it(running, size, half_closed):
 
 
 def test_a_client_that_streams_gets_a_prefix_and_no_reset(echod):
-    echod.start(drain_timeout="1s")
+    echod.start(drain_timeout="2s")
     data = os.urandom(MIB)
     received, ended = 0, threading.Event()
     with echod.connect() as conn:
