@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,12 @@ def test_a_unit_test_is_of_a_module(folder):
     for path in (UNIT / folder).rglob("test_*.py"):
         name = path.stem.removeprefix("test_")
         assert any(name == stem or name.startswith(f"{stem}_") for stem in stems), path.name
+
+
+@pytest.mark.parametrize("page", ["docs/reliability.md", "SECURITY.md"])
+def test_the_tests_that_a_page_names_are_there(page):
+    tests = UNIT.parent
+    for file, name in re.findall(
+        r"`((?:unit|system|faults|fuzz)/[\w/]+\.py)(?:::(\w+))?`", (tests.parent / page).read_text()
+    ):
+        assert re.search(rf"^ *(def|class) {name}|^{name} =", (tests / file).read_text(), re.MULTILINE), (file, name)

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from support.daemon import ECHOD, Echod
-from support.processes import MountNamespace
-from support.wait import DEADLINE, need, need_root
+from support.processes import MountNamespace, descriptors, proc_status
+from support.sockets import exchange
+from support.wait import DEADLINE, need, need_root, wait_for
 
 GAMES = 5
+FILTER = "2"  # Seccomp in /proc/PID/status: a filter is in force
+# seccomp(2) by prctl(2): close_range(2) fails with the errno in argv[1]; execute the rest of argv
+FILTERED = """
+import ctypes, os, struct, sys
+LOAD_NUMBER, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+CLOSE_RANGE, ERRNO, ALLOW = 436, 0x50000, 0x7FFF0000
+code = [(LOAD_NUMBER, 0, 0, 0), (JUMP_IF_EQUAL, 0, 1, CLOSE_RANGE)]
+code += [(RETURN, 0, 0, ERRNO | int(sys.argv[1])), (RETURN, 0, 0, ALLOW)]
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in code))
+header = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(program))
+libc = ctypes.CDLL(None, use_errno=True)
+for call in ((38, 1, 0, 0, 0), (22, 2, header, 0, 0)):  # PR_SET_NO_NEW_PRIVS; PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+    if libc.prctl(*call):
+        sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 @pytest.fixture
@@ -74,6 +93,27 @@ def test_the_way_out(user, namespace):
     for command in ("start", "reload", "restart", "stop"):
         done = user("-ouser=root", command, namespace=namespace)
         assert done.returncode == 0, (command, done)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM])
+def test_a_seccomp_profile_without_close_range(public, error):
+    """As container engines have it that are older than the call: they refuse what they do not know."""
+    echod = Echod(public, prefix=[sys.executable, "-c", FILTERED, str(error)])
+    try:
+        echod.start()
+        assert proc_status(echod.pid)["Seccomp"] == FILTER
+        address = echod.address
+        with socket.create_connection(address, timeout=DEADLINE) as other:
+            assert exchange(address, b"x" * 1000) == b"x" * 1000
+            other.sendall(b"x")
+            assert other.recv(1) == b"x"
+            (child,) = wait_for(lambda: len(echod.children()) == 1 and echod.children(), "one child")
+            assert sorted(descriptors(child.pid))[:3] == [0, 1, 2]
+            assert len(descriptors(child.pid)) == 4
+        for command in ("reload", "restart", "stop"):
+            echod.run(command, check=0)
+    finally:
+        echod.cleanup()
 
 
 def test_no_close_range(tmp_path):

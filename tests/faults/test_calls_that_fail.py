@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
+import socket
 import subprocess
 
 import psutil
@@ -33,9 +35,14 @@ class Injected:
         """Return how many calls have failed."""
         return self.trace.read_text().count("(INJECTED)")
 
+    def stop(self):
+        """Detach: no more calls fail."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(DEADLINE)
+
     def __exit__(self, *_):
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(DEADLINE)
+        self.stop()
         self.process.stderr.close()
 
 
@@ -52,6 +59,26 @@ def test_poll(running, tmp_path, error):
             serves(address, pid)
         wait_for(strace.injected, "an injected fault")
     serves(address, pid)
+
+
+@pytest.mark.parametrize("error", ["ENFILE", "ENOBUFS", "ENOMEM"])
+def test_accept_for_want_of_what_all_share(running, tmp_path, error):
+    """After each failure poll(2) runs into its time-out, the listener not polled; then who waits is served."""
+    pid, address = running.pid, running.address
+    with (
+        Injected(pid, tmp_path / "trace", f"accept4:error={error}:when=1+", also=["poll"]) as strace,
+        socket.create_connection(address, timeout=DEADLINE) as client,
+    ):
+        client.sendall(b"x")
+        wait_for(lambda: strace.injected() > 2, "accept to fail again")
+        strace.stop()
+        assert client.recv(1) == b"x"
+    calls = strace.trace.read_text().split("(INJECTED)")
+    slept = [re.findall(r"poll\(.*, 1, (\d+)\) += 0 \(Timeout\)", between) for between in calls[1:-1]]
+    assert all(int(milliseconds) > 50 for [milliseconds] in slept)
+    (line,) = running.events("accept")
+    assert line == f"accept error={os.strerror(getattr(errno, error))!r}"
+    assert running.status()["accepted"] == 1
 
 
 @pytest.mark.parametrize("error", ["EIO", "EAGAIN"])
