@@ -8,7 +8,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP
 
 MINUTES ?= 10
 
-.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint coverage bench clean
+.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint coverage bench clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -22,16 +22,16 @@ start: $(BIN)/echod ## install into .venv, start echod on port 27978, echo a lin
 	c = socket.create_connection(("localhost", 27978), 5); \
 	c.sendall(sys.stdin.buffer.read()); c.shutdown(socket.SHUT_WR); \
 	print("received:", "".join(iter(lambda: c.recv(4096).decode(), "")), end="")'
-	@echo "echod serves on port 27978. Talk to it: nc localhost 27978; look at it: $(ECHOD) status; stop it: $(ECHOD) stop"
+	@echo "echod serves on port 27978. Talk to it: nc localhost 27978; look at it: $(ECHOD) status; stop it: make stop"
+	@$(ECHOD) check | sed -n -e 's/^log *= *\([^ ]*\).*/Its log: \1/p' | sed 's/syslog/& (journalctl -t echod, or \/var\/log\/syslog)/'
 
-stop: ## stop what make start has started
+stop: $(BIN)/echod ## stop what make start has started, also after make clean
 	@$(ECHOD) stop
 
-# Debian keeps what makes environments in a package of its own.
-$(BIN)/python:
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "echod needs Python 3.11 or later; try make PYTHON=python3.12" >&2; exit 1; }
-	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	"$(PYTHON)" -m venv $(VENV)
+# Each time: it may be of another place or Python. What is built in it is made anew only if this changes it.
+$(BIN)/python: FORCE
+	@.ci/environment "$(VENV)" $(if $(filter file,$(origin PYTHON)),,"$(PYTHON)")
+FORCE:
 
 $(BIN)/echod: $(BIN)/python pyproject.toml
 	$(INSTALL) .
