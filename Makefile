@@ -39,7 +39,11 @@ $(BIN)/echod: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(BIN)/pytest: $(BIN)/echod
-	$(INSTALL) '.[test,lint]'
+	$(INSTALL) '.[test]'
+	@touch $@
+
+$(BIN)/ruff: $(BIN)/echod
+	$(INSTALL) '.[lint]'
 	@touch $@
 
 test: $(BIN)/pytest ## run the whole suite (or TESTS=...)
@@ -49,9 +53,9 @@ test-all: ## run the system tests on each Python from 3.11 on that the machine h
 	@.ci/test-all $(EXCEPT)
 
 test-minimal: ## run a few tests with the oldest dependencies that pyproject.toml allows
-	@mkdir -p .venv-minimal
-	@sed -n '/^dependencies/,/^]/s/^ *"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml >.venv-minimal/constraints
-	@$(MAKE) --no-print-directory test VENV=.venv-minimal PIPFLAGS='--constraint .venv-minimal/constraints' \
+	@mkdir -p build
+	@sed -n '/^dependencies/,/^]/s/^ *"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml >build/minimal
+	@$(MAKE) --no-print-directory test VENV=.venv-minimal PIPFLAGS='--constraint build/minimal' \
 	    TESTS='$(or $(TESTS),tests/unit/cli tests/system/test_start.py tests/system/test_stop.py tests/system/test_reload.py -k "not debug")'
 
 # What is released must hold what its tests need; and a path may have a blank in it.
@@ -68,7 +72,7 @@ campaign: $(BIN)/pytest ## run the long searches for faults, as root: networks, 
 soak: $(BIN)/pytest ## load of every kind for MINUTES=10, as root; prints a summary
 	PYTHONPATH=tests $(BIN)/python -m soak.soak --minutes $(MINUTES)
 
-lint: $(BIN)/pytest ## ruff, mandoc, mypy
+lint: $(BIN)/pytest $(BIN)/ruff ## ruff, mandoc, mypy
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	@! command -v mandoc >/dev/null || mandoc -T lint -W warning man/*
