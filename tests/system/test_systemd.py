@@ -6,8 +6,19 @@ import signal
 
 import pytest
 
+from echod.common.config.settings import load
 from support.systemd_box import UNITS, EchodBox
 from support.wait import wait_for
+
+SERVICE, SOCKET = UNITS / "echod.service", UNITS / "echod.socket"
+MANY = """
+import socket
+conns = [socket.create_connection(("127.0.0.1", 27978), 20) for _ in range(256)]
+for conn in conns:
+    conn.sendall(b"x")
+print(sum(len(conn.recv(1)) for conn in conns), flush=True)
+input()
+"""
 
 
 @pytest.fixture
@@ -25,7 +36,7 @@ def boot(tmp_path):
 
 
 def test_the_service_as_it_is_shipped(boot):
-    box = boot(UNITS / "echod.service")
+    box = boot(SERVICE)
     box.run("systemd-analyze verify --man=no /etc/systemd/system/echod.service")
     box.run("systemctl start echod")
     assert box.show("ActiveState") == "active"
@@ -35,17 +46,7 @@ def test_the_service_as_it_is_shipped(boot):
     assert state["pid"] == int(box.show("MainPID"))
     assert box.run(f"stat -c %U /proc/{state['pid']}").strip() == "echod"
     assert "ready listen=" in box.journal()
-
-    box.run("printf '[echod]\\nmax_children = 7\\n' > /etc/echod.conf; systemctl reload echod")
-    wait_for(lambda: box.status()["max_children"] == 7, "the reload")
-    box.run("printf '[echod]\\nmax_children = many\\n' > /etc/echod.conf; systemctl reload echod")
-    wait_for(lambda: "/etc/echod.conf:2" in box.status()["last_reload"], "the failed reload")
-    assert "reload failed=" in box.run("journalctl --no-pager -p err -u echod")
-    assert "ready listen=" not in box.run("journalctl --no-pager -p err -u echod")
-    assert box.echo("as before") == "as before"
-    assert (box.show("ActiveState"), box.status()["pid"]) == ("active", state["pid"])
-    box.run("echod reload", code=6)
-    box.run("rm /etc/echod.conf; echod reload")
+    assert box.show("OOMPolicy") == "continue"
 
     box.run(f"kill -KILL {state['pid']}")
     wait_for(lambda: box.show("MainPID") not in ("0", str(state["pid"])), "the restart")
@@ -56,6 +57,25 @@ def test_the_service_as_it_is_shipped(boot):
     assert (box.show("Result"), box.show("ActiveState")) == ("success", "inactive")
     assert box.run("echod status", code=3)
     assert box.journal().rstrip().endswith("Stopped echod.service - TCP echo daemon (RFC 862).")
+
+
+def test_a_reload_tells_its_outcome(boot):
+    box = boot(SERVICE)
+    box.run("systemctl start echod")
+    pid = box.show("MainPID")
+    box.configure("max_children = 7")
+    box.run("systemctl reload echod")
+    assert box.status()["max_children"] == 7
+    assert "max_children: 256 -> 7" in box.journal()
+    box.configure("max_children = many")
+    box.run("systemctl reload echod", code=1)
+    assert "/etc/echod.conf:2: max_children: 'many'" in box.journal("-p", "err")
+    assert "max_children: 256 -> 7" not in box.journal("-p", "err")
+    assert box.echo("as before") == "as before"
+    assert (box.show("ActiveState"), box.show("MainPID")) == ("active", pid)
+    box.run("echod reload", code=6)
+    box.run("rm /etc/echod.conf; echod reload")
+    assert box.status()["max_children"] == 256
 
 
 def test_a_stop_drains_the_clients(boot):
@@ -71,53 +91,95 @@ def test_a_stop_drains_the_clients(boot):
     assert box.show("Result") == "success"
 
 
-def test_a_broken_config_is_told(boot):
-    box = boot(UNITS / "echod.service", config="max_children = many")
+def test_a_drain_is_not_cut_short_by_systemd(boot):
+    """drain_timeout counts, and not the unit's TimeoutStopSec."""
+    box = boot(SERVICE, config="drain_timeout = 1min")
+    box.write("/etc/systemd/system/echod.service.d/test.conf", "[Service]\nTimeoutStopSec=1s\n")
+    box.run("systemctl daemon-reload; systemctl start echod")
+    box.run("mkfifo /run/in /run/out; nc.openbsd -N 127.0.0.1 27978 </run/in >/run/out & exec 7>/run/in 8</run/out")
+    box.run("printf 'x\\n' >&7; read -r line <&8")
+    pid = int(box.show("MainPID"))
+    box.run(f"kill -STOP $(pgrep -P {pid}); systemctl stop --no-block echod")
+    wait_for(lambda: box.show("StatusText").startswith("draining"), "the drain")
+    box.run("sleep 1.5")  # longer than TimeoutStopSec
+    assert box.show("ActiveState") == "deactivating"
+    box.run(f"kill -CONT $(pgrep -P {pid}); exec 7>&- 8<&-")
+    wait_for(lambda: box.show("ActiveState") == "inactive", "the end")
+    assert box.show("Result") == "success"
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "why"),
+    [
+        ("max_children = many", 6, "/etc/echod.conf:2: max_children: 'many'"),
+        ("listen = 127.0.0.1:7", 4, "cannot listen on 127.0.0.1:7: Permission denied"),
+    ],
+)
+def test_a_start_that_cannot_succeed_is_told_and_not_repeated(boot, config, code, why):
+    box = boot(SERVICE, config=config)
     box.run("systemctl start echod", code=1)
-    assert "/etc/echod.conf:2: max_children: 'many'" in box.journal()
+    assert why in box.journal("-p", "err")
+    assert (box.show("ActiveState"), box.show("ExecMainStatus"), box.show("NRestarts")) == ("failed", str(code), "0")
 
 
-def test_socket_activation(boot):
-    box = boot(UNITS / "echod.service", UNITS / "echod.socket")
-    box.run("systemctl start echod.socket")
-    assert box.show("ActiveState") == "inactive"
-    assert box.echo("wake up") == "wake up"
+def test_a_low_port(boot):
+    box = boot(SERVICE, UNITS / "echod.service.d", config="listen = 127.0.0.1:7")
+    box.run("systemd-analyze verify --man=no /etc/systemd/system/echod.service")
+    box.run("systemctl start echod")
+    assert box.echo("hello", port=7) == "hello"
+    box.configure("listen = 127.0.0.1:9")
+    box.run("systemctl reload echod")
+    assert box.echo("hello", port=9) == "hello"
+
+
+def test_the_watchdog(boot):
+    box = boot(SERVICE)
+    box.write("/etc/systemd/system/echod.service.d/test.conf", "[Service]\nWatchdogSec=1s\n")
+    box.run("systemctl daemon-reload; systemctl start echod")
+    pid, begun = box.show("MainPID"), int(box.show("WatchdogTimestampMonotonic"))
+    wait_for(lambda: int(box.show("WatchdogTimestampMonotonic")) > begun + 1500000, "answers, of an idle daemon")
+    assert box.show("MainPID") == pid
+    box.run(f"kill -STOP {pid}")
+    wait_for(lambda: "Watchdog timeout" in box.journal(), "systemd to notice")
+    wait_for(lambda: box.show("MainPID") not in ("0", pid) and box.show("ActiveState") == "active", "the restart")
+    assert box.echo("again") == "again"
+
+
+def test_the_number_of_clients_is_told(boot):
+    box = boot(SERVICE)
+    box.run("systemctl start echod")
+    listen = box.show("StatusText")
+    box.run("mkfifo /run/in; nc.openbsd -N 127.0.0.1 27978 </run/in >/run/out & exec 7>/run/in; echo x >&7")
+    wait_for(lambda: box.show("StatusText") == f"{listen}, clients: 1", "one client")
+    box.run("exec 7>&-; wait")
+    wait_for(lambda: box.show("StatusText") == f"{listen}, clients: 0", "none")
+
+
+def test_by_hand_it_is_left_to_systemctl(boot):
+    box = boot(SERVICE)
+    box.run("systemctl start echod")
     pid = box.show("MainPID")
-    state = box.status()
-    assert (str(state["pid"]), state["listen"], state["accepted"]) == (pid, ["[::]:27978"], 1)
-    box.run("echod -o max_children=3 check")
-    box.run("printf '[echod]\\nlisten = *:99\\nmax_children = 3\\n' > /etc/echod.conf")
-    assert "listen: *:27978 -> *:99 (needs a restart)" in box.run("echod reload")
-    assert box.echo("same socket") == "same socket"
-    box.run("systemctl restart echod")
-    assert box.echo("nobody was turned away") == "nobody was turned away"
-    assert box.show("MainPID") != pid
-    box.run("systemctl stop echod 2>/dev/null")
-    assert box.echo("and again") == "and again"
+    for command in ("stop", "restart", "stop --force"):
+        verb = command.split()[0]
+        assert box.run(f"echod {command}", code=1) == (
+            f"echod: {verb}: process {pid} is systemd's echod.service; use `systemctl {verb} echod.service`\n"
+        )
+    assert box.run("echod start") == f"echod: already running, pid {pid}\n"
+    box.run("systemctl stop echod; echod start; echod restart")  # that one is not systemd's
+    box.run("systemctl is-active echod", code=3)
+    box.run("echod stop")
 
 
-INETD = """
-[Socket]
-ListenStream=127.0.0.1:7
-Accept=yes
-"""
-INETD_SERVICE = """
-[Service]
-ExecStart=/usr/bin/echod -o log=syslog inetd
-StandardInput=socket
-StandardOutput=journal
-DynamicUser=yes
-"""
-
-
-def test_one_service_a_client(boot, tmp_path):
-    units = [tmp_path / "echo.socket", tmp_path / "echo@.service"]
-    units[0].write_text(INETD)
-    units[1].write_text(INETD_SERVICE)
-    box = boot(*units)
-    box.run("systemctl start echo.socket")
-    assert box.echo("one of many", port=7) == "one of many"
-    wait_for(lambda: "reason=eof in=11 out=11" in box.run("journalctl --no-pager"), "the line in the journal")
+def test_as_many_tasks_as_children(boot):
+    """The cap is reached, and a reload still has a process to run in."""
+    assert load("/dev/null", [], "/", log="none").max_children == 256
+    box = boot(SERVICE)
+    box.write("/run/many.py", MANY)
+    box.run("systemctl start echod; mkfifo /run/in; python3 /run/many.py </run/in >/run/out & exec 7>/run/in")
+    wait_for(lambda: box.run("cat /run/out") == "256\n", "256 clients to be served")
+    assert box.status()["clients"] == 256
+    box.run("systemctl reload echod; exec 7>&-; wait")
+    assert "fork error" not in box.journal()
 
 
 def test_signals_reach_the_daemon_and_not_its_clients(boot):

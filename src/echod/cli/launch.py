@@ -38,7 +38,7 @@ INTERPRETER = [sys.executable, "-I", "-S"]
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 READY = 2  # newlines: one after the pid of the process that becomes the server, one when that is ready
 KEPT = ("PATH", "LANG", "TZ")  # of the environment
-KEPT_BY_RUN = (*KEPT, "NOTIFY_SOCKET", "JOURNAL_STREAM")
+KEPT_BY_RUN = (*KEPT, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM")
 # ld.so(8) resolves symbols now, once, or every child does it again: 5 to 7 % of a connection
 LEAN = {"LD_BIND_NOW": "1", "LC_ALL": "C"}
 

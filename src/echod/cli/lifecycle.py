@@ -12,6 +12,7 @@ from echod.cli.inherited import close_inherited, lowest_fd, passed_sockets
 from echod.cli.paths import Paths
 from echod.cli.pidfile import PidFile
 from echod.cli.preflight import check_start, warn
+from echod.cli.service import leave_to_systemd
 from echod.common import scoreboard
 from echod.common.errors import DONE, NOT_RUNNING, EchodError
 from echod.common.sockets import SD_LISTEN_FDS_START
@@ -96,6 +97,7 @@ def stop(args: Namespace) -> int:
         print("echod: not running")
         return DONE
     with daemon:
+        leave_to_systemd(daemon.pid, "stop")
         timeout, draining = limits(daemon)
         if args.timeout is not None:
             timeout = args.timeout
@@ -130,6 +132,7 @@ def restart(args: Namespace) -> int:
     daemon = Daemon.find(PidFile(paths.pid_file))
     if daemon:
         with daemon:
+            leave_to_systemd(daemon.pid, "restart")
             check_start(config, handover, held_by(daemon))
     stop(args)
     return start(args)

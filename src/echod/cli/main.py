@@ -14,6 +14,8 @@ from lockfile import Error as LockError
 from echod import __version__
 from echod.common.config.durations import LONGEST
 from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe, printable
+from echod.server.log.log import ERROR
+from echod.server.log.stderr import mark
 
 COMMANDS = {  # name: the module with the function of that name, help
     "start": ("lifecycle", "become a daemon and serve; returns when clients can connect"),
@@ -42,7 +44,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and exit."""
-        print(f"echod: {message}; see {self.prog} --help", file=sys.stderr)
+        print(f"{mark(ERROR)}echod: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(USAGE)
 
 
@@ -133,5 +135,5 @@ def main(argv: list[str] | None = None) -> int:
 def fail(message: str, code: int) -> int:
     """Print one line on stderr and return `code`."""
     with contextlib.suppress(OSError):
-        print(f"echod: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
+        print(f"{mark(ERROR)}echod: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
     return code

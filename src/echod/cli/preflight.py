@@ -14,6 +14,8 @@ from echod.common.config.addresses import parse_address, write_address
 from echod.common.config.file import DEFAULT_PATH
 from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe
 from echod.common.sockets import BindError, bind
+from echod.server.log.log import WARNING
+from echod.server.log.stderr import mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +85,7 @@ def warn(config: Config, handover: Handover) -> None:
         user = user_name(handover.uid if handover.uid >= 0 else os.geteuid())
         path = handover.config_file or DEFAULT_PATH
         print(
-            f"echod: warning: {failed[CONFIG]} for user {user}: a reload will fail; let {user} read it, "
+            f"{mark(WARNING)}echod: warning: {failed[CONFIG]} for user {user}: a reload will fail; let {user} read it, "
             f"with `chmod o+r {path}` say",
             file=sys.stderr,
         )

@@ -13,14 +13,15 @@ from echod.common.scoreboard import LOG_LINES_LOST
 from echod.common.sockets import Listener, adopt
 from echod.server import privileges
 from echod.server.board import Board
-from echod.server.log.log import Log
+from echod.server.log.log import ERROR, Log
 from echod.server.log.sink import Sink
-from echod.server.log.stderr import Stderr
+from echod.server.log.stderr import Stderr, mark
 from echod.server.log.syslog import Syslog
 from echod.server.notify import Notify
 from echod.server.oom import OomScore
 from echod.server.reload import Change, open_log
 from echod.server.server import Server
+from echod.server.supervised import Supervised
 
 
 def main(args: list[str]) -> int:
@@ -54,7 +55,8 @@ def prepare(handover: Handover, notify: Notify) -> Server:
     board.reserve(config.max_children)
     Sink.total = board.words[LOG_LINES_LOST : LOG_LINES_LOST + 1]
     log = Log(config, open_log(config))
-    server = Server(handover, Change(config, listeners, log, []), board, notify, oom)
+    kind = Supervised if notify.has_manager else Server
+    server = kind(handover, Change(config, listeners, log, []), board, notify, oom)
     gc.disable()  # the server makes no cycles, and a collection in a child would copy every page it marks
     return server
 
@@ -79,7 +81,7 @@ def take_sockets(handover: Handover) -> list[Listener]:
 def fail(notify: Notify, error: EchodError) -> int:
     """Say why the server did not start: to the launcher, and on stderr for those in the foreground."""
     notify.failed(error.code, str(error))
-    print(f"echod: {error}", file=sys.stderr)
+    print(f"{mark(ERROR)}echod: {error}", file=sys.stderr)
     return error.code
 
 

@@ -20,6 +20,7 @@ class Notify:
         path = environ.get(b"NOTIFY_SOCKET", b"")
         self._path = b"\0" + path[1:] if path.startswith(b"@") else path
         self._sock: socket.socket | None = None
+        self.has_manager = bool(path)
         if path:
             self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._sock.setblocking(False)
@@ -48,6 +49,25 @@ class Notify:
     def stopping(self) -> None:
         """Say that a drain has begun."""
         self._send("STOPPING=1\nSTATUS=draining")
+
+    def stopping_takes(self, seconds: float) -> None:
+        """Ask for that much time before what is left is killed."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
+
+    def status(self, text: str) -> None:
+        """Say what the server is doing."""
+        self._send(f"STATUS={text}")
+
+    def alive(self) -> None:
+        """Answer the watchdog."""
+        self._send("WATCHDOG=1")
+
+    @staticmethod
+    def watchdog_interval() -> float:
+        """Return how often to call `alive`, in seconds: half of what sd_watchdog_enabled(3) gives; or infinity."""
+        usec = environ.get(b"WATCHDOG_USEC", b"")
+        ours = environ.get(b"WATCHDOG_PID", b"%d" % os.getpid()) == b"%d" % os.getpid()
+        return int(usec) / 2e6 if ours and usec.isdigit() and int(usec) else float("inf")
 
     def _send(self, message: str) -> None:
         if self._sock is None:

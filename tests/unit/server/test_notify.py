@@ -54,6 +54,12 @@ def test_a_service_manager_gets_a_datagram_for_each_event(manager, new):
     assert int(words["MONOTONIC_USEC"]) > 0
     notifier.stopping()
     assert manager.recv(1000) == b"STOPPING=1\nSTATUS=draining"
+    notifier.stopping_takes(1.5)
+    assert manager.recv(1000) == b"EXTEND_TIMEOUT_USEC=1500000"
+    notifier.status("at work")
+    assert manager.recv(1000) == b"STATUS=at work"
+    notifier.alive()
+    assert manager.recv(1000) == b"WATCHDOG=1"
     notifier.failed(6, "a bad config")
     assert manager.recv(1000) == b"STATUS=a bad config"
 
@@ -130,10 +136,27 @@ def test_a_start_that_was_interrupted_is_noticed(new):
     isolated(check)
 
 
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [
+        ({}, float("inf")),
+        ({b"WATCHDOG_USEC": b"3000000"}, 1.5),
+        ({b"WATCHDOG_USEC": b"3000000", b"WATCHDOG_PID": b"%d" % os.getpid()}, 1.5),
+        ({b"WATCHDOG_USEC": b"3000000", b"WATCHDOG_PID": b"1"}, float("inf")),
+        ({b"WATCHDOG_USEC": b"0"}, float("inf")),
+        ({b"WATCHDOG_USEC": b"soon"}, float("inf")),
+    ],
+)
+def test_the_watchdog_is_answered_in_half_of_its_time(monkeypatch, environ, seconds):
+    monkeypatch.setattr(notify, "environ", environ)
+    assert Notify.watchdog_interval() == seconds
+
+
 @pytest.mark.usefixtures("nobody")
 def test_without_a_service_manager_nothing_happens(new):
     notifier = new(-1)
-    for notify_of in (notifier.reloading, notifier.stopping):
+    assert not notifier.has_manager
+    for notify_of in (notifier.reloading, notifier.stopping, notifier.alive):
         notify_of()
     notifier.ready("serving")
     notifier.failed(1, "why")
