@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import select
 import shlex
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from support.wait import DEADLINE, need, need_root
 HERE = Path(__file__).parent
 UNITS = HERE.parent.parent / "systemd"
 MARK = "--done--"
+LONGEST = 3 * DEADLINE  # seconds for a command
 # Packages are bound below /opt, for a service may see neither /tmp nor anybody's home.
 COMMAND = """#!{python} -I
 import sys
@@ -43,23 +46,22 @@ class Box:
                 words += [option, f"{source}:{target}"]
         for unit in units:
             words += ["--unit", str(unit)]
-        self.shell = subprocess.Popen([*words, "bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.shell = subprocess.Popen([*words, "bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def run(self, command, code=0):
         """Run a shell command in the box and return what it printed; `code` is what it must exit with, None for any."""
-        self.shell.stdin.write(f"{{ {command}\n}} 2>&1 </dev/null; echo {MARK}$?\n")
+        self.shell.stdin.write(f"{{ {command}\n}} 2>&1 </dev/null; echo {MARK}$?\n".encode())
         self.shell.stdin.flush()
-        lines = []
-        for line in self.shell.stdout:
-            text, mark, status = line.partition(MARK)
-            lines.append(text)
-            if mark:
-                break
-        else:
-            pytest.fail("the box has gone")
-        said = "".join(lines)
-        if code is not None and int(status) != code:
-            pytest.fail(f"{command} exited {status}{said}\n{self.run('journalctl --no-pager -n 50', None)}")
+        said = ""
+        while not (end := re.search(rf"{MARK}(\d+)\n$", said)):
+            if not select.select([self.shell.stdout], [], [], LONGEST)[0]:
+                pytest.fail(f"no end of {command} in {LONGEST} s, but {said}")
+            more = os.read(self.shell.stdout.fileno(), 1 << 16)
+            assert more, "the box has gone"
+            said += more.decode(errors="replace")
+        said = said[: end.start()]
+        if code is not None and int(end[1]) != code:
+            pytest.fail(f"{command} exited {end[1]}: {said}\n{self.run('journalctl --no-pager -n 50', None)}")
         return said
 
     def write(self, path, text):
@@ -77,8 +79,14 @@ class Box:
     def close(self):
         """End the box and all that is in it."""
         self.shell.stdin.close()
-        self.shell.wait(3 * DEADLINE)
-        self.shell.stdout.close()
+        try:
+            self.shell.wait(DEADLINE)
+        except subprocess.TimeoutExpired:  # a command that does not end
+            self.shell.terminate()
+            self.shell.wait(DEADLINE)
+            raise
+        finally:
+            self.shell.stdout.close()
 
 
 class EchodBox(Box):

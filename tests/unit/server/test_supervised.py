@@ -12,6 +12,7 @@ from echod.common.config.settings import load
 from echod.common.handover import Handover
 from echod.common.sockets import bind_all
 from echod.server import main, notify
+from echod.server.log.sink import Sink
 from echod.server.notify import Notify
 from echod.server.oom import OomScore
 from echod.server.reload import Change
@@ -154,6 +155,7 @@ def test_only_with_a_manager(monkeypatch, there):
     made = []
     monkeypatch.setattr(main, "Supervised", lambda *_: made.append("Supervised"))
     monkeypatch.setattr(main, "Server", lambda *_: made.append("Server"))
+    monkeypatch.setattr(Sink, "total", Sink.total)  # main sets it
     monkeypatch.setattr(main, "take_sockets", lambda _: [])
     monkeypatch.setattr(main, "set_name", lambda: None)
     monkeypatch.setattr(gc, "disable", lambda: None)
