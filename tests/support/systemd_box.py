@@ -52,11 +52,11 @@ class Box:
         """Run a shell command in the box and return what it printed; `code` is what it must exit with, None for any."""
         self.shell.stdin.write(f"{{ {command}\n}} 2>&1 </dev/null; echo {MARK}$?\n".encode())
         self.shell.stdin.flush()
-        said = ""
+        said, output = "", self.shell.stdout.fileno()
         while not (end := re.search(rf"{MARK}(\d+)\n$", said)):
-            if not select.select([self.shell.stdout], [], [], LONGEST)[0]:
+            if not select.select([output], [], [], LONGEST)[0]:
                 pytest.fail(f"no end of {command} in {LONGEST} s, but {said}")
-            more = os.read(self.shell.stdout.fileno(), 1 << 16)
+            more = os.read(output, 1 << 16)
             assert more, "the box has gone"
             said += more.decode(errors="replace")
         said = said[: end.start()]
