@@ -12,6 +12,8 @@ from echod.server.board import Board
 class ReadableBoard(Board):
     """A board that can be read as by `status`."""
 
+    first = 0  # the slot of the first client, for who wants to know it
+
     def __init__(self, fd):
         super().__init__(fd)
         self.reader = scoreboard.Scoreboard(fd)

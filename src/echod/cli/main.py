@@ -91,8 +91,19 @@ def parser() -> Parser:
             )
             sub.add_argument("--force", action="store_true", help="end what is still there then, children too")
         if name == "status":
-            sub.add_argument("--json", action="store_true", help="one JSON object, for programs")
+            add_status_options(sub)
     return top
+
+
+def add_status_options(sub: argparse.ArgumentParser) -> None:
+    """Add the options of `status`."""
+    form = sub.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    form.add_argument("--watch", action="store_true", help="the whole terminal, with rates, until Ctrl-C")
+    sub.add_argument("--all", action="store_true", help="all clients, however many lines the terminal has")
+    sub.add_argument(
+        "-n", dest="interval", type=seconds, metavar="S", default=1.0, help="seconds from look to look (1)"
+    )
 
 
 def open_standard_descriptors() -> None:

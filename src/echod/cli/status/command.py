@@ -11,11 +11,13 @@ from echod.cli.daemon import Daemon
 from echod.cli.paths import Paths
 from echod.cli.pidfile import PidFile
 from echod.cli.status.snapshot import snapshot
-from echod.cli.status.text import for_people
-from echod.common.errors import NOT_RUNNING, EchodError
+from echod.cli.status.text import for_people, terminal
+from echod.common.errors import DONE, NOT_RUNNING, EchodError, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
+
+    from echod.common.scoreboard import Copy
 
 RUNNING, DEAD, STOPPED, CANNOT_TELL = 0, 1, 3, 4  # exit codes (LSB)
 
@@ -23,29 +25,53 @@ RUNNING, DEAD, STOPPED, CANNOT_TELL = 0, 1, 3, 4  # exit codes (LSB)
 def status(args: Namespace) -> int:
     """Print what the daemon is doing."""
     paths = Paths(args.config, args.options)
+    if args.watch:
+        from echod.cli.status.watch import watch  # noqa: PLC0415 - curses, for who asks for it only
+
+        watch(lambda: state_or_why(paths), args.interval)
+        return DONE
     try:
-        state = state_of(PidFile(paths.pid_file))
-        if state is None:
-            left = os.path.exists(paths.pid_file) and os.path.getsize(paths.pid_file) > 0
+        copy = copy_of(PidFile(paths.pid_file))
+        if copy is None:
+            left = is_left(paths)
             print(json.dumps({"state": "dead" if left else "stopped"}) if args.json else not_running(paths, left=left))
             return DEAD if left else STOPPED
     except (EchodError, OSError) as error:
         print(f"echod: {error}", file=sys.stderr)
         return CANNOT_TELL
-    print(json.dumps(state) if args.json else for_people(state))
+    state = snapshot(copy)
+    if args.json:
+        print(json.dumps(state))
+        return RUNNING
+    columns, lines = terminal(sys.stdout.fileno()) or (None, None)
+    print(for_people(state, columns, None if args.all or not lines else lines - 1))  # a line is the prompt's
     return RUNNING
 
 
-def state_of(pid_file: PidFile) -> dict[str, Any] | None:
-    """Return a snapshot, None when no daemon runs. Raises EchodError."""
+def copy_of(pid_file: PidFile) -> Copy | None:
+    """Return a copy of the scoreboard, None when no daemon runs. Raises EchodError."""
     while daemon := Daemon.find(pid_file):
         with daemon:
             try:
-                return snapshot(daemon.board().copy())
+                return daemon.board().copy()
             except EchodError as error:
                 if error.code != NOT_RUNNING:  # else it has ended meanwhile
                     raise
     return None
+
+
+def state_or_why(paths: Paths) -> dict[str, Any] | str:
+    """Return a snapshot, or why there is none."""
+    try:
+        copy = copy_of(PidFile(paths.pid_file))
+        return not_running(paths, left=is_left(paths)) if copy is None else snapshot(copy)
+    except (EchodError, OSError) as error:
+        return printable(f"echod: {error}")
+
+
+def is_left(paths: Paths) -> bool:
+    """Tell whether a pid file is there that no process holds. Raises OSError."""
+    return os.path.exists(paths.pid_file) and os.path.getsize(paths.pid_file) > 0
 
 
 def not_running(paths: Paths, *, left: bool) -> str:

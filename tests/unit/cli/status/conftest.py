@@ -27,6 +27,7 @@ def board():
     for pid, peer in ((4711, "192.0.2.7:51514"), (4194304, LONG_PEER), (9, "127.0.0.1:1")):
         slot = record(board, peer, pid)
         board.words[slot + RECEIVED], board.words[slot + SENT] = 5, 3
+        board.first = board.first or slot
     gone = record(board, "127.0.0.1:2", 2)
     board.words[gone + RECEIVED] = board.words[gone + SENT] = 100
     board.remove(gone)

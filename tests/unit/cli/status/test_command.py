@@ -10,9 +10,12 @@ from echod.cli.pidfile import PidFile
 from echod.cli.status import command
 from echod.common.errors import NOT_RUNNING, EchodError
 
+OPTIONS = ("json", "watch", "all", "interval")
 
-def run(path, *, json=False):
-    return command.status(Namespace(config="/dev/null", options=[f"pid_file={path}"], json=json))
+
+def run(path, **options):
+    options = dict.fromkeys(OPTIONS) | options
+    return command.status(Namespace(config="/dev/null", options=[f"pid_file={path}"], **options))
 
 
 @pytest.mark.parametrize(("content", "code"), [(None, 3), ("", 3), ("4711\n", 1)])
@@ -49,4 +52,4 @@ class Leaving:
 def test_a_daemon_that_ends_meanwhile_does_not_run(tmp_path, monkeypatch):
     found = iter([Leaving(), None])
     monkeypatch.setattr(Daemon, "find", lambda _pid_file: next(found))
-    assert command.state_of(PidFile(str(tmp_path / "echod.pid"))) is None
+    assert command.copy_of(PidFile(str(tmp_path / "echod.pid"))) is None
