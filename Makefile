@@ -72,7 +72,7 @@ campaign: $(BIN)/pytest ## run the long searches for faults, as root: networks, 
 soak: $(BIN)/pytest ## load of every kind for MINUTES=10, as root; prints a summary
 	PYTHONPATH=tests $(BIN)/python -m soak.soak --minutes $(MINUTES)
 
-lint: $(BIN)/pytest $(BIN)/ruff ## ruff, mandoc, mypy
+lint: $(BIN)/pytest $(BIN)/ruff ## ruff, mandoc, mypy; the tests run shellcheck
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	@! command -v mandoc >/dev/null || mandoc -T lint -W warning man/*
