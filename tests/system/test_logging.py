@@ -71,13 +71,40 @@ class TestFile:
         accept = next(line for line in lines if line.startswith(f"{parent}accept peer={host}:{port} fd="))
         fd = accept.split("fd=")[1].split()[0]
         assert accept.endswith(" listener=%s:%d" % echod.address)
+        its = f"{child.pid}]: "
         steps = [
             accept,
             next(line for line in lines if line.startswith(f"{parent}fork child={child.pid},") and f"fd={fd}" in line),
+            next(line for line in lines if line.startswith(f"{its}child fd={fd};")),
+            f"{its}read fd={fd} bytes=1, the first",
+            f"{its}write fd={fd} bytes=1, the first",
+            f"{its}read fd={fd} bytes=0, which is the client's FIN",
+            f"{its}exit status=0 reason=eof fd={fd}, which the kernel closes",
             next(line for line in lines if line.startswith(f"{parent}signals") and "SIGCHLD" in line),
+            next(line for line in lines if line.startswith(f"{parent}waitpid child={child.pid} status=0x0000")),
             next(line for line in lines if line.startswith(f"{parent}close peer={host}:{port} child={child.pid} ")),
         ]
-        assert [lines.index(step) for step in steps] == sorted(lines.index(step) for step in steps)
+        at = [lines.index(step) for step in steps]
+        assert at[:1] + at[2:] == sorted(at[:1] + at[2:])
+        assert at[0] < at[1] < at[-1]  # the child may be before the parent's line about its fork
+
+    def test_a_summary_at_a_reload_and_at_the_stop_adds_up(self, echod):
+        echod.start(log_summary="127.0.0.0/8")
+        address = echod.address
+        for _ in range(3):
+            exchange(address, b"hello")
+        echod.wait_idle()
+        assert not echod.events("summary")
+        echod.write(backlog="7")
+        echod.run("reload", check=0)
+        (line,) = echod.events("summary")
+        assert re.fullmatch(r"summary source=127\.0\.0\.1 clients=3 in=15 out=15 eof=3 secs=\d+", line)
+        exchange(address, b"hello")
+        echod.wait_idle()
+        echod.run("reopen", check=0)
+        echod.run("stop", check=0)
+        assert echod.events("summary")[1].startswith("summary source=127.0.0.1 clients=1 in=5 out=5 eof=1 secs=")
+        assert not echod.events("close")
 
     def test_refusals_are_limited(self, echod):
         echod.start(deny="127.0.0.1")

@@ -6,9 +6,10 @@ import errno
 
 from echod.common.cmodules import os, signal
 
-EOF, CRASHED, RESET, IDLE, LIFETIME, DRAIN = range(6)
+EOF, CRASHED, RESET, IDLE, LIFETIME, DRAIN, PROXY, ACCESS = range(8)
 ERRNO = 64  # ERRNO + n is the error n
-REASONS = ("eof", "error=CRASHED", "reset", "idle", "lifetime", "drain")
+REASONS = ("eof", "error=CRASHED", "reset", "idle", "lifetime", "drain", "proxy", "access")
+REFUSED = REASONS[PROXY:]  # by its child, unserved
 SYNONYMS = ("SIGCLD", "SIGIOT", "SIGPOLL")  # of SIGCHLD, SIGABRT, SIGIO (signal(7))
 
 

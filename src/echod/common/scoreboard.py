@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 (
     MAGIC, PID, STARTED, START_TIME, STATE, PEAK, ACCEPTED, CLOSED, OVER_LIMIT, PER_SOURCE, ACCESS, PROXY, FORK_FAILED,
-    BY_RESET, BY_IDLE, BY_LIFETIME, BY_DRAIN, BY_SIGNAL, BY_ERROR, BYTES_IN, BYTES_OUT, LOG_LINES_LOST, FULL_SINCE,
-    REFUSED_AT, REFUSED_WHY, GENERATION, MAX_CHILDREN, TOP, SEQUENCE,
+    BY_RESET, BY_IDLE, BY_LIFETIME, BY_DRAIN, BY_SIGNAL, BY_ERROR, BY_ACCESS, BYTES_IN, BYTES_OUT, LOG_LINES_LOST,
+    FULL_SINCE, REFUSED_AT, REFUSED_WHY, GENERATION, MAX_CHILDREN, TOP, SEQUENCE,
     RELOADS_BEGUN, RELOADS_DONE, RELOAD_CODE, REOPENS_BEGUN, REOPENS_DONE, REOPEN_CODE, DRAIN_MS,
-) = range(36)  # fmt: skip
+) = range(37)  # fmt: skip
 
 REFUSALS = {
     "over_limit": OVER_LIMIT, "per_source": PER_SOURCE, "access": ACCESS, "proxy": PROXY, "fork_failed": FORK_FAILED,
@@ -34,7 +34,7 @@ REFUSALS = {
 # Why clients ended. Those that ended with their FIN are all others that were closed: no counter costs them anything.
 ENDS = {
     "reset": BY_RESET, "idle": BY_IDLE, "lifetime": BY_LIFETIME, "drain": BY_DRAIN, "signal": BY_SIGNAL,
-    "error": BY_ERROR, "proxy": PROXY,
+    "error": BY_ERROR, "proxy": PROXY, "access": BY_ACCESS,
 }  # fmt: skip
 
 STARTING, RUNNING, DRAINING = range(3)

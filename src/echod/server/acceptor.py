@@ -63,7 +63,7 @@ class Acceptor:
         self._cap, self._batch = config.max_children, BATCH
         self._refusing = config.over_limit == "refuse"
         self._admission = Admission(config, [child.address for child in self._children.table.values()])
-        self._checked = log.debugging or not self._admission.open  # each client, before it gets a child
+        self._checked = not self._admission.open  # each client, before it gets a child
         for listener in listeners:
             attempt(log, "tune", listener.tune, config)
         self._resume()
@@ -107,6 +107,7 @@ class Acceptor:
         children, accepted, room = self._children, 0, self.room()
         most = min(self._batch, room) if room > 0 else 1
         is_rejected = self._is_rejected if room <= 0 or self._checked else None
+        debugging = self.log.debugging
         if children.signals.waking:  # no burst yet
             children.begin_burst()
         attempt(self.log, "oom_score_adj", write, self._oom.fd, self._oom.raised)
@@ -114,12 +115,12 @@ class Acceptor:
             while accepted < most:
                 fd, address = listener.accept()
                 accepted += 1
-                if is_rejected and is_rejected(fd, address, listener):
+                if debugging:
+                    self.log.debug(f"accept peer={write_address(address)} fd={fd} listener={listener.name}")
+                if is_rejected and is_rejected(fd, address):
                     continue
                 try:
-                    pid = children.spawn(fd, address)
-                    if is_rejected:
-                        self.log.debug(f"fork child={pid}, which keeps fd={fd} alone; the parent closes it")
+                    children.spawn(fd, address)
                 except (OSError, MemoryError) as error:
                     most = self._on_fork_failed(address, error)
                 try:
@@ -137,9 +138,8 @@ class Acceptor:
             self.log.limited(WARNING, "full", "", f"full clients={len(children.table)} max_children={self._cap}")
         return accepted
 
-    def _is_rejected(self, fd: int, address: tuple[Any, ...], listener: Listener) -> bool:
+    def _is_rejected(self, fd: int, address: tuple[Any, ...]) -> bool:
         """Close the connection of a client that may not come in; count one that may."""
-        self.log.debug(f"accept peer={write_address(address)} fd={fd} listener={listener.name}")
         why = self._admission.rejection(address) or (OVER_LIMIT if self.room() <= 0 else "")
         if why:
             self._reject(address, why)

@@ -7,6 +7,7 @@ addresses are one source. An address is as accept(2) gives it.
 from __future__ import annotations
 
 from echod.common.config.addresses import pack_host
+from echod.common.config.networks import contains, is_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ IPV4_BITS, SCOPE = 32, 3  # the scope of an IPv6 address is its fourth part: the
 class Admission:
     """The rules in force. It is `open` when there are none; `counts` are kept only where there is a limit."""
 
-    __slots__ = ("_allow", "_rules", "counts", "limit", "open")
+    __slots__ = ("_allow", "_proxies", "_rules", "counts", "limit", "open")
 
     def __init__(self, config: Config, addresses: Iterable[PeerAddress] = ()) -> None:
         """Take the rules of `config`; `addresses` are those of the clients there are."""
         rules = [(network, False) for network in config.deny] + [(network, True) for network in config.allow]
         self._rules = sorted(rules, key=lambda rule: -rule[0][2])  # the most specific first; of two alike, deny
-        self._allow = not config.allow
+        self._allow, self._proxies = not config.allow, config.proxy_from
         self.limit = config.max_children_per_source
         self.open = not rules and not self.limit
         self.counts: dict[Source, int] = {}
@@ -40,19 +41,28 @@ class Admission:
                 self.enter(address)
 
     def rejection(self, address: PeerAddress) -> str:
-        """Return why a client may not come in, or an empty string."""
-        if self._rules:
-            bits, number = pack_host(address[0])
-            allowed = self._allow
-            for (size, network, prefix), verdict in self._rules:
-                if size == bits and number >> (bits - prefix) == network >> (bits - prefix):
-                    allowed = verdict
-                    break
-            if not allowed:
-                return ACCESS
+        """Return why a client may not come in, or an empty string: of one behind a proxy its child finds that out."""
+        if self.is_proxy(address):
+            return ""
+        if not self.is_allowed(address):
+            return ACCESS
         if self.limit and self.counts.get(self.source(address), 0) >= self.limit:
             return PER_SOURCE
         return ""
+
+    def is_proxy(self, address: PeerAddress) -> bool:
+        """Tell whether a connection begins with the header of the PROXY protocol."""
+        return bool(self._proxies) and is_in(self._proxies, address[0])
+
+    def is_allowed(self, address: PeerAddress) -> bool:
+        """Tell what `allow` and `deny` have decided."""
+        if not self._rules:
+            return True
+        bits, number = pack_host(address[0])
+        for network, verdict in self._rules:
+            if contains(network, bits, number):
+                return verdict
+        return self._allow
 
     @staticmethod
     def source(address: PeerAddress) -> Source:
@@ -63,12 +73,16 @@ class Admission:
         return bits, number >> 64, address[SCOPE] if len(address) > SCOPE else 0
 
     def enter(self, address: PeerAddress) -> None:
-        """Count a client in."""
+        """Count a client in, unless it is behind a proxy."""
+        if self.is_proxy(address):
+            return
         source = self.source(address)
         self.counts[source] = self.counts.get(source, 0) + 1
 
     def leave(self, address: PeerAddress) -> None:
         """Count a client out."""
+        if self.is_proxy(address):
+            return
         source = self.source(address)
         left = self.counts.get(source, 0) - 1
         if left > 0:

@@ -8,6 +8,7 @@ import time
 from echod import __version__
 from echod.common import scoreboard
 from echod.common.cmodules import os
+from echod.common.reasons import PROXY, REASONS
 from echod.common.scoreboard import (
     ACCEPTED,
     BY_ERROR,
@@ -73,8 +74,12 @@ class Board:
     end = begin
 
     def record(self, slot: int, pid: int, peer: str) -> None:
-        """Count a client, and name the child that has its slot. Between `begin` and `end`."""
-        self.write_text(slot, peer)
+        """Count a client, and name the child that has its slot, and its peer where it has no text yet.
+
+        Between `begin` and `end`.
+        """
+        if peer:
+            self.write_text(slot, peer)
         self.words[slot] = pid
         self.words[ACCEPTED] += 1
 
@@ -108,7 +113,7 @@ class Board:
         kind = reason.partition("=")[0]
         if kind in REFUSALS:
             self.count_refusal(kind, peer)
-        else:
+        if kind != REASONS[PROXY]:  # whose word is counted already: only a child refuses for that
             self.words[ENDS.get(kind, BY_ERROR)] += 1
 
     def count_refusal(self, reason: str, peer: str) -> None:

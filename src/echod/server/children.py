@@ -18,13 +18,16 @@ from echod.common.errors import place_of
 from echod.common.reasons import CRASHED, reason_of
 from echod.common.scoreboard import BEGUN, ENDED
 from echod.server.failures import attempt
+from echod.server.log.clients import describe
 from echod.server.log.log import INFO
 from echod.server.session import Limits, Session, monotonic_ns
+from echod.server.sessions import make_session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from echod.common.config.settings import Config
     from echod.server.board import Board
     from echod.server.log.log import Log
     from echod.server.signals import SignalPipe
@@ -33,7 +36,6 @@ SPAWNED, RECORDED, EXITED = range(3)
 BATCH = 16  # clients that are recorded and reaped at once
 WARM_UPS = 100
 LOCKS, FORK_LOCKS = 100, 7
-CLOSE = "close peer={} child={} reason={} in={} out={} secs={:.3f}"
 # names for the way of a client: see `session`
 fork, closerange, _exit = os.fork, os.closerange, os._exit  # noqa: SLF001
 
@@ -41,13 +43,13 @@ fork, closerange, _exit = os.fork, os.closerange, os._exit  # noqa: SLF001
 class Child:
     """The process of a client, or of none yet: a slot of the scoreboard is always the same Child's.
 
-    `peer` is as text; it is made of the `address` when the child is recorded.
+    `peer` is text, made of the `address` when it is recorded; where it is `named` its child may change it: see `proxy`.
     """
 
-    __slots__ = ("address", "peer", "slot", "state")
+    __slots__ = ("address", "named", "peer", "slot", "state")
 
     def __init__(self, slot: int) -> None:
-        self.slot, self.state, self.peer = slot, EXITED, ""
+        self.slot, self.state, self.peer, self.named = slot, EXITED, "", False
         self.address: tuple[Any, ...] = ()
 
 
@@ -55,20 +57,20 @@ class Children:
     """All children that have not been reaped, by pid."""
 
     __slots__ = (
-        "_board", "_free", "_highest_fd", "_locks", "_session", "_words", "log", "may_have_exited", "signals", "table",
+        "_board", "_free", "_highest_fd", "_locks", "_named", "_session", "_words", "log", "may_have_exited", "signals",
+        "table",
     )  # fmt: skip
 
-    def __init__(self, board: Board, signals: SignalPipe, limits: Limits, log: Log) -> None:
-        self._board, self._words, self.signals, self.log = board, board.words, signals, log
+    def __init__(self, board: Board, signals: SignalPipe, config: Config, log: Log) -> None:
+        self._board, self._words, self.signals, self._highest_fd = board, board.words, signals, 0
         self.table: dict[int, Child] = {}
         self._free: list[Child] = []  # the one freed last is taken first: its pages are warm
         self.may_have_exited = False  # who has not been told of by SIGCHLD
-        self._session = Session(limits)
-        self._highest_fd = 0
+        self.configure(config, log)
 
-    def set_limits(self, limits: Limits) -> None:
-        """Set the limits of the children to come."""
-        self._session = Session(limits)
+    def configure(self, config: Config, log: Log) -> None:
+        """Put settings in force, for the children to come, and a log."""
+        self._session, self._named, self.log = make_session(config, self._board), bool(config.proxy_from), log
 
     def set_highest_fd(self, highest: int) -> None:
         """Name the highest descriptor that a child may inherit: it closes up to that one, itself if it must."""
@@ -83,6 +85,8 @@ class Children:
         """Fork a child for a connection that the caller closes; returns its pid. Raises OSError."""
         free = self._free
         child = free.pop() if free else Child(self._board.take())
+        if self._named:  # now: later it would overwrite what the child writes
+            self._board.write_text(child.slot, write_address(address))
         try:
             pid = fork()
         except (OSError, MemoryError):
@@ -93,11 +97,13 @@ class Children:
             try:
                 reason = self._serve(fd, child.slot, 3, self._highest_fd)
             except BaseException as error:  # noqa: BLE001 - a child has no log: the parent tells
-                self._report(child.slot, error)
+                self._board.write_text(child.slot, f"{type(error).__name__} {place_of(error)[-40:]}")
             finally:
                 _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
-        child.state, child.address = SPAWNED, address
+        child.state, child.address, child.named = SPAWNED, address, self._named
         self.table[pid] = child
+        if self.log.debugging:
+            self.log.debug(f"fork child={pid}, which keeps fd={fd} alone; the parent closes it")
         return pid
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
@@ -108,10 +114,6 @@ class Children:
         reason = client.run(fd, self._words, slot)
         self._words[slot + ENDED] = monotonic_ns()
         return reason
-
-    def _report(self, slot: int, error: BaseException) -> None:
-        """Write where this child has crashed into its slot."""
-        self._board.write_text(slot, f"{type(error).__name__} {place_of(error)[-40:]}")
 
     def warm_up(self) -> None:
         """Serve a few bytes to ourselves, before there is a client: 13 to 15 % of a connection. Raises OSError.
@@ -172,7 +174,7 @@ class Children:
             if child.state != SPAWNED:
                 break
             child.state, child.peer = RECORDED, write_address(child.address)
-            self._board.record(child.slot, pid, child.peer)
+            self._board.record(child.slot, pid, "" if child.named else child.peer)
             begun.append(self._board.words[child.slot + BEGUN] or monotonic_ns())
         return len(self.table) - len(begun), begun
 
@@ -181,16 +183,16 @@ class Children:
         child = self.table.pop(pid)
         child.state = EXITED
         self._free.append(child)
+        if child.named and status != CRASHED << 8:
+            child.peer = self._board.read_text(child.slot)
         received, sent, begun, ended = self._board.remove(child.slot)
+        ended, reason = ended or monotonic_ns(), reason_of(status)
         if status:
-            self._board.count_end(reason_of(status), child.peer)
-        ended = ended or monotonic_ns()
+            self._board.count_end(reason, child.peer)
         if self.log.debugging:
             self.log.debug(f"waitpid child={pid} status={status:#06x} peer={child.peer}; slot={child.slot} is free")
-        if not self.log.clients and not os.WIFSIGNALED(status) and status != CRASHED << 8:
-            return child.address, "", ended
         seconds = (ended - (begun or ended)) / 1e9
-        return child.address, CLOSE.format(child.peer, pid, reason_of(status), received, sent, seconds), ended
+        return child.address, describe(self.log, child.peer, pid, reason, (received, sent, seconds)), ended
 
     def send(self, signum: int) -> None:
         """Signal every child. None of these pids can be another process's: they have not been waited for."""

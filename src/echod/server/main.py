@@ -92,7 +92,7 @@ def serve(server: Server, handover: Handover) -> int:
     except Exception as error:  # noqa: BLE001 - a daemon has no stderr: a bug must reach a log
         report_crash(server.log, error)
         return FAILED
-    server.log.limits.flush(server.log.write, float("inf"))
+    server.log.flush(float("inf"))
     server.log.info("stopped")
     remove_files(handover)
     return 0

@@ -23,12 +23,10 @@ from echod.server.children import Children
 from echod.server.descriptors import highest_fd
 from echod.server.drain import Drain
 from echod.server.failures import attempt, pause, reason
-from echod.server.session import Limits
 from echod.server.signals import SignalPipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.common.config.settings import Config
     from echod.common.handover import Handover
     from echod.server.board import Board
     from echod.server.notify import Notify
@@ -48,7 +46,7 @@ class Server:
         self.signals = SignalPipe()
         self.poller = select.poll()
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
-        self.children = Children(board, self.signals, self._limits(first.config), first.log)
+        self.children = Children(board, self.signals, first.config, first.log)
         self.children.warm_up()
         self.acceptor = Acceptor(board, self.children, self.poller, oom)
         self.drain = Drain(self.children)
@@ -89,12 +87,12 @@ class Server:
         return None if self._due() == FOREVER else max(0.0, (self._due() - time.monotonic()) * 1000)
 
     def _due(self) -> float:
-        return min(self.acceptor.resume_at, self.drain.due, self.log.limits.due)
+        return min(self.acceptor.resume_at, self.drain.due, self.log.due())
 
     def tick(self) -> None:
         """Do what is due."""
         if self._due() <= (now := time.monotonic()):
-            self.log.limits.flush(self.log.write, now)
+            self.log.flush(now)
             self.acceptor.resume(now)
             self.drain.tick(now, self.log)
 
@@ -158,16 +156,11 @@ class Server:
     def apply(self, change: Change) -> None:
         """Put a change in force. Nothing here can fail: what might is attempted."""
         old, self.log = self.log, change.log
-        self.children.log = change.log
-        if old.sink is not change.log.sink:
-            attempt(self.log, "close", old.sink.close)
+        self.children.configure(change.config, change.log)
+        attempt(self.log, "close", old.hand_over, change.log)
         self.config = change.config
-        self.children.set_limits(self._limits(change.config))
         self.children.set_highest_fd(highest_fd())
         self.acceptor.configure(change.config, change.listeners, change.log)
-
-    def _limits(self, config: Config) -> Limits:
-        return Limits(config.idle_timeout, config.max_lifetime, self.board.drain_timeout)
 
     def reopen(self) -> None:
         """Act on SIGUSR1: open the log file again, after rotation."""

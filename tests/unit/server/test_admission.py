@@ -63,6 +63,26 @@ def test_the_scope_of_a_link_local_peer_does_not_matter():
     assert admitted(rules("deny=fe80::/10"), "fe80::1%2", "fe80::1") == [False, False]
 
 
+def test_of_a_load_balancer_its_child_decides_and_it_is_not_counted():
+    admission = rules("proxy_from=10.0.0.0/8", "allow=192.0.2.0/24", "max_children_per_source=1")
+    assert [admission.is_proxy(peer(host)) for host in ("10.0.0.1", "::ffff:10.0.0.1", "192.0.2.1")] == [
+        True,
+        True,
+        False,
+    ]
+    for _ in range(3):
+        admission.enter(peer("10.0.0.1"))
+        assert admission.rejection(peer("10.0.0.1")) == ""
+    assert admission.counts == {}
+    assert not admission.is_allowed(peer("10.0.0.1"))
+    assert admission.rejection(peer("198.51.100.1")) == ACCESS
+    admission.enter(peer("192.0.2.1"))
+    assert admission.rejection(peer("192.0.2.2")) == ""
+    assert admission.rejection(peer("192.0.2.1")) == PER_SOURCE
+    admission.leave(peer("10.0.0.1"))
+    assert not rules("allow=10.0.0.1").is_proxy(peer("10.0.0.1"))
+
+
 NETWORKS = st.lists(
     st.one_of(
         st.tuples(st.ip_addresses(v=4, network="10.0.0.0/28"), st.sampled_from([0, 8, 28, 30, 31, 32])),

@@ -124,16 +124,30 @@ def test_why_clients_ended_is_counted_and_their_fin_costs_nothing(board, reader)
         board.remove(slots.pop())
         board.count_end(reason, "peer")
     assert reader.copy().ends() == {
-        "eof": 1, "reset": 1, "idle": 0, "lifetime": 0, "drain": 0, "signal": 1, "error": 3, "proxy": 0,
+        "eof": 1, "reset": 1, "idle": 0, "lifetime": 0, "drain": 0, "signal": 1, "error": 3, "proxy": 0, "access": 0,
     }  # fmt: skip
 
 
-def test_a_client_whose_child_refused_it_counts_as_refused(board, reader):
+@pytest.mark.parametrize("reason", ["proxy", "access"])
+def test_a_client_whose_child_refused_it_counts_as_refused(board, reader, reason):
     board.remove(record(board, "192.0.2.1:7", 9))
-    board.count_end("proxy", "192.0.2.1:7")
-    assert counters(reader, scoreboard.PROXY, scoreboard.REFUSED_WHY) == [1, scoreboard.PROXY]
+    board.count_end(reason, "192.0.2.1:7")
+    word = scoreboard.REFUSALS[reason]
+    assert counters(reader, word, scoreboard.REFUSED_WHY) == [1, word]
     assert reader.copy().text(scoreboard.REFUSED_PEER_AT) == "192.0.2.1:7"
-    assert {reason: count for reason, count in reader.copy().ends().items() if count} == {"proxy": 1}
+    assert {reason: count for reason, count in reader.copy().ends().items() if count} == {reason: 1}
+
+
+def test_who_is_refused_before_there_is_a_child_has_not_ended(board, reader):
+    board.count_refusal("access", "192.0.2.1:7")
+    assert not any(reader.copy().ends().values())
+
+
+def test_a_peer_that_has_been_written_stays(board, reader):
+    slot = board.take()
+    board.write_text(slot, "192.0.2.1:7")
+    board.record(slot, 9, "")
+    assert [client[1] for client in reader.copy().clients()] == ["192.0.2.1:7"]
 
 
 def test_the_version_that_writes_it_is_there_and_the_start_is_the_first(board, reader):

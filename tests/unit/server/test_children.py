@@ -16,7 +16,7 @@ from echod.server.descriptors import highest_fd
 from echod.server.session import Session
 from echod.server.signals import HANDLED, SignalPipe
 from support.processes import NOBODY, isolated, state
-from support.sockets import NEVER, limits, make_board, memory_log, signal_pipe, tcp_pair
+from support.sockets import NEVER, make_board, memory_log, settings, signal_pipe, tcp_pair
 from support.wait import need_root, wait_for
 
 ADDRESS = ("127.0.0.1", 7)
@@ -31,9 +31,13 @@ class Family:
         self.reader = scoreboard.Scoreboard(self.board.fd)
         self.log, self.lines = memory_log(*overrides)
         self.signals = signal_pipe()
-        self.children = Children(self.board, self.signals, NEVER, self.log)
+        self.children = Children(self.board, self.signals, settings("idle_timeout=never"), self.log)
         self.children.set_highest_fd(highest_fd())
         self.addresses: list[tuple] = []
+
+    def configure(self, *overrides):
+        """Put settings in force, as a reload does."""
+        self.children.configure(settings("idle_timeout=never", *overrides), self.log)
 
     def spawn(self, address=ADDRESS):
         """Spawn a child and return the client's end of its connection."""
@@ -318,7 +322,7 @@ def test_a_signal_during_the_warm_up_is_the_daemons():
             return before(self, *args)
 
         Children._serve = interrupted  # type: ignore[method-assign]
-        children = Children(make_board(), signals, NEVER, memory_log()[0])
+        children = Children(make_board(), signals, settings(), memory_log()[0])
         children.warm_up()
         signals.open()
         assert signals.session is None
@@ -332,7 +336,7 @@ def test_the_warm_up_leaves_nothing_behind_and_has_no_lifetime():
     def check():
         family = Family("log_level=debug")
         fds = os.listdir("/proc/self/fd")
-        family.children.set_limits(limits(lifetime=0.001))
+        family.configure("max_lifetime=1ms")
         for _ in range(3):
             family.children.warm_up()
         assert family.words(*COUNTED) == [0, 0, 0]
@@ -353,7 +357,7 @@ def test_new_limits_are_for_the_children_to_come():
     def check():
         family = Family()
         before = family.spawn()
-        family.children.set_limits(limits(lifetime=0.05))
+        family.configure("max_lifetime=50ms")
         after = family.spawn()
         assert after.recv(1) == b""
         after.close()
@@ -361,6 +365,62 @@ def test_new_limits_are_for_the_children_to_come():
         assert before.recv(1) == b"x"
         before.close()
         assert sorted(family.reasons()) == ["eof", "lifetime"]
+
+    isolated(check)
+
+
+@pytest.mark.parametrize("recorded", ["before the header", "after it", "never"])
+def test_the_client_that_a_proxy_names_is_the_peer(recorded):
+    def check():
+        family = Family()
+        family.configure("proxy_from=127.0.0.1")
+        client = family.spawn()
+        if recorded == "before the header":
+            family.children.reap()
+            assert [entry[1] for entry in family.reader.copy().clients()] == [PEER]
+        client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 51514 7\r\necho")
+        assert client.recv(10) == b"echo"
+        if recorded != "never":
+            family.children.reap()
+            assert [entry[1] for entry in family.reader.copy().clients()] == ["192.0.2.7:51514"]
+        client.close()
+        family.reap()
+        assert family.addresses == [ADDRESS]
+        (line,) = family.lines.texts
+        assert line.startswith("close peer=192.0.2.7:51514 ")
+
+    isolated(check)
+
+
+def test_a_client_that_its_child_refuses_is_counted_as_refused():
+    def check():
+        family = Family()
+        family.configure("proxy_from=127.0.0.1", "deny=192.0.2.7")
+        for header in (b"GET / HTTP/1.1\r\n", b"PROXY TCP4 192.0.2.7 192.0.2.1 51514 7\r\n"):
+            client = family.spawn()
+            client.sendall(header)
+            family.reap()
+            client.close()
+        assert family.lines.texts == [f"refuse peer={PEER} reason=proxy", "refuse peer=192.0.2.7:51514 reason=access"]
+        ends = {reason: count for reason, count in family.reader.copy().ends().items() if count}
+        assert ends == {"proxy": 1, "access": 1}
+        assert family.words(scoreboard.PROXY, scoreboard.ACCESS, *COUNTED) == [1, 1, 2, 2, 1]
+
+    isolated(check)
+
+
+def test_a_reload_that_turns_it_on_finds_the_peers_of_those_there_are():
+    def check():
+        family = Family()
+        clients = [family.spawn()]
+        family.configure("proxy_from=127.0.0.1")
+        clients.append(family.spawn(("192.0.2.1", 8)))
+        family.configure()
+        family.children.reap()
+        assert sorted(entry[1] for entry in family.reader.copy().clients()) == [PEER, "192.0.2.1:8"]
+        for client in clients:
+            client.close()
+        family.reap()
 
     isolated(check)
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from echod.common.cmodules import socket
 from echod.common.config.addresses import pack_host
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 Network = tuple[int, int, int]
 
 
@@ -34,3 +38,15 @@ def write_network(network: Network) -> str:
     bits, number, prefix = network
     host = socket.inet_ntop(socket.AF_INET if bits == 32 else socket.AF_INET6, number.to_bytes(bits // 8, "big"))
     return host if prefix == bits else f"{host}/{prefix}"
+
+
+def contains(network: Network, bits: int, number: int) -> bool:
+    """Tell whether an address, as of `pack_host`, is in a network."""
+    size, first, prefix = network
+    return size == bits and number >> (bits - prefix) == first >> (bits - prefix)
+
+
+def is_in(networks: Iterable[Network], host: str) -> bool:
+    """Tell whether one of the networks has this address."""
+    bits, number = pack_host(host)
+    return any(contains(network, bits, number) for network in networks)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from echod.common.config.settings import LEVELS
 from echod.common.errors import printable
-from echod.server.log.limits import RateLimits
+from echod.server.log.limits import FOREVER, RateLimits
+from echod.server.log.summary import Summaries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Log:
         self.clients = config.log_clients and self.level >= INFO
         self.debugging = self.level >= DEBUG
         self.limits = limits or RateLimits()
+        self.summaries = Summaries(config.log_summary)
 
     def write(self, level: int, text: str) -> None:
         """Log one event, if the level asks for it."""
@@ -63,3 +65,18 @@ class Log:
     def limited(self, level: int, event: str, source: object, text: str) -> None:
         """Log one of the events alike that come from a source, or count it: see `limits`."""
         self.limits.limited(self.write, level, event, source, text)
+
+    def due(self) -> float:
+        """Return when `flush` has something to do."""
+        return min(self.limits.due, self.summaries.due)
+
+    def flush(self, now: float) -> None:
+        """Write the counts that are due; all of them where `now` is infinite."""
+        self.limits.flush(self.write, now)
+        self.summaries.flush(self.info, now)
+
+    def hand_over(self, successor: Log) -> None:
+        """Make way for another log, which has the limits, and may have the sink. Raises OSError."""
+        self.summaries.flush(self.info, FOREVER)
+        if self.sink is not successor.sink:
+            self.sink.close()

@@ -11,7 +11,7 @@ from echod.common import scoreboard
 from echod.common.scoreboard import LAST
 from support.board import record
 
-ENDS = ("eof", "reset", "idle", "lifetime", "drain", "signal", "error", "proxy")
+ENDS = ("eof", "reset", "idle", "lifetime", "drain", "signal", "error", "proxy", "access")
 LONG_PEER = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535"
 
 
@@ -32,7 +32,7 @@ def test_a_snapshot_has_what_programs_rely_on(board):
         "queued": 0,
         "accepted": 4,
         "closed": 1,
-        "ended": dict(zip(ENDS, [1, 0, 0, 0, 0, 0, 0, 0], strict=True)),
+        "ended": dict(zip(ENDS, [1, *[0] * 8], strict=True)),
         "refused": {"over_limit": 0, "per_source": 0, "access": 1, "proxy": 0, "fork_failed": 0},
         "last_refused": None,
         "bytes_in": 115,

@@ -114,6 +114,38 @@ def test_the_counts_of_what_was_left_out_outlive_a_reload(open_log, lines):
     assert lines() == ["refuse n=0", "refuse n=3 left_out=2"]
 
 
+def test_the_summary_is_written_when_another_log_takes_over(open_log, lines):
+    before = open_log("log_summary=192.0.2.7")
+    assert before.due() == math.inf
+    assert before.summaries.add("192.0.2.7:7", "eof", 1, 1)
+    assert before.due() == before.summaries.due < math.inf
+    before.hand_over(Log(settings(), before.sink, before.limits))
+    before.info("its sink is open")
+    assert lines() == ["summary source=192.0.2.7 clients=1 in=1 out=1 eof=1 secs=0", "its sink is open"]
+    assert before.due() == math.inf
+
+
+def test_a_sink_that_the_next_log_does_not_have_is_closed(open_log, tmp_path):
+    before = open_log()
+    after = Log(settings(), File(str(tmp_path / "after")))
+    fd = os.dup(before.sink.fd)
+    before.hand_over(after)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(before.sink.fd)
+    os.dup2(fd, before.sink.fd)
+    os.close(fd)
+    after.sink.close()
+
+
+def test_a_flush_writes_both_counts(open_log, lines):
+    one = open_log("log_summary=192.0.2.7")
+    one.limited(INFO, "refuse", "", "refuse n=0")
+    one.limited(INFO, "refuse", "", "refuse n=1")
+    one.summaries.add("192.0.2.7:7", "eof", 1, 1)
+    one.flush(math.inf)
+    assert lines()[1:] == ["refuse n=1", "summary source=192.0.2.7 clients=1 in=1 out=1 eof=1 secs=0"]
+
+
 def test_lost_lines_are_counted_and_the_count_is_logged(tmp_path):
     path = tmp_path / "log"
     sink = File(str(path))
