@@ -9,15 +9,14 @@ import select
 import subprocess
 import termios
 
-from support.wait import DEADLINE, wait_for
+from support.wait import DEADLINE, need_module, wait_for
 
 
 class Terminal:
     """A program on a terminal of so many columns and lines, which `screen` shows."""
 
     def __init__(self, command, columns, lines):
-        import pyte  # noqa: PLC0415 - who needs a terminal needs it
-
+        pyte = need_module("pyte")
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
         self.output = b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import time
@@ -31,6 +32,13 @@ def need(tool):
             pytest.fail(message)
         pytest.skip(message)
     return path
+
+
+def need_module(name):
+    """Return a module of the extra `test`; without it the test is skipped, or fails where tools are required."""
+    if os.environ.get("ECHOD_REQUIRE_TOOLS"):
+        return importlib.import_module(name)
+    return pytest.importorskip(name)
 
 
 def need_root():

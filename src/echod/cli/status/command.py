@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from echod.cli.daemon import Daemon
 from echod.cli.paths import Paths
 from echod.cli.pidfile import PidFile
+from echod.cli.status.openmetrics import metrics
 from echod.cli.status.snapshot import snapshot
 from echod.cli.status.text import for_people, terminal
 from echod.common.errors import DONE, NOT_RUNNING, EchodError, printable
+from echod.common.scoreboard import START_TIME
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -32,20 +34,30 @@ def status(args: Namespace) -> int:
         return DONE
     try:
         copy = copy_of(PidFile(paths.pid_file))
-        if copy is None:
-            left = is_left(paths)
-            print(json.dumps({"state": "dead" if left else "stopped"}) if args.json else not_running(paths, left=left))
-            return DEAD if left else STOPPED
+        left = copy is None and is_left(paths)
     except (EchodError, OSError) as error:
         print(f"echod: {error}", file=sys.stderr)
         return CANNOT_TELL
+    if copy is None:
+        print_none(args, paths, left=left)
+        return DEAD if left else STOPPED
     state = snapshot(copy)
     if args.json:
         print(json.dumps(state))
-        return RUNNING
-    columns, lines = terminal(sys.stdout.fileno()) or (None, None)
-    print(for_people(state, columns, None if args.all or not lines else lines - 1))  # a line is the prompt's
+    elif args.openmetrics:
+        print(metrics(state, copy.words[START_TIME] / 1e9))
+    else:
+        columns, lines = terminal(sys.stdout.fileno()) or (None, None)
+        print(for_people(state, columns, None if args.all or not lines else lines - 1))  # a line is the prompt's
     return RUNNING
+
+
+def print_none(args: Namespace, paths: Paths, *, left: bool) -> None:
+    """Print that no daemon runs; `left`: its pid file is there."""
+    if args.json:
+        print(json.dumps({"state": "dead" if left else "stopped"}))
+    else:
+        print(metrics(None) if args.openmetrics else not_running(paths, left=left))
 
 
 def copy_of(pid_file: PidFile) -> Copy | None:

@@ -1,0 +1,82 @@
+"""A snapshot as metrics: a text that is OpenMetrics and Prometheus' own format (node_exporter, promtool) at once.
+
+The two differ in one thing: OpenMetrics declares the type of the counter `x_total` for `x`, Prometheus for `x_total`,
+and neither takes the other's way. So counters have their names and help, and no type: to both that is "unknown".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from echod.cli.status.snapshot import STATES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Number = int | float
+METRICS = {  # name: type, the label where it has one, help; the manual lists these
+    "echod_up": ("gauge", "", "Whether the daemon runs."),
+    "echod_build_info": ("gauge", "version", "Always 1; the version that runs."),
+    "echod_state": ("gauge", "state", "1 for the state that the daemon is in."),
+    "echod_start_time_seconds": ("gauge", "", "When the daemon started, since the epoch."),
+    "echod_clients": ("gauge", "", "Clients that are being served."),
+    "echod_clients_limit": ("gauge", "", "How many there may be: max_children."),
+    "echod_clients_peak": ("gauge", "", "How many there were at most."),
+    "echod_full_seconds": ("gauge", "", "For how long there has been no room, 0 where there is."),
+    "echod_accept_queue_length": ("gauge", "", "Clients that wait in the backlogs of the listeners."),
+    "echod_connections_accepted_total": ("counter", "", "Clients that were given a child."),
+    "echod_connections_closed_total": ("counter", "reason", "Clients that have gone, by why they ended."),
+    "echod_connections_refused_total": ("counter", "reason", "Clients that were closed unserved, by why."),
+    "echod_received_bytes_total": ("counter", "", "Bytes received from clients."),
+    "echod_sent_bytes_total": ("counter", "", "Bytes sent back to clients."),
+    "echod_config_generation": ("gauge", "", "How often settings were put in force."),
+    "echod_config_last_reload_successful": ("gauge", "", "Whether the last reload took effect."),
+    "echod_log_lines_lost_total": ("counter", "", "Lines that the log could not take."),
+}
+
+
+def metrics(state: dict[str, Any] | None, started: float = 0.0) -> str:
+    """Return the text: of a snapshot of a daemon that started at a time since the epoch, or where None runs."""
+    found = {"echod_up": {"": 0}} if state is None else values(state, started)
+    return "\n".join([*(line for name, samples in found.items() for line in family(name, samples)), "# EOF"])
+
+
+def values(state: dict[str, Any], started: float) -> dict[str, Mapping[str, Number]]:
+    """Return the samples of each metric by the value of its label, of which an empty one is none."""
+    single: dict[str, Number | None] = {
+        "echod_up": 1,
+        "echod_start_time_seconds": round(started, 3),
+        "echod_clients": state["clients"],
+        "echod_clients_limit": state["max_children"],
+        "echod_clients_peak": state["peak_clients"],
+        "echod_full_seconds": state["full_since"] or 0,
+        "echod_accept_queue_length": state["queued"],
+        "echod_connections_accepted_total": state["accepted"],
+        "echod_received_bytes_total": state["bytes_in"],
+        "echod_sent_bytes_total": state["bytes_out"],
+        "echod_config_generation": state["generation"],
+        "echod_config_last_reload_successful": int(state["last_reload"] == "ok"),
+        "echod_log_lines_lost_total": state["log_lines_lost"],
+    }
+    found: dict[str, Mapping[str, Number]] = {name: {"": value} for name, value in single.items() if value is not None}
+    found["echod_build_info"] = {state["version"]: 1}
+    found["echod_state"] = {name: int(state["state"] == name) for name in STATES}
+    found["echod_connections_closed_total"] = state["ended"]
+    found["echod_connections_refused_total"] = state["refused"]
+    return {name: found[name] for name in METRICS if name in found}
+
+
+def family(name: str, samples: Mapping[str, Number]) -> Iterator[str]:
+    """Yield the lines of a metric."""
+    kind, label, text = METRICS[name]
+    yield f"# HELP {name} {text}"
+    if kind == "gauge":
+        yield f"# TYPE {name} gauge"
+    for value, number in samples.items():
+        labels = f'{{{label}="{escaped(value)}"}}' if label else ""
+        yield f"{name}{labels} {number}"
+
+
+def escaped(text: str) -> str:
+    """Escape the value of a label."""
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
