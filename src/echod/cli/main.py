@@ -26,7 +26,7 @@ COMMANDS = {  # name: the module with the function of that name, help
     "restart": ("lifecycle", "stop, then start; a config, user, log or address that does not work stops nothing"),
     "reload": ("control", "read the config again; prints what changed, or why the old settings are still in force"),
     "status": ("status.command", "print what the daemon is doing"),
-    "check": ("check", "parse the config and print the settings that would be in force"),
+    "check": ("check.command", "parse the config and print the settings that would be in force"),
     "reopen": ("control", "open the log file again, after rotation"),
     "run": ("lifecycle", "serve in the foreground, logging to stderr: for systemd, containers, debugging"),
     "inetd": ("inetd", "serve the one connected socket on descriptor 0, for inetd, xinetd, tcpserver"),

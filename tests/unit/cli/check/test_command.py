@@ -4,7 +4,7 @@ from argparse import Namespace
 
 import pytest
 
-from echod.cli.check import check
+from echod.cli.check.command import check
 from echod.common.config.settings import SETTINGS
 from echod.common.errors import ConfigError
 
