@@ -26,7 +26,10 @@ COMMANDS = {  # name: the module with the function of that name, help
     "restart": ("lifecycle", "stop, then start; a config, user, log or address that does not work stops nothing"),
     "reload": ("control", "read the config again; prints what changed, or why the old settings are still in force"),
     "status": ("status.command", "print what the daemon is doing"),
-    "check": ("check.command", "parse the config and print the settings that would be in force"),
+    "check": (
+        "check.command",
+        "print the settings that would be in force, each with its origin, and what this machine cannot give",
+    ),
     "reopen": ("control", "open the log file again, after rotation"),
     "run": ("lifecycle", "serve in the foreground, logging to stderr: for systemd, containers, debugging"),
     "inetd": ("inetd", "serve the one connected socket on descriptor 0, for inetd, xinetd, tcpserver"),
@@ -90,6 +93,9 @@ def parser() -> Parser:
                 "--timeout", type=seconds, metavar="S", help="seconds to wait (default: drain_timeout + 5)"
             )
             sub.add_argument("--force", action="store_true", help="end what is still there then, children too")
+        if name == "check":
+            sub.add_argument("--explain", metavar="ADDR", help="what would happen to a client from there, and why")
+            sub.add_argument("--strict", action="store_true", help="exit 1 when there is a warning")
         if name == "status":
             add_status_options(sub)
     return top

@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from echod.common.config.settings import Config
     from echod.common.handover import Handover
 
-APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - to compare with
 BECOME, LOG, CONFIG = "become", "log", "config"
 
 
 def attempt(config: Config, handover: Handover) -> dict[str, str]:
-    """Become the daemon's user in a child, and open its log and its config there; returns what failed, and why."""
+    """Become the daemon's user in a child, and open its log and its config there; returns what failed, and why.
+
+    A log that is not there is not made: `check` changes nothing.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us no child to wait for
     read_end, write_end = os.pipe()
     pid = os.fork()
@@ -60,10 +63,23 @@ def failures(config: Config, handover: Handover) -> Iterator[tuple[str, str]]:
     for step, path, flags in ((LOG, config.log, APPEND), (CONFIG, handover.config_file or DEFAULT_PATH, os.O_RDONLY)):
         if path.startswith("/"):
             try:
-                os.close(os.open(path, flags, 0o640))
+                os.close(os.open(path, flags))
+            except FileNotFoundError as error:
+                if step == LOG and (why := cannot_make(path, error)):
+                    yield step, describe(why)
             except OSError as error:
-                if step == LOG or error.errno != errno.ENOENT:
-                    yield step, describe(error)
+                yield step, describe(error)
+
+
+def cannot_make(path: str, error: OSError) -> OSError | None:
+    """Return why a file that is not there cannot be made, without making it; `error` is that of its opening."""
+    directory = os.path.dirname(path)
+    if os.access(directory, os.W_OK | os.X_OK):
+        return None
+    if not os.path.isdir(directory):
+        return error
+    code = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
+    return OSError(code, os.strerror(code), path)
 
 
 def check_user(config: Config, handover: Handover) -> dict[str, str]:

@@ -20,7 +20,9 @@ def prepared(*options, uid=-1):
 
 def test_nothing_fails_where_all_is_well(tmp_path):
     assert preflight.attempt(*prepared(f"log={tmp_path}/log")) == {}
-    assert (tmp_path / "log").exists()
+    assert not (tmp_path / "log").exists()
+    (tmp_path / "log").write_text("")
+    assert preflight.attempt(*prepared(f"log={tmp_path}/log")) == {}
     assert preflight.attempt(*prepared("log=syslog")) == {}
 
 
@@ -36,6 +38,11 @@ def test_a_log_and_a_config_are_opened_as_the_user(tmp_path):
     }
     with pytest.raises(EchodError, match=r"^cannot open the log: .*Permission denied"):
         preflight.check_start(config, handover, None)
+
+
+def test_a_log_in_a_directory_that_is_not_there(tmp_path):
+    path = f"{tmp_path}/none/log"
+    assert preflight.attempt(*prepared(f"log={path}")) == {"log": f"{path}: No such file or directory"}
 
 
 @pytest.mark.parametrize(

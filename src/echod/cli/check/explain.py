@@ -1,0 +1,119 @@
+"""`check --explain ADDR`: which rule decides about a client from there, what is used of its limits, and the verdict.
+
+It decides with `ipaddress`, apart from `server.admission`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+
+from echod.common.config.networks import write_network
+from echod.common.errors import USAGE, EchodError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from echod.cli.check.plan import Plan
+    from echod.common.config.networks import Network
+    from echod.common.config.settings import Config
+
+    Peer = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+ALLOW, DENY = "allow", "deny"
+SOURCE_PREFIX = 64  # of an IPv6 source
+
+
+def lines(plan: Plan, text: str) -> Iterator[str]:
+    """Yield what happens to a client from an address. Raises EchodError, USAGE, for what is none."""
+    config, peer = plan.config, parse_peer(text)
+    clients = plan.state.get("clients", 0)
+    running = "" if plan.state else "; the daemon is not running"
+    yield f"peer     {peer}"
+    proxy = next((network for network in config.proxy_from if contains(network, peer)), None)
+    if proxy:
+        yield f"proxy    {write_network(proxy)}: begins with a PROXY header (proxy_from, {plan.origin('proxy_from')})"
+    yield f"rule     {rule(plan, peer)}"
+    yield f"clients  {clients} of {config.max_children} (max_children, {plan.origin('max_children')}){running}"
+    same = sum(source(parse_peer(child["peer"])) == source(peer) for child in plan.state.get("children", ()))
+    limit = f"(max_children_per_source, {plan.origin('max_children_per_source')})"
+    if proxy or not config.max_children_per_source:
+        yield f"source   {'not counted, behind a proxy' if proxy else f'no limit {limit}'}"
+    else:
+        yield f"source   {same} of {config.max_children_per_source} from {source(peer)[0]} {limit}{running}"
+    yield f"verdict  {verdict(config, peer, clients, same)}"
+
+
+def parse_peer(text: str) -> Peer:
+    """Read an address, or one with a port; IPv4-mapped ones are the IPv4 addresses they are. Raises EchodError."""
+    host = text.rpartition(":")[0] if "]:" in text or text.count(":") == 1 else text
+    try:
+        peer = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        allowed = "192.0.2.7, 2001:db8::7 or fe80::7%eth0"
+        raise EchodError(f"--explain: '{text}' is no numeric address; allowed: such as {allowed}", USAGE) from None
+    return getattr(peer, "ipv4_mapped", None) or peer
+
+
+def contains(network: Network, peer: Peer) -> bool:
+    """Tell whether an address is in a network."""
+    bits, number, prefix = network
+    kind = ipaddress.IPv4Network if bits == ipaddress.IPV4LENGTH else ipaddress.IPv6Network
+    return peer.version == kind((0, 0)).version and int(peer) in range(number, number + (1 << (bits - prefix)))
+
+
+def decide(config: Config, peer: Peer) -> tuple[str, Network | None]:
+    """Return ALLOW or DENY, and the network that decides: the most specific, of two alike that of `deny`."""
+    rules = [(network, DENY) for network in config.deny] + [(network, ALLOW) for network in config.allow]
+    matching = [(network, word) for network, word in rules if contains(network, peer)]
+    if matching:
+        network, word = max(matching, key=lambda found: found[0][2])  # the first of those alike
+        return word, network
+    return (DENY if config.allow else ALLOW), None
+
+
+def rule(plan: Plan, peer: Peer) -> str:
+    """Return the rule that decides, in words."""
+    word, network = decide(plan.config, peer)
+    if network:
+        return f"{word} {write_network(network)} ({plan.origin(word)})"
+    if word == DENY:
+        return f"none matches, and only those of allow may connect ({plan.origin(ALLOW)})"
+    return "none matches, and there is no allow"
+
+
+def source(peer: Peer) -> tuple[str, int]:
+    """Return what a client is counted under: its address, or its /64, on a link of its own where it is link-local."""
+    if isinstance(peer, ipaddress.IPv4Address):
+        return str(peer), 0
+    network = ipaddress.IPv6Network((int(peer), SOURCE_PREFIX), strict=False)
+    scope = 0
+    if peer.scope_id:
+        try:
+            scope = socket.if_nametoindex(peer.scope_id)
+        except OSError:
+            scope = int(peer.scope_id) if peer.scope_id.isdigit() else -1
+    return str(network), scope
+
+
+def verdict(config: Config, peer: Peer, clients: int, same: int) -> str:
+    """Return what happens to a client, when there are so many, `same` of them from its source."""
+    rejected = rejection(config, peer, same)
+    if any(contains(network, peer) for network in config.proxy_from):
+        rest = "refused: access" if decide(config, peer)[0] == DENY else "admitted"
+        return f"as for the client that the header names; {rest}, where it names none (UNKNOWN, LOCAL)"
+    if rejected:
+        return f"refused: {rejected}"
+    if clients < config.max_children:
+        return "admitted"
+    return "refused: over_limit" if config.over_limit == "refuse" else "waits in the backlog until a client is gone"
+
+
+def rejection(config: Config, peer: Peer, same: int) -> str:
+    """Return why a client is refused at once, or an empty string: as `Admission.rejection` does."""
+    if any(contains(network, peer) for network in config.proxy_from):
+        return ""
+    if decide(config, peer)[0] == DENY:
+        return "access"
+    return "per_source" if 0 < config.max_children_per_source <= same else ""

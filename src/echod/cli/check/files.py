@@ -1,0 +1,80 @@
+"""What the daemon's user will find: its log, its config at a reload, and room for the scoreboard."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from echod.cli.preflight import CONFIG, LOG, check_user
+from echod.common.config.file import DEFAULT_PATH
+from echod.common.scoreboard import SLOT, SLOTS_AT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from echod.cli.check.plan import Plan
+
+BLOCK = 512  # bytes, of st_blocks
+
+
+def warnings(plan: Plan) -> Iterator[str]:
+    """Yield a warning for each, with the command that mends it. Raises EchodError where the user cannot be become."""
+    failed = check_user(plan.config, plan.handover)
+    if LOG in failed:
+        path = Path(plan.config.log)
+        own = path if path.exists() else path.parent
+        mend = f"chown {plan.user} {own}" if own.exists() else f"install -d -o {plan.user} {own}"
+        yield f"log: {failed[LOG]} for user {plan.user}; `{closed(path, plan) or mend}`"
+    if CONFIG in failed:
+        path = Path(plan.paths.config_file or DEFAULT_PATH)
+        mend = closed(path, plan) or f"chmod o+r {path}"
+        yield f"{failed[CONFIG]} for user {plan.user}: a reload will fail; `{mend}`"
+    yield from room(plan)
+
+
+def closed(path: Path, plan: Plan) -> str:
+    """Return the command that opens the first directory above a file that the user cannot search, if there is one."""
+    for directory in reversed(path.parents):
+        with contextlib.suppress(OSError):
+            found = directory.stat()
+            bit = stat.S_IXOTH
+            if found.st_gid == plan.gid:
+                bit = stat.S_IXGRP
+            if found.st_uid == plan.uid:
+                bit = stat.S_IXUSR
+            if plan.uid and not found.st_mode & bit:
+                return f"chmod o+x {directory}"
+    return ""
+
+
+def room(plan: Plan) -> Iterator[str]:
+    """See whether the file system has room for the scoreboard, which is allocated at a start."""
+    board = Path(plan.paths.board_file)
+    directory = next(path for path in board.parents if path.exists())
+    system = os.statvfs(directory)
+    free = system.f_bavail * system.f_frsize
+    with contextlib.suppress(OSError):
+        free += board.stat().st_blocks * BLOCK  # of the one before
+    wanted = SLOTS_AT + plan.config.max_children * SLOT
+    if system.f_blocks and free < wanted:
+        point, kind = mounted(directory)
+        size = system.f_blocks * system.f_frsize + wanted - free
+        resize = f"mount -o remount,size={-(-size // 1024)}k {point}"
+        yield (
+            f"{directory}: has room for {free} bytes, and the scoreboard needs {wanted} for max_children = "
+            f"{plan.config.max_children}; `{resize if kind == 'tmpfs' else f'du -xah {point} | sort -h | tail'}`"
+        )
+
+
+def mounted(directory: Path) -> tuple[str, str]:
+    """Return where the file system of a directory is mounted, and its kind."""
+    point = next(path for path in (directory, *directory.parents) if os.path.ismount(path))
+    kind = ""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/mounts").read_text().splitlines():
+            _, where, name, *_ = line.split()
+            kind = name if where == str(point) else kind  # the last one mounted there is the one that is seen
+    return str(point), kind

@@ -1,0 +1,116 @@
+"""What the kernel would cap: the backlog, the number of processes and of descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from echod.cli.inherited import lowest_fd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from echod.cli.check.plan import Plan
+
+SOMAXCONN = "/proc/sys/net/core/somaxconn"
+CGROUPS = "/sys/fs/cgroup"
+DESCRIPTORS = 16  # beside the sockets: pid file, scoreboard, log, pipes, and the connection of a client
+
+
+def warnings(plan: Plan) -> Iterator[str]:
+    """Yield a warning for each limit that the settings exceed, with the command that mends it."""
+    yield from backlog(plan)
+    yield from processes(plan)
+    yield from cgroup(plan)
+    yield from descriptors(plan)
+
+
+def backlog(plan: Plan) -> Iterator[str]:
+    """See whether the kernel cuts the backlog (listen(2))."""
+    with contextlib.suppress(OSError):
+        most = int(Path(SOMAXCONN).read_text())
+        if most < plan.config.backlog:
+            wanted = plan.config.backlog
+            yield f"backlog = {wanted} is cut to somaxconn, {most}; `sysctl -w net.core.somaxconn={wanted}`"
+
+
+def limit(plan: Plan, name: str) -> int | None:
+    """Return a soft limit of the daemon that runs, or of this process, which hands it down; None: there is none."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{plan.pid or 'self'}/limits").read_text().splitlines():
+            if line.startswith(name):
+                soft = line[len(name) :].split()[0]
+                return None if soft == "unlimited" else int(soft)
+    return None
+
+
+def raise_limit(plan: Plan, letter: str, name: str, wanted: int) -> str:
+    """Return the command that raises a soft limit."""
+    return f"prlimit --pid {plan.pid} --{name}={wanted}:" if plan.pid else f"ulimit -{letter} {wanted}"
+
+
+def processes(plan: Plan) -> Iterator[str]:
+    """See whether the user may have so many processes (RLIMIT_NPROC; root may)."""
+    most = limit(plan, "Max processes")
+    if plan.uid == 0 or most is None:
+        return
+    wanted = plan.processes + others(plan)
+    if wanted > most:
+        yield (
+            f"max_children = {plan.config.max_children} needs {wanted} processes of user {plan.user}, with those there "
+            f"are, and the limit is {most} (RLIMIT_NPROC); `{raise_limit(plan, 'u', 'nproc', wanted)}`"
+        )
+
+
+def others(plan: Plan) -> int:
+    """Count the user's processes and threads that are not the daemon's."""
+    found = 0
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError, KeyError, ValueError):
+            text = Path(f"/proc/{name}/status").read_text(errors="replace")
+            status = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+            is_daemons = plan.pid and plan.pid in (int(name), int(status["PPid"]))
+            if int(status["Uid"].split()[0]) == plan.uid and not is_daemons:
+                found += int(status["Threads"])
+    return found
+
+
+def cgroup(plan: Plan) -> Iterator[str]:
+    """See whether each cgroup that the daemon is in has room for its processes (pids.max)."""
+    directory, root = pids_cgroup(plan)
+    while directory and directory.is_relative_to(root):
+        file = directory / "pids.max"
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number, and the root has none
+            most, used = int(file.read_text()), int((directory / "pids.current").read_text())
+            wanted = used - plan.state.get("clients", 0) - bool(plan.pid) + plan.processes
+            if wanted > most:
+                unit = directory.name.endswith((".service", ".scope", ".slice"))
+                mend = f"systemctl set-property {directory.name} TasksMax={wanted}"
+                yield (
+                    f"max_children = {plan.config.max_children} needs room for {wanted} processes, with those there "
+                    f"are, and {file} is {most}; `{mend if unit else f'echo {wanted} >{file}'}`"
+                )
+        directory = directory.parent
+
+
+def pids_cgroup(plan: Plan) -> tuple[Path | None, Path]:
+    """Return the directory of the daemon's cgroup, or of this process's, and the root of its tree (cgroups(7))."""
+    with contextlib.suppress(OSError):
+        entries = [line.split(":", 2) for line in Path(f"/proc/{plan.pid or 'self'}/cgroup").read_text().splitlines()]
+        for _, controllers, path in entries:
+            root = Path(CGROUPS, "pids" if controllers else "")
+            if "pids" in controllers.split(",") or (not controllers and not Path(CGROUPS, "pids").exists()):
+                return root / path.lstrip("/"), root
+    return None, Path(CGROUPS)
+
+
+def descriptors(plan: Plan) -> Iterator[str]:
+    """See whether the daemon may have its descriptors (RLIMIT_NOFILE); a child needs no more."""
+    most, wanted = limit(plan, "Max open files"), lowest_fd(plan.config) + DESCRIPTORS
+    if most is not None and wanted > most:
+        yield (
+            f"the daemon needs {wanted} descriptors, and the limit is {most} (RLIMIT_NOFILE); "
+            f"`{raise_limit(plan, 'n', 'nofile', wanted)}`"
+        )

@@ -1,0 +1,46 @@
+"""What `check` looks at: the daemon as a start from here would make it, beside the one that runs, if any."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from echod.cli.identity import identify, user_name
+from echod.cli.pidfile import PidFile
+from echod.cli.status.command import state_of
+from echod.common.errors import EchodError
+
+if TYPE_CHECKING:
+    from echod.cli.paths import Paths
+
+
+class Plan:
+    """The settings and whom they make the daemon; `state` is that of the one that runs. Raises EchodError."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+        self.config = paths.load()
+        self.handover = paths.handover()
+        identify(paths, self.config, self.handover)
+        self.uid = self.handover.uid if self.handover.uid >= 0 else os.geteuid()
+        self.gid = self.handover.gid if self.handover.gid >= 0 else os.getegid()
+        self.user = user_name(self.uid)
+        self.state: dict[str, Any] = {}
+        with contextlib.suppress(EchodError, OSError):
+            self.state = state_of(PidFile(paths.pid_file)) or {}
+
+    @property
+    def pid(self) -> int:
+        """The daemon that runs, 0 when none does, or none that can be seen."""
+        return int(self.state.get("pid", 0))
+
+    @property
+    def processes(self) -> int:
+        """How many processes the daemon is to have, at most."""
+        return self.config.max_children + 1
+
+    def origin(self, name: str) -> str:
+        """Return where a setting comes from: file:line, -o or default."""
+        where = self.paths.origins.get(name, "default")
+        return "-o" if where.startswith("-o ") else where

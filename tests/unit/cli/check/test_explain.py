@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echod.cli.check import explain
+from echod.common.errors import USAGE, EchodError
+from echod.server.admission import Admission
+from support.sockets import settings
+
+# few addresses and networks around them, so that they meet
+V4 = st.integers(0, 15).map(lambda low: ipaddress.IPv4Address(0xC0000200 + low))
+V6 = st.tuples(st.integers(0, 3), st.integers(0, 3)).map(
+    lambda parts: ipaddress.IPv6Address((0x20010DB8 << 96) + (parts[0] << 63) + parts[1])
+)
+PEERS = st.one_of(V4, V6)
+
+
+def network(peer, length):
+    return str(ipaddress.ip_network((peer, length if peer.version == 4 else 2 * length + 64), strict=False))
+
+
+NETWORKS = st.lists(
+    st.one_of(st.builds(network, PEERS, st.integers(24, 32)), st.sampled_from(["0.0.0.0/0", "::/0"])), unique=True
+)
+
+
+def accepted(peer, port=1):
+    """Return a peer as accept(2) gives it."""
+    if peer.version == 4:
+        return (str(peer), port)
+    return (str(peer), port, 0, 0)
+
+
+@given(NETWORKS, NETWORKS, st.integers(0, 3), st.lists(PEERS, max_size=6), PEERS)
+def test_it_decides_as_the_daemon_does(allow, deny, most, clients, peer):
+    config = settings(
+        f"allow={','.join(allow)}",
+        f"deny={','.join(deny)}",
+        f"max_children_per_source={most}",
+    )
+    admission = Admission(config, map(accepted, clients))
+    same = sum(explain.source(client) == explain.source(peer) for client in clients)
+    assert explain.rejection(config, peer, same) == admission.rejection(accepted(peer))
+
+
+@given(PEERS, PEERS)
+def test_sources_are_the_same_for_the_daemon(one, other):
+    same = Admission.source(accepted(one)) == Admission.source(accepted(other))
+    assert (explain.source(one) == explain.source(other)) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "peer"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7:51514", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("[2001:DB8::1]", "2001:db8::1"),
+        ("[2001:db8::1]:7", "2001:db8::1"),
+        ("fe80::1%lo", "fe80::1%lo"),
+        ("[fe80::1%lo]:7", "fe80::1%lo"),
+    ],
+)
+def test_an_address_is_read(text, peer):
+    assert str(explain.parse_peer(text)) == peer
+
+
+@pytest.mark.parametrize("text", ["", "x", "192.0.2.0/24", "1.2.3", "::1::", "[", "example.net:7", "*"])
+def test_what_is_no_address_is_a_usage_error(text):
+    with pytest.raises(EchodError, match="is no numeric address; allowed: ") as caught:
+        explain.parse_peer(text)
+    assert caught.value.code == USAGE
+
+
+def test_link_local_sources_are_told_apart_by_their_interface():
+    lo = socket.if_nametoindex("lo")
+    name, number, other = (explain.parse_peer(f"fe80::1%{scope}") for scope in ("lo", lo, lo + 1000))
+    assert explain.source(name) == explain.source(number) == ("fe80::/64", lo)
+    assert explain.source(other) != explain.source(name)
+
+
+def shown(plan, peer, *options, state=None, text="[echod]\n"):
+    found = plan(*options, text=text)
+    found.state = state or {}
+    return dict(line.split(maxsplit=1) for line in explain.lines(found, peer))
+
+
+def test_the_rule_is_named_with_its_place(plan, public):
+    text = "[echod]\nallow = 192.0.2.0/24, 10.0.0.0/8\ndeny = 10.1.0.0/16 10.0.0.0/8\n"
+    where = public / "echod.conf"
+    assert shown(plan, "192.0.2.1", text=text)["rule"] == f"allow 192.0.2.0/24 ({where}:2)"
+    assert shown(plan, "10.1.2.3", text=text)["rule"] == f"deny 10.1.0.0/16 ({where}:3)"
+    assert shown(plan, "10.2.2.3", text=text)["rule"] == f"deny 10.0.0.0/8 ({where}:3)"  # of two alike, deny
+    assert shown(plan, "::1", text=text)["rule"] == f"none matches, and only those of allow may connect ({where}:2)"
+    assert shown(plan, "::1")["rule"] == "none matches, and there is no allow"
+
+
+STATE = {
+    "pid": 1,
+    "clients": 2,
+    "children": [{"peer": "192.0.2.7:1"}, {"peer": "[2001:db8::1]:1"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("peer", "options", "source", "verdict"),
+    [
+        ("192.0.2.7", (), "no limit (max_children_per_source, default)", "admitted"),
+        ("192.0.2.7", ("max_children_per_source=1",), "1 of 1 from 192.0.2.7", "refused: per_source"),
+        ("192.0.2.8", ("max_children_per_source=1",), "0 of 1 from 192.0.2.8", "admitted"),
+        ("2001:db8::2", ("max_children_per_source=1",), "1 of 1 from 2001:db8::/64", "refused: per_source"),
+        ("192.0.2.7", ("max_children=2",), "no limit", "waits in the backlog until a client is gone"),
+        ("192.0.2.7", ("max_children=2", "over_limit=refuse"), "no limit", "refused: over_limit"),
+        ("192.0.2.7", ("max_children=2", "deny=192.0.2.7"), "no limit", "refused: access"),
+        (
+            "192.0.2.7",
+            ("max_children_per_source=1", "proxy_from=192.0.2.0/24", "allow=10.0.0.0/8"),
+            "not counted, behind a proxy",
+            "as for the client that the header names; refused: access, where it names none (UNKNOWN, LOCAL)",
+        ),
+    ],
+)
+def test_the_verdict(plan, peer, options, source, verdict):
+    found = shown(plan, peer, *options, state=STATE)
+    assert found["source"].startswith(source)
+    assert found["verdict"] == verdict
+
+
+def test_the_limits_of_a_daemon_that_does_not_run(plan):
+    assert shown(plan, "::1")["clients"] == "0 of 256 (max_children, default); the daemon is not running"
+    assert shown(plan, "::1", state=STATE)["clients"] == "2 of 256 (max_children, default)"
