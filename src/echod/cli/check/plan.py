@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from echod.cli.identity import identify, user_name
 from echod.cli.pidfile import PidFile
-from echod.cli.status.command import state_of
+from echod.cli.status.command import copy_of
+from echod.cli.status.snapshot import snapshot
 from echod.common.errors import EchodError
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Plan:
         self.user = user_name(self.uid)
         self.state: dict[str, Any] = {}
         with contextlib.suppress(EchodError, OSError):
-            self.state = state_of(PidFile(paths.pid_file)) or {}
+            copy = copy_of(PidFile(paths.pid_file))
+            self.state = snapshot(copy) if copy else {}
 
     @property
     def pid(self) -> int:
