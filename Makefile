@@ -8,7 +8,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP
 
 MINUTES ?= 10
 
-.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint coverage bench clean FORCE
+.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint completions coverage bench clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -82,6 +82,9 @@ lint: $(BIN)/pytest $(BIN)/ruff ## ruff, mandoc, mypy; the tests run shellcheck
 inject: $(BIN)/pytest ## fail and delay each system call of the daemon in turn, and write docs/injection.md
 	$(BIN)/python tests/campaign/inject.py --report docs/injection.md
 	$(BIN)/python tests/campaign/delays.py --rounds 20
+
+completions: $(BIN)/pytest ## write the completions of bash, zsh and fish anew, after a change to commands, options or settings
+	$(BIN)/python completions/generate.py
 
 coverage: export PYTHONPATH = $(CURDIR)/tests/cov
 coverage: export COVERAGE_FILE = $(CURDIR)/.coverage-data/echod

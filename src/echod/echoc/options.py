@@ -119,7 +119,7 @@ def pattern_list(text: str) -> tuple[patterns.Pattern, ...]:
 
 def parse() -> argparse.Namespace:
     """Return the options. SystemExit: 2 for what makes no sense (3 with --check), 0 for --help and --version."""
-    parser = _parser()
+    parser = grammar()
     options = parser.parse_args()
     modes = [mode for mode in MODES if getattr(options, mode)]
     if len(modes) > 1:
@@ -137,7 +137,8 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def _parser() -> Parser:
+def grammar() -> Parser:
+    """Return the command line's grammar."""
     parser = Parser(
         prog="echoc",
         usage="echoc [options] HOST [PORT]",
