@@ -56,7 +56,7 @@ function _shtab_echod_using
 end
 
 set -g _shtab_echod_commands start stop restart reload status check reopen run inetd
-set -g _shtab_echod_opts_with_value --timeout -c -n -o
+set -g _shtab_echod_opts_with_value --explain --timeout -c -n -o
 
 complete -c echod -e
 complete -c echod -f
@@ -94,10 +94,12 @@ complete -c echod -n '_shtab_echod_using status' -l openmetrics -d 'metrics for 
 complete -c echod -n '_shtab_echod_using status' -l watch -d 'the whole terminal, with rates, until Ctrl-C'
 complete -c echod -n '_shtab_echod_using status' -l all -d 'all clients, however many lines the terminal has'
 complete -c echod -n '_shtab_echod_using status' -s n -x -d 'seconds from look to look (1)'
-complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a check -d 'Parse the config and print the settings that would be in force.'
+complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a check -d 'Print the settings that would be in force, each with its origin, and what this machine cannot give.'
 complete -c echod -n '_shtab_echod_using check' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using check' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
 complete -c echod -n '_shtab_echod_using check' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
+complete -c echod -n '_shtab_echod_using check' -l explain -x -d 'what would happen to a client from there, and why'
+complete -c echod -n '_shtab_echod_using check' -l strict -d 'exit 1 when there is a warning'
 complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a reopen -d 'Open the log file again, after rotation.'
 complete -c echod -n '_shtab_echod_using reopen' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using reopen' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'

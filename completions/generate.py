@@ -78,7 +78,7 @@ def completion(shell: str, parser: argparse.ArgumentParser) -> str:
         preamble = PREAMBLE[shell].format(keys=" ".join(SETTINGS))
     else:
         preamble = ECHOC_BASH if shell == "bash" else ""
-    text: str = shtab.complete(parser, shell, preamble={shell: preamble})
+    text = shtab.complete(parser, shell, preamble=preamble)
     if shell == "bash":
         text += BASH_WORDS.format(prog=parser.prog)
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"

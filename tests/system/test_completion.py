@@ -105,7 +105,7 @@ class Shell:
         """Type a line and return the words that the command got."""
         self.type(line + "\n")
         said = self.wait(r"got.*\r?\n")
-        return re.findall("<(.*?)>", re.search("got(.*)", said)[1])
+        return re.findall("<(.*?)>", said.rpartition("got")[2])
 
     def close(self):
         os.close(self._terminal)
