@@ -21,6 +21,7 @@ from echod.server.admission import Admission
 from echod.server.children import BATCH
 from echod.server.failures import attempt, reason, report
 from echod.server.log.log import INFO, WARNING
+from echod.server.log.summary import source_of
 from echod.server.retire import retire
 
 TYPE_CHECKING = False
@@ -162,7 +163,7 @@ class Acceptor:
         self._board.begin()
         self._board.count_refusal(why, peer)
         self._board.end()
-        self.log.limited(INFO, why, Admission.source(address), f"refuse peer={peer} reason={why}")
+        self.log.limited(INFO, why, source_of(peer), f"refuse peer={peer} reason={why}")
 
     def _pause(self, text: str) -> None:
         """Stop accepting for a moment: what is missing now, a descriptor or memory, may be there then."""

@@ -6,13 +6,14 @@ name into its slot of the scoreboard, where the daemon finds it, and sees to `al
 
 from __future__ import annotations
 
+import errno
 import select
 import time
 
 from echod.common.cmodules import os, signal, socket
 from echod.common.config.addresses import write_address
 from echod.common.config.values import integer
-from echod.common.reasons import ACCESS, PROXY, RESET
+from echod.common.reasons import ACCESS, ERRNO, PROXY, RESET
 from echod.server.admission import Admission
 from echod.server.session import BEGUN, LAST, QUIET, TICK, Limits, Session
 
@@ -100,15 +101,17 @@ class Proxied(Session):
 
     def run(self, fd: int, counters: Counters, at: int) -> int:
         """Read the header, then echo; returns the reason of the end."""
-        conn = socket.socket(fileno=fd)
         try:
-            reason = self._begin_proxied(conn, counters, at)
+            conn = socket.socket(fileno=fd)
+            try:
+                reason = self._begin_proxied(conn, counters, at)
+            finally:
+                conn.detach()
         except ValueError:
             return PROXY
-        except OSError:
-            return RESET
-        finally:
-            conn.detach()
+        except OSError as error:  # a peer that was reset before has no name any more
+            is_reset = isinstance(error, ConnectionError) or error.errno == errno.ENOTCONN
+            return RESET if is_reset else ERRNO + (error.errno or 0)
         return reason or super().run(fd, counters, at)
 
     def _begin_proxied(self, conn: socket.socket, counters: Counters, at: int) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import ipaddress
 import mmap
 import os
@@ -12,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from echod.common.config.addresses import write_address
-from echod.common.reasons import ACCESS, CRASHED, DRAIN, EOF, LIFETIME, PROXY, RESET
+from echod.common.reasons import ACCESS, CRASHED, DRAIN, EOF, ERRNO, LIFETIME, PROXY, RESET
 from echod.server import proxy as module
 from echod.server.proxy import SIGNATURE, Proxied, length, parse
 from echod.server.session import BEGUN, RECEIVED
@@ -271,6 +272,21 @@ def test_a_reset_before_the_header(behind):
     one.conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     one.conn.close()
     assert one.end() == RESET
+
+
+def test_a_reset_before_the_session():
+    client, served = tcp_pair()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    with served:
+        assert Proxied(NEVER, settings("proxy_from=127.0.0.1"), print).run(served.fileno(), [0] * 5, 0) == RESET
+
+
+def test_any_other_error_has_its_name(tmp_path):
+    fd = os.open(tmp_path, os.O_RDONLY)
+    reason = Proxied(NEVER, settings("proxy_from=127.0.0.1"), print).run(fd, [0] * 5, 0)
+    os.close(fd)
+    assert reason == ERRNO + errno.ENOTSOCK
 
 
 def test_from_elsewhere_a_header_is_data(behind):
