@@ -103,7 +103,7 @@ class Children:
         child.state, child.address, child.named = SPAWNED, address, self._named
         self.table[pid] = child
         if self.log.debugging:
-            self.log.debug(f"fork child={pid}, which keeps fd={fd} alone; the parent closes it")
+            self.log.debug(f"fork child={pid}, which keeps fd={fd} alone; the parent closes its copy")
         return pid
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
