@@ -159,10 +159,15 @@ def judge(target, scene, before):
     count(scene, before, after, [*scene.clients, fresh])
 
 
+def refusals(told):
+    """Return how many the daemon has refused itself: whom a child refuses has been accepted, and ended."""
+    return sum(number - told["ended"].get(reason, 0) for reason, number in told["refused"].items())
+
+
 def count(scene, before, after, clients):
     """Compare the daemon's counters with what the clients have seen."""
     gone = {key: after[key] - before[key] for key in ("accepted", "closed", "bytes_in", "bytes_out")}
-    refused = sum(after["refused"].values()) - sum(before["refused"].values())
+    refused = refusals(after) - refusals(before)
     if gone["accepted"] + refused != len(clients):
         raise WrongError(f"{len(clients)} clients came, {gone['accepted']} were accepted and {refused} refused")
     if after["accepted"] != after["closed"] + after["clients"]:

@@ -36,6 +36,14 @@ class Client:
             self.outcome = LOST
         return self
 
+    def send_header(self, text):
+        """Send what is for the server, and does not come back."""
+        try:
+            self.sock.sendall(text.encode())
+        except OSError:
+            self.outcome = LOST
+        return self
+
     def receive(self):
         """Receive what has been sent and is not back yet, and compare it."""
         while self.outcome == OPEN and self.back < len(self.sent):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from campaign.scene import Scene
-from campaign.scenes_child import ChildBegins, ChildDrains, ChildEchoes, ChildIdles, ChildLifetime
-from campaign.scenes_clients import Burst, Full, FullRefusing, Idle, OneClient, OneClientAtDebug, Rules
+from campaign.scenes_child import ChildBegins, ChildBeginsProxied, ChildDrains, ChildEchoes, ChildIdles, ChildLifetime
+from campaign.scenes_clients import Burst, Full, FullRefusing, Idle, OneClient, OneClientAtDebug, Proxied, Rules
 from campaign.scenes_end import Drain, Stop, StopRootsDirectory
 from campaign.scenes_reload import Reload, ReloadChanges, ReloadFails, Reopen
 from campaign.supervised import DrainSupervised, OneClientSupervised, ReloadFromSyslog, ReloadSupervised
 
 ALL: tuple[type[Scene], ...] = (
-    Idle, OneClient, OneClientAtDebug, Burst, Rules, Full, FullRefusing,
+    Idle, OneClient, OneClientAtDebug, Burst, Rules, Proxied, Full, FullRefusing,
     Reload, ReloadChanges, ReloadFails, Reopen, Drain, Stop, StopRootsDirectory,
     OneClientSupervised, ReloadSupervised, ReloadFromSyslog, DrainSupervised,
-    ChildBegins, ChildEchoes, ChildIdles, ChildLifetime, ChildDrains,
+    ChildBegins, ChildBeginsProxied, ChildEchoes, ChildIdles, ChildLifetime, ChildDrains,
 )  # fmt: skip
 SCENES = {scene.name: scene for scene in ALL}

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from campaign.commands import reload
 from campaign.scene import Scene
-from campaign.scenes_clients import OneClient
+from campaign.scenes_clients import OneClient, Proxied
 from campaign.scenes_end import Drain
 
 
 class ChildBegins(OneClient):
     name = "child, from its fork"
+    follow = True
+
+
+class ChildBeginsProxied(Proxied):
+    name = "child, proxied"
     follow = True
 
 

@@ -59,6 +59,24 @@ class Rules(Scene):
         self.target.settle(1)
 
 
+class Proxied(Scene):
+    """A load balancer names its clients; one of them may not come in."""
+
+    name = "proxied"
+    refusals = 1
+
+    def settings(self):
+        return {"proxy_from": f"{self.target.host(8)}/32", "deny": "192.0.2.66/32"}
+
+    def act(self):
+        for host in (7, 66):
+            client = self.connect(source=self.target.host(8))
+            client.send_header(f"PROXY TCP4 192.0.2.{host} 192.0.2.1 5151 7\r\n")
+        self.clients[0].echo(1000)
+        self.finish()
+        self.target.settle(1)
+
+
 class Full(Scene):
     """At the cap; who waits is served when another leaves."""
 
