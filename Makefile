@@ -8,7 +8,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP
 
 MINUTES ?= 10
 
-.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint completions coverage bench clean FORCE
+.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint deb completions coverage bench clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -82,6 +82,17 @@ lint: $(BIN)/pytest $(BIN)/ruff ## ruff, mandoc, mypy; the tests run shellcheck
 inject: $(BIN)/pytest ## fail and delay each system call of the daemon in turn, and write docs/injection.md
 	$(BIN)/python tests/campaign/inject.py --report docs/injection.md
 	$(BIN)/python tests/campaign/delays.py --rounds 20
+
+# built in a copy, for a build leaves files in debian/; with Debian's Python, whatever else there is in PATH
+deb: BUILD := build/deb
+deb: DIST := dist
+deb: ## build the Debian package into dist/; it needs dpkg-dev and the Build-Depends of debian/control
+	rm -rf "$(BUILD)"
+	mkdir -p "$(BUILD)/echod" "$(DIST)"
+	tar -c --exclude=__pycache__ completions debian docs etc man src systemd pyproject.toml *.md LICENSE | tar -xC "$(BUILD)/echod"
+	cd "$(BUILD)/echod" && { PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage --unsigned-source --unsigned-changes \
+	    --build=binary >../log 2>&1 || { tail -30 ../log >&2; exit 1; }; }
+	mv "$(BUILD)"/*.deb "$(BUILD)"/*.changes "$(BUILD)"/*.buildinfo "$(DIST)"
 
 completions: $(BIN)/pytest ## write the completions of bash, zsh and fish anew, after a change to commands, options or settings
 	$(BIN)/python completions/generate.py

@@ -1,0 +1,104 @@
+"""The Debian package: built, judged by lintian, and installed, upgraded and purged under systemd."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import echod as package
+from support.systemd_box import Box
+from support.wait import need, need_root
+
+ROOT = Path(__file__).parent.parent.parent
+NEXT = "9.9.9"
+
+
+def run(*words, **kwargs):
+    done = subprocess.run(words, capture_output=True, text=True, **kwargs)
+    assert done.returncode == 0, (words, done.stdout, done.stderr)
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Return the directory with the package and what lintian reads."""
+    for tool in ("dh", "dh_python3", "dpkg-buildpackage"):
+        need(tool)
+    directory = tmp_path_factory.mktemp("deb")
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MAKE"))}
+    run("make", "-C", ROOT, "deb", f"BUILD={directory}/build", f"DIST={directory}/dist", env=environ)
+    return directory / "dist"
+
+
+@pytest.fixture(scope="module")
+def upgrade(built, tmp_path_factory):
+    """Return a package of a later version, whose config differs, too."""
+    tree = tmp_path_factory.mktemp("next") / "tree"
+    run("dpkg-deb", "-R", next(built.glob("*.deb")), tree)
+    control = tree / "DEBIAN/control"
+    control.write_text(re.sub("^Version: .*", f"Version: {NEXT}", control.read_text(), flags=re.MULTILINE))
+    init = tree / "usr/lib/python3/dist-packages/echod/__init__.py"
+    init.write_text(init.read_text().replace(package.__version__, NEXT))
+    with (tree / "etc/echod.conf").open("a") as file:
+        file.write("# another setting\n")
+    run("dpkg-deb", "--root-owner-group", "-b", tree, built / "next.deb")
+    return built / "next.deb"
+
+
+def test_the_version_is_the_modules():
+    head = (ROOT / "debian/changelog").read_text().splitlines()[0]
+    assert head.split()[1] == f"({package.__version__})"
+
+
+def test_lintian_has_nothing_to_say(built):
+    said = run(need("lintian"), "--allow-root", "--fail-on", "none", next(built.glob("*.changes")))
+    assert said == ""
+
+
+@pytest.fixture
+def box(built):
+    need_root()
+    box = Box(shared={str(built): "/packages"})
+    box.run("rm -f /usr/sbin/policy-rc.d; export DEBIAN_FRONTEND=noninteractive")
+    yield box
+    box.close()
+
+
+def status(box, what):
+    return box.run(
+        f"echod status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)[\"{what}\"])'"
+    ).strip()
+
+
+def files(box):
+    return set(box.run("find / -xdev -path /proc -prune -o -path '*echod*' -print").splitlines())
+
+
+def test_installed_upgraded_and_purged(box, built, upgrade):
+    before = files(box)
+    box.run(f"dpkg -i /packages/echod_{package.__version__}_all.deb")
+    assert box.run("systemctl is-active echod; systemctl is-enabled echod").split() == ["active", "enabled"]
+    assert "hello" in box.run("echo hello | echoc 127.0.0.1")
+    assert status(box, "version") == package.__version__
+
+    box.run("printf '[echod]\\nmax_children = 99\\n' >/etc/echod.conf; systemctl reload echod")
+    assert status(box, "max_children") == "99"
+    pid = status(box, "pid")
+    box.run("exec 5<>/dev/tcp/127.0.0.1/27978; echo one >&5; read -r line <&5; [ $line = one ]")
+    box.run(
+        "(while [ ! -e /run/done ]; do echoc --check 127.0.0.1 || echo $? >>/run/lost; echo >>/run/tried; done) >/dev/null &"
+    )
+    box.run(f"dpkg --force-confdef -i /packages/{upgrade.name}")
+    box.run("touch /run/done; wait; test -s /run/tried; test ! -e /run/lost")
+    box.run("echo two >&5; read -r line <&5; [ $line = two ]; exec 5>&-")
+    assert (status(box, "version"), status(box, "pid"), status(box, "max_children")) == (NEXT, pid, "99")
+
+    box.run("dpkg --remove echod")
+    assert "max_children = 99" in box.run("cat /etc/echod.conf")
+    box.run("systemctl is-active echod", 4)
+    box.run("dpkg --purge echod")
+    assert files(box) - before == set()
