@@ -104,7 +104,7 @@ def test_no_import_leads_back(name):
 
 
 def test_the_session_knows_sockets_and_nothing_else():
-    assert RUNS["server.session"] == {"common.cmodules", "common.reasons"}
+    assert RUNS["server.session"] == {"common.cmodules", "common.reasons", "server.buffer"}
 
 
 def test_the_server_is_made_of_its_folder_and_of_common():

@@ -23,7 +23,7 @@ from echod.server.descriptors import highest_fd
 from echod.server.log.log import Log
 from echod.server.log.sink import Sink
 from echod.server.oom import OomScore
-from echod.server.session import Limits, Session
+from echod.server.session import RECEIVED, SENT, Limits, Session
 from echod.server.signals import HANDLED, SignalPipe
 from support.processes import reap, state
 from support.wait import DEADLINE, wait_for
@@ -67,6 +67,16 @@ def receive_all(conn):
     parts = []
     while part := conn.recv(1 << 16):
         parts.append(part)
+    return b"".join(parts)
+
+
+def receive(conn, size):
+    """Read so many bytes and return them."""
+    parts = []
+    while size > 0:
+        parts.append(conn.recv(min(size, 1 << 18)))
+        assert parts[-1], f"closed {size} bytes too early"
+        size -= len(parts[-1])
     return b"".join(parts)
 
 
@@ -154,6 +164,10 @@ class Served:
                 taken += self.conn.send(data[taken % len(data) :])
         self.conn.settimeout(DEADLINE)
         return taken
+
+    def stuff_until_behind(self):
+        """Send until the session has read more than it can write."""
+        wait_for(lambda: not self.stuff(bytes(1 << 20)) and self.counters[RECEIVED] > self.counters[SENT])
 
     def queued(self):
         """Return how many bytes wait in the session's socket (proc_net_tcp: rx_queue)."""

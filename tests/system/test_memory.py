@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from support.processes import anonymous
+from support.sockets import receive
+from support.wait import wait_for
 
 BUDGET = 4.5 * 1024  # KiB
+KEPT = 64  # KiB
 
 
 @pytest.mark.lean
@@ -25,3 +30,22 @@ def test_a_client_costs_little(running, record_property):
         used = child.memory_full_info().uss / 1024
         record_property("KiB", used)
         assert used < 1024
+
+
+@pytest.mark.lean
+def test_a_client_that_has_moved_bulk_and_is_idle_gives_its_memory_back(running, record_property):
+    data = bytes(1 << 20)
+    with running.connect() as conn, ThreadPoolExecutor(1) as pool:
+        conn.sendall(b"x")
+        assert conn.recv(1) == b"x"
+        (child,) = running.children()
+        before = anonymous(child.pid)
+        sending = pool.submit(lambda: [conn.sendall(data) for _ in range(64)])
+        assert len(receive(conn, 64 * len(data))) == 64 * len(data)
+        sending.result()
+
+        def grown():
+            return anonymous(child.pid) - before
+
+        wait_for(lambda: grown() < KEPT, "the memory to be given back")
+        record_property("KiB", grown())

@@ -22,8 +22,9 @@ import time
 
 from echod.common.cmodules import os, signal, socket
 from echod.common.reasons import DRAIN, EOF, ERRNO, IDLE, LIFETIME, RESET
+from echod.server.buffer import SIZE, SMALL, VIEWS, Bulk
 
-read, write, monotonic_ns = os.read, os.write, time.monotonic_ns  # in a child each name less is a page less: 2 %
+readv, write, monotonic_ns = os.readv, os.write, time.monotonic_ns  # in a child each name less is a page less: 2 %
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 
 # the words of the counters: bytes out and in; when a byte last moved, and when it began: CLOCK_MONOTONIC nanoseconds
 SENT, RECEIVED, LAST, BEGUN = range(1, 5)
-FOREVER, FIRST_READ, LARGE_READ = float("inf"), 16 << 10, 1 << 20  # the large one once a client fills the small one
-FLUSH, LINGER = 1.0, 0.9  # seconds to echo what was read when the lifetime is over; to read and drop after our FIN
+FOREVER, FLUSH, LINGER = float("inf"), 1.0, 0.9  # seconds to echo what was read at the end; to drop after our FIN
 QUIET, TICK = 0.1, 0.5  # seconds without data that end a drain, more than most round trips; between looks at the limits
 BYTES_ACKED, INFO_SIZE = slice(120, 128), 128  # of struct tcp_info (tcp(7), linux/tcp.h): what the peer has taken
 
@@ -51,14 +51,13 @@ class Limits:
 class Session:
     """One client: `run` echoes until the end, `end` brings it about."""
 
-    __slots__ = ("_behind", "_deadline", "_lifetime", "_limits", "_linger", "_moved", "_seen", "ended", "fd")
+    __slots__ = ("_behind", "_bulk", "_deadline", "_lifetime", "_limits", "_linger", "_moved", "_seen", "ended", "fd")
 
     def __init__(self, limits: Limits) -> None:
         self._limits, self._lifetime = limits, limits.lifetime
-        self.fd = -1
+        self._bulk, self.fd = Bulk(), -1
         self.ended = 0  # the reason, once somebody has ended it
-        self._linger = LINGER
-        self._deadline = FOREVER
+        self._deadline, self._linger = FOREVER, LINGER
         self._behind = False  # the peer has not taken all that was echoed
         self._seen: tuple[object, ...] = ()  # what had moved when last looked
         self._moved = 0.0  # when something new was seen, in seconds
@@ -66,34 +65,35 @@ class Session:
     def run(self, fd: int, counters: Counters, at: int) -> int:  # noqa: C901 - a call costs every client page faults
         """Echo on the connected socket `fd` until the end and return its reason; count in `counters` after `at`."""
         self.fd = fd
-        received, size = 0, FIRST_READ
+        received, is_bulk, views = 0, False, VIEWS
+        (view,) = views
         try:
             counters[at + BEGUN] = counters[at + LAST] = monotonic_ns()
             if self.ended or self._lifetime:
                 self._begin()
             while True:
                 try:
-                    data = read(fd, size)
+                    count = readv(fd, views)
                 except BlockingIOError:
                     if self._may_read_on(counters[at + SENT]):
                         continue
                     break
-                if not data:
+                if not count:
                     return EOF
-                received += len(data)
+                received += count
                 counters[at + RECEIVED] = received
                 try:
-                    written = write(fd, data)
+                    written = write(fd, view[:count])
                 except BlockingIOError:
                     written = 0
-                if written < len(data) and not self._write_rest(memoryview(data)[written:], counters, at):
+                if written < count and not self._write_rest(view[written:count], counters, at):
                     break
                 counters[at + SENT] = received
                 counters[at + LAST] = monotonic_ns()
                 if self.ended and (self.ended == LIFETIME or time.monotonic() > self._deadline):
                     break
-                if len(data) == FIRST_READ:  # it fills the small buffer: it will fill a large one
-                    size = LARGE_READ
+                if (is_bulk or count > SMALL) and not self.ended:
+                    is_bulk = self._bulk.goes_on(fd, count)
             reason = self.ended or IDLE  # now: a signal during the lingering close is not the reason
             self._close_lingering()
         except OSError as error:
@@ -192,7 +192,7 @@ class Session:
             poller = select.poll()
             poller.register(self.fd, select.POLLIN)
             until = time.monotonic() + self._linger
-            while (left := until - time.monotonic()) > 0 and poller.poll(left * 1000) and os.read(self.fd, LARGE_READ):
+            while (left := until - time.monotonic()) > 0 and poller.poll(left * 1000) and os.read(self.fd, SIZE):
                 pass
         except OSError:
             return  # the peer has reset it meanwhile: why it ended is known already

@@ -33,7 +33,7 @@ class Traced(Session):
     def run(self, fd: int, counters: Counters, at: int) -> int:
         """Run the session, and log how it begins and ends."""
         self._debug(f"child fd={fd}; all others but 0 to 2 are closed")
-        session.read, session.write = self._first("read", session.read), self._first("write", session.write)
+        session.readv, session.write = self._first("read", session.readv), self._first("write", session.write)
         reason = self._inner.run(fd, counters, at)
         if reason == EOF:
             self._debug(f"read fd={fd} bytes=0, which is the client's FIN")
@@ -47,16 +47,16 @@ class Traced(Session):
         self._debug(f"signal name={signal_name(signum)}")
         self._inner.end(signum)
 
-    def _first(self, what: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def _first(self, what: str, call: Callable[..., int]) -> Callable[..., int]:
         """Return a call that logs its first result that is not nothing."""
         told = False
 
-        def first(fd: int, argument: Any) -> Any:
+        def first(fd: int, argument: Any) -> int:
             nonlocal told
             result = call(fd, argument)
-            if not told and (count := result if isinstance(result, int) else len(result)):
+            if not told and result:
                 told = True
-                self._debug(f"{what} fd={fd} bytes={count}, the first")
+                self._debug(f"{what} fd={fd} bytes={result}, the first")
             return result
 
         return first

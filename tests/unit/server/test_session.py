@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
 from echod.common.reasons import EOF, ERRNO, IDLE, RESET
-from echod.server import session
+from echod.server.buffer import SIZE, SMALL, Bulk
 from echod.server.session import RECEIVED, SENT, Session
-from support.sockets import NEVER, PAIRS, Served, limits, receive_all
-from support.wait import DEADLINE
+from support.sockets import NEVER, PAIRS, Served, limits, receive, receive_all
+from support.wait import DEADLINE, wait_for
 
 
 def play(conn, script):
@@ -136,7 +137,7 @@ def test_a_peer_that_resets_is_told_from_one_that_closes(serve):
 def test_a_peer_that_closes_without_reading_is_a_reset(serve):
     served = serve()
     served.pause()
-    served.conn.sendall(bytes(100_000))
+    assert served.stuff(bytes(1 << 20)) > SIZE, "more than one read"
     served.conn.close()
     served.signal(signal.SIGCONT)
     assert served.end() == RESET
@@ -150,23 +151,43 @@ def test_signals_for_the_daemon_cost_no_client(serve, signum):
     assert served.end() == EOF
 
 
-def test_reads_are_large_once_a_client_has_filled_a_small_one(monkeypatch):
-    sizes = []
+def test_small_messages_do_not_pay_for_large_ones(monkeypatch):
+    counts = []
 
-    def read(fd, size):
-        sizes.append(size)
-        return os.read(fd, size)
+    def goes_on(_self, _fd, count):
+        counts.append(count)
+        return count > SMALL
 
-    monkeypatch.setattr(session, "read", read)
-    client, conn = socket.socketpair()
-    client.sendall(bytes(session.FIRST_READ - 1))
-    assert conn.recv(session.FIRST_READ, socket.MSG_PEEK | socket.MSG_WAITALL)
-    client.sendall(bytes(session.FIRST_READ))
+    monkeypatch.setattr(Bulk, "goes_on", goes_on)
+    client, conn = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a read for each message
+    for count in (1, SMALL, SMALL + 1, SMALL, SMALL, 1):
+        client.sendall(bytes(count))
     client.shutdown(socket.SHUT_WR)
     assert Session(NEVER).run(conn.fileno(), [0, 0, 0, 0, 0], 0) == EOF
-    assert sizes == [session.FIRST_READ, session.LARGE_READ, session.LARGE_READ]
+    assert counts == [SMALL + 1, SMALL], "the second ends the bulk"
     client.close()
     conn.close()
+
+
+def test_an_idle_client_that_has_moved_bulk_gives_its_memory_back(serve):
+    served = serve()
+
+    def anonymous():
+        return int(Path(f"/proc/{served.pid}/status").read_text().partition("RssAnon:")[2].split()[0])
+
+    def bulk():
+        data = os.urandom(1 << 20)
+        with ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(served.conn.sendall, data)
+            assert receive(served.conn, len(data)) == data
+            sending.result()
+
+    served.conn.sendall(b"x")
+    assert served.conn.recv(1) == b"x"
+    before = anonymous()
+    for _ in range(2):
+        bulk()
+        wait_for(lambda: anonymous() - before < 64, "the memory to be given back")
 
 
 def test_an_error_of_the_socket_is_the_reason():

@@ -217,14 +217,14 @@ def test_the_end_of_a_lifetime_takes_less_than_two_seconds():
 @pytest.mark.parametrize("pair", PAIRS)
 def test_the_idle_limit_applies_in_a_drain(serve, pair):
     served = serve(limits(idle=1.5, drain=None), pair=PAIRS[pair], buffers=4096)
-    served.stuff(bytes(1 << 20))
+    served.stuff_until_behind()
     served.signal(signal.SIGTERM)
     assert served.end() == IDLE
 
 
 def test_a_lifetime_that_runs_out_in_a_drain_ends_it(serve):
     served = serve(limits(lifetime=2.5, drain=None), buffers=4096)
-    served.stuff(bytes(1 << 20))
+    served.stuff_until_behind()
     served.signal(signal.SIGTERM)
     assert served.end() == LIFETIME
 
@@ -233,7 +233,7 @@ def test_how_long_a_drain_may_take_is_asked_for_when_it_begins(serve):
     with memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("B").cast("Q") as setting:
         setting[0] = 3600_000
         served = serve(Limits(None, None, lambda: setting[0] / 1000), buffers=4096)
-        served.stuff(bytes(1 << 20))
+        served.stuff_until_behind()
         setting[0] = 400  # a reload, while the client is being served
         served.signal(signal.SIGTERM)
         assert served.end() == DRAIN
@@ -265,10 +265,10 @@ class Stage:
         self.now, self.timeout, self.moves = 0.0, idle * IDLE_SHARE, sorted(moves)
         self.last = 0.0  # when a byte last moved
 
-    def read(self, _fd, _size):
+    def readv(self, _fd, _views):
         if self.moves and self.moves[0] <= self.now + self.timeout:
             self.now = self.last = max(self.now, self.moves.pop(0))
-            return b"x"
+            return 1
         self.now += self.timeout
         raise BlockingIOError
 
@@ -290,7 +290,7 @@ MOMENTS = st.lists(st.floats(0, 5), max_size=8)  # in idle limits
 def test_an_idle_client_is_ended_after_one_to_two_times_the_limit(idle, moments):
     stage = Stage(idle, [moment * idle for moment in moments])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "read", stage.read)
+        patch.setattr(module, "readv", stage.readv)
         patch.setattr(module, "write", stage.write)
         patch.setattr(module, "monotonic_ns", stage.monotonic_ns)
         patch.setattr(module, "time", stage)
@@ -313,7 +313,7 @@ def test_a_client_that_does_not_read_is_ended_after_one_to_two_times_the_limit(i
         raise BlockingIOError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "read", lambda *_: b"xx")
+        patch.setattr(module, "readv", lambda *_: 2)
         patch.setattr(module, "write", lambda *_: 1)
         patch.setattr(module, "monotonic_ns", stage.monotonic_ns)
         patch.setattr(module, "time", stage)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import socket
+
+import pytest
+
+from echod.server.buffer import FEW, MAPPING, SIZE, SMALL, VIEWS, Bulk
+
+
+@pytest.fixture
+def pair():
+    MAPPING.madvise(mmap.MADV_DONTNEED)
+    client, served = socket.socketpair()
+    with client, served:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * SIZE)
+        yield client, served.fileno()
+
+
+def pages():
+    """Return how many pages of the buffer there are (proc(5), pagemap: bit 63 of each)."""
+    pin = ctypes.c_char.from_buffer(MAPPING)
+    first = ctypes.addressof(pin) // mmap.PAGESIZE
+    del pin
+    with open("/proc/self/pagemap", "rb", buffering=0) as file:
+        entries = os.pread(file.fileno(), SIZE // mmap.PAGESIZE * 8, first * 8)
+    return sum(high >> 7 for high in entries[7::8])
+
+
+def read(pair, size):
+    client, fd = pair
+    client.sendall(bytes(size))
+    assert os.readv(fd, VIEWS) == size
+    return size
+
+
+def test_memory_is_taken_only_as_far_as_it_is_read_into(pair):
+    assert pages() == 0
+    read(pair, 64)
+    assert pages() == 1
+    read(pair, SMALL)
+    assert pages() == SMALL // mmap.PAGESIZE
+
+
+def test_memory_is_kept_while_more_comes(pair):
+    count = read(pair, SIZE // 2)
+    pair[0].sendall(b"more")
+    assert Bulk().goes_on(pair[1], count)
+    assert pages() == SIZE // 2 // mmap.PAGESIZE
+
+
+def test_memory_is_given_back_when_nothing_comes(pair):
+    count = read(pair, SIZE // 2)
+    assert not Bulk().goes_on(pair[1], count)
+    assert pages() == 0
+
+
+def test_memory_is_given_back_when_reads_stay_small(pair):
+    pair[0].sendall(b"more")
+    bulk = Bulk()
+    kept = [bulk.goes_on(pair[1], count) for count in [SIZE, *[SMALL] * (FEW - 1), SIZE, *[SMALL] * FEW]]
+    assert kept == [True] * 2 * FEW + [False]
+
+
+def test_the_peers_end_is_something_that_comes(pair):
+    pair[0].shutdown(socket.SHUT_WR)
+    assert Bulk().goes_on(pair[1], SIZE)
