@@ -106,6 +106,9 @@ def add_status_options(sub: argparse.ArgumentParser) -> None:
     form = sub.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object, for programs")
     form.add_argument("--openmetrics", action="store_true", help="metrics for Prometheus and node_exporter")
+    form.add_argument(
+        "--processes", action="store_true", help="the processes beside what they should be; exits 1 if one is not"
+    )
     form.add_argument("--watch", action="store_true", help="the whole terminal, with rates, until Ctrl-C")
     sub.add_argument("--all", action="store_true", help="all clients, however many lines the terminal has")
     sub.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from echod.cli.daemon import Daemon
 from echod.cli.paths import Paths
@@ -18,9 +18,13 @@ from echod.common.scoreboard import START_TIME
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
 
     from echod.common.scoreboard import Copy
 
+
+Found = TypeVar("Found")
+STDOUT = 1
 RUNNING, DEAD, STOPPED, CANNOT_TELL = 0, 1, 3, 4  # exit codes (LSB)
 
 
@@ -32,24 +36,33 @@ def status(args: Namespace) -> int:
 
         watch(lambda: state_or_why(paths), args.interval)
         return DONE
+    columns, lines = terminal(STDOUT) or (None, None)
     try:
-        copy = copy_of(PidFile(paths.pid_file))
-        left = copy is None and is_left(paths)
+        found = ask(PidFile(paths.pid_file), lambda daemon: look(args, daemon, columns, lines))
+        left = found is None and is_left(paths)
     except (EchodError, OSError) as error:
         print(f"echod: {error}", file=sys.stderr)
         return CANNOT_TELL
-    if copy is None:
+    if found is None:
         print_none(args, paths, left=left)
         return DEAD if left else STOPPED
+    print(found[0])
+    return found[1]
+
+
+def look(args: Namespace, daemon: Daemon, columns: int | None, lines: int | None) -> tuple[str, int]:
+    """Return what there is to tell of a daemon, in the form asked for, and the exit code. Raises EchodError."""
+    if args.processes:
+        from echod.cli.status.processes import processes  # noqa: PLC0415 - as above
+
+        return processes(daemon, columns)
+    copy = daemon.board().copy()
     state = snapshot(copy)
     if args.json:
-        print(json.dumps(state))
-    elif args.openmetrics:
-        print(metrics(state, copy.words[START_TIME] / 1e9))
-    else:
-        columns, lines = terminal(sys.stdout.fileno()) or (None, None)
-        print(for_people(state, columns, None if args.all or not lines else lines - 1))  # a line is the prompt's
-    return RUNNING
+        return json.dumps(state), RUNNING
+    if args.openmetrics:
+        return metrics(state, copy.words[START_TIME] / 1e9), RUNNING
+    return for_people(state, columns, None if args.all or not lines else lines - 1), RUNNING  # a line is the prompt's
 
 
 def print_none(args: Namespace, paths: Paths, *, left: bool) -> None:
@@ -62,10 +75,15 @@ def print_none(args: Namespace, paths: Paths, *, left: bool) -> None:
 
 def copy_of(pid_file: PidFile) -> Copy | None:
     """Return a copy of the scoreboard, None when no daemon runs. Raises EchodError."""
+    return ask(pid_file, lambda daemon: daemon.board().copy())
+
+
+def ask(pid_file: PidFile, look: Callable[[Daemon], Found]) -> Found | None:
+    """Return what `look` finds at the daemon, None when none runs. Raises EchodError."""
     while daemon := Daemon.find(pid_file):
         with daemon:
             try:
-                return daemon.board().copy()
+                return look(daemon)
             except EchodError as error:
                 if error.code != NOT_RUNNING:  # else it has ended meanwhile
                     raise

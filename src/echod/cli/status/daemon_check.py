@@ -1,0 +1,183 @@
+"""The daemon's process beside what a well-behaved daemon's is (daemon(7))."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, NamedTuple
+
+from echod.cli.identity import user_name
+from echod.cli.launch import KEPT, KEPT_BY_RUN, LEAN
+from echod.cli.status.process import STANDARD, UNKNOWN, Process
+from echod.cli.status.units import size
+from echod.common.reasons import signal_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from echod.common.config.settings import Config
+    from echod.common.handover import Handover
+
+ANY = "any: it runs in the foreground"
+ENVIRONMENT = {*LEAN, "LISTEN_PID", "LISTEN_FDS"}
+HANDLED = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1}  # and at times SIGCHLD
+# Left at their default: those the kernel sends for a fault or a limit, and those that end no process.
+HARMLESS = {
+    signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP,
+    signal.SIGSYS, signal.SIGXCPU, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT,
+    signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, 32, 33,
+}  # fmt: skip
+MOST_PRIVATE = 16 << 20  # bytes: it grows by some hundred a client
+FEW_DESCRIPTORS = 8  # that it needs at a moment, beside those it has
+
+
+class Line(NamedTuple):
+    """What was looked at, what it is and should be; `ok` is None where it cannot be told."""
+
+    what: str
+    found: str
+    wanted: str
+    ok: bool | None
+
+
+class DaemonCheck:
+    """The lines that tell of the daemon. `config` is what its settings are now, None where they cannot be read."""
+
+    def __init__(self, process: Process, handover: Handover, config: Config | None, sockets: dict[str, str]) -> None:
+        self.process, self.handover, self.config, self.sockets = process, handover, config, sockets
+        self.foreground = handover.log == "stderr"  # `echod run`
+
+    def lines(self) -> Iterator[Line]:
+        """Yield all lines."""
+        yield from self.origin()
+        yield from self.surroundings()
+        yield from self.descriptors()
+        yield from self.identity()
+        yield from self.signals()
+        yield from self.resources()
+
+    def origin(self) -> Iterator[Line]:
+        """Yield where it comes from: it is nobody's job, and no terminal's."""
+        one = self.process
+        stopped = f"{one.state} (SIGSTOP); SIGCONT lets it go on" if one.code == "T" else one.state
+        yield Line("state", stopped, "sleeping or running", one.code in "SRD")
+        leader = is_there(one.session)
+        alone = one.session not in (one.pid, 0) and not leader
+        found = f"{one.session}, whose leader {'is there' if leader else 'is gone'}"
+        if self.foreground:
+            yield Line("parent", f"{one.parent}", ANY, True)
+            yield Line("session", found, ANY, True)
+            yield Line("terminal", terminal(one.terminal), ANY, True)
+        else:
+            adopted = one.parent == 1 or one.parent != one.session
+            yield Line("parent", f"{one.parent}", "1, or what adopts orphans", adopted)
+            yield Line("session", found, "its own, and not its leader", alone)
+            yield Line("terminal", terminal(one.terminal), "none", one.terminal == 0)
+        yield Line("threads", one.threads, "1", one.threads == "1")
+
+    def surroundings(self) -> Iterator[Line]:
+        """Yield what it would pass on to its children."""
+        one, config = self.process, self.config
+        yield match("directory", one.directory, config.directory if config else UNKNOWN)
+        yield match("umask", one.umask, f"{config.umask:04o}" if config else UNKNOWN)
+        known = ENVIRONMENT | {*(KEPT_BY_RUN if self.foreground else KEPT)}
+        more = [name for name in one.environment if name not in known]
+        told = None if one.environment == [UNKNOWN] else not more
+        yield Line("environment", " ".join(one.environment), f"at most {' '.join(sorted(known))}", told)
+
+    def descriptors(self) -> Iterator[Line]:
+        """Yield what each descriptor is, which says what it is for."""
+        found = self.process.descriptors
+        if found is None:
+            yield Line("descriptors", UNKNOWN, "its own only", None)
+            return
+        for fd in STANDARD:
+            link = found.get(fd, "closed")
+            wanted = ANY if self.foreground else os.devnull
+            yield Line(f"descriptor {fd}", self.sockets.get(link, link), wanted, self.foreground or link == wanted)
+        for fd, link in found.items():
+            if fd not in STANDARD:
+                yield self.descriptor(fd, link)
+
+    def descriptor(self, fd: int, link: str) -> Line:
+        """Tell of a descriptor beside 0 to 2."""
+        own = {
+            self.handover.pid_file: "pid file", self.handover.board_file: "scoreboard", os.devnull: "nothing",
+            f"/proc/{self.process.pid}/oom_score_adj": "its score",
+        }  # fmt: skip
+        if self.config:
+            own[self.config.log] = "log"
+        text = self.sockets.get(link) or own.get(link)
+        if link.startswith("pipe:"):
+            both = list((self.process.descriptors or {}).values()).count(link) > 1
+            return Line(f"descriptor {fd}", f"pipe, {'both ends' if both else 'one end'}", "its own", both)
+        known = text is not None and not text.startswith("connection")
+        return Line(f"descriptor {fd}", f"{text}: {link}" if text and link in own else text or link, "its own", known)
+
+    def identity(self) -> Iterator[Line]:
+        """Yield whose rights it has."""
+        one, uid, gid = self.process, self.handover.uid, self.handover.gid
+        uids, gids = set(one.uids), set(one.gids)
+        dropped = uid >= 0
+        wanted = user_name(uid) if dropped else "one"
+        yield Line(
+            "user", ", ".join(map(user_name, sorted(uids))), wanted, uids == {uid} if dropped else len(uids) == 1
+        )
+        wanted = str(gid) if dropped else "one"
+        yield Line("group", ", ".join(map(str, sorted(gids))), wanted, gids == {gid} if dropped else len(gids) == 1)
+        wanted = str(gid) if dropped else "its caller's"
+        yield Line("groups", ", ".join(map(str, one.groups)) or "none", wanted, not dropped or one.groups == [gid])
+        held = {name: value for name, value in one.capabilities.items() if value.strip("0")}
+        free = uids == {0} or self.foreground
+        found = ", ".join(f"{name} {value}" for name, value in held.items())
+        yield Line("capabilities", found or "none", "its caller's" if free else "none", free or not held)
+
+    def signals(self) -> Iterator[Line]:
+        """Yield what signals would do to it."""
+        one = self.process
+        yield Line("blocked", names(one.blocked) or "none", "none", not one.blocked)
+        yield Line("handled", names(one.caught), f"{names(HANDLED)} and more", one.caught >= HANDLED)
+        ended = set(range(1, 65)) - one.caught - one.ignored - HARMLESS
+        yield Line("ended by", names(ended) or "none", "none but SIGKILL and faults", not ended)
+
+    def resources(self) -> Iterator[Line]:
+        """Yield what it may use, and uses."""
+        one = self.process
+        core, processes, files = (
+            one.limits.get(name, UNKNOWN) for name in ("Max core file size", "Max processes", "Max open files")
+        )
+        yield match("core dumps", core, "0")
+        most = self.config.max_children if self.config else 0
+        enough = not processes.isdecimal() or int(processes) > most
+        yield Line("processes", f"at most {processes}", f"more than max_children, {most}", enough)
+        used = len(one.descriptors or ())
+        enough = not files.isdecimal() or int(files) >= used + FEW_DESCRIPTORS
+        yield Line("open files", f"at most {files}", f"{used + FEW_DESCRIPTORS} or more", enough)
+        if one.private is None or one.shared is None:
+            yield Line("memory", UNKNOWN, f"at most {size(MOST_PRIVATE)} private", None)
+        else:
+            found = f"{size(one.private)} private, {size(one.shared)} shared"
+            yield Line("memory", found, f"at most {size(MOST_PRIVATE)} private", one.private <= MOST_PRIVATE)
+
+
+def match(what: str, found: str, wanted: str) -> Line:
+    """Tell whether something is as it should be, where both are known."""
+    return Line(what, found, wanted, None if UNKNOWN in (found, wanted) else found == wanted)
+
+
+def is_there(pid: int) -> bool:
+    """Tell whether there is a process that has not ended: init may take its time to reap one that has."""
+    try:
+        return Process(pid).code != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def terminal(number: int) -> str:
+    """Return the name of a controlling terminal: the device's number, 0 where there is none."""
+    return f"{os.major(number)}:{os.minor(number)}" if number else "none"
+
+
+def names(signums: set[int] | set[signal.Signals]) -> str:
+    """Return the names of signals, without their SIG."""
+    return " ".join(signal_name(number).removeprefix("SIG") for number in sorted(signums))
