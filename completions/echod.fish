@@ -91,6 +91,7 @@ complete -c echod -n '_shtab_echod_using status' -s c -xka "(__fish_complete_pat
 complete -c echod -n '_shtab_echod_using status' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
 complete -c echod -n '_shtab_echod_using status' -l json -d 'one JSON object, for programs'
 complete -c echod -n '_shtab_echod_using status' -l openmetrics -d 'metrics for Prometheus and node_exporter'
+complete -c echod -n '_shtab_echod_using status' -l processes -d 'the processes beside what they should be; exits 1 if one is not'
 complete -c echod -n '_shtab_echod_using status' -l watch -d 'the whole terminal, with rates, until Ctrl-C'
 complete -c echod -n '_shtab_echod_using status' -l all -d 'all clients, however many lines the terminal has'
 complete -c echod -n '_shtab_echod_using status' -s n -x -d 'seconds from look to look (1)'

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import re
+from itertools import pairwise
+
 import pytest
 
 from echod.cli.status.openmetrics import METRICS, escaped, metrics
 from echod.cli.status.snapshot import snapshot
+from support.daemon import SOURCE
 from support.wait import need_module
 
 PARSERS = ("prometheus_client.openmetrics.parser", "prometheus_client.parser")
@@ -60,6 +64,15 @@ def test_any_version_can_be_in_a_label(board, samples):
     odd = 'a"b\\c\nd'
     assert escaped(odd) == r"a\"b\\c\nd"
     assert ("echod_build_info", odd) in samples(metrics(snapshot(board.copy()) | {"version": odd}))
+
+
+def test_the_manual_lists_them():
+    found = {}
+    lines = (SOURCE.parent.parent / "man" / "echod.8").read_text().splitlines()
+    for line, following in pairwise(lines):
+        if match := re.fullmatch(r"\.It Li (echod_\w+)(?: Pq Va (\w+))?", line):
+            found[match[1]] = (match[2] or "", following)
+    assert found == {name: (label, text) for name, (_, label, text) in METRICS.items()}
 
 
 def test_names_follow_the_conventions():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 
@@ -10,6 +11,7 @@ from echod.cli.status.snapshot import snapshot
 from echod.common import scoreboard
 from echod.common.scoreboard import LAST
 from support.board import record
+from support.daemon import SOURCE
 
 ENDS = ("eof", "reset", "idle", "lifetime", "drain", "signal", "error", "proxy", "access")
 LONG_PEER = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535"
@@ -49,6 +51,15 @@ def test_a_snapshot_has_what_programs_rely_on(board):
         (9, "127.0.0.1:1"),
     ]
     assert {"pid", "peer", "age", "idle", "bytes_in", "bytes_out"} == set(children[0])
+
+
+def test_the_manual_lists_what_programs_rely_on(board):
+    listed: set[str] = set()
+    for line in (SOURCE.parent.parent / "man" / "echod.8").read_text().splitlines():
+        if line.startswith((".It Va ", ".Va ")):
+            listed |= set(re.findall(r"[a-z_]+", line.partition("Va ")[2]))
+    state = snapshot(board.copy())
+    assert listed >= set(state) | set(state["children"][0])
 
 
 def test_ages_are_in_seconds_and_never_below_zero(board):
