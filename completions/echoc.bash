@@ -7,7 +7,7 @@
 
 
 
-_shtab_echoc_option_strings=(-h --help --version -4 -6 --source --timeout --proxy --verify -s --size -P --parallel --pattern --seed --json --ping -c -i --interval --histogram --check -w)
+_shtab_echoc_option_strings=(-h --help --version -p --port -4 -6 --source --timeout --proxy --verify -s --size -P --parallel --pattern --seed --json --ping -c -i --interval --histogram --check -w)
 
 _shtab_echoc_pos_0_COMPGEN=_echoc_hosts
 

@@ -51,13 +51,14 @@ function _shtab_echoc_using
 end
 
 set -g _shtab_echoc_commands
-set -g _shtab_echoc_opts_with_value --interval --parallel --pattern --seed --size --source --timeout -P -c -i -s -w
+set -g _shtab_echoc_opts_with_value --interval --parallel --pattern --port --seed --size --source --timeout -P -c -i -p -s -w
 
 complete -c echoc -e
 complete -c echoc -f
 
 complete -c echoc -n _shtab_echoc_using -s h -l help -d 'show this help message and exit'
 complete -c echoc -n _shtab_echoc_using -l version -d 'print the version, and leave'
+complete -c echoc -n _shtab_echoc_using -s p -l port -x -d 'the port, in place of one after HOST'
 complete -c echoc -n _shtab_echoc_using -s 4 -d 'IPv4 only'
 complete -c echoc -n _shtab_echoc_using -s 6 -d 'IPv6 only'
 complete -c echoc -n _shtab_echoc_using -l source -x -d 'connect from this local address'
@@ -68,11 +69,11 @@ complete -c echoc -n _shtab_echoc_using -s s -l size -x -d 'bytes a connection, 
 complete -c echoc -n _shtab_echoc_using -s P -l parallel -x -d 'connections at once (default 1)'
 complete -c echoc -n _shtab_echoc_using -l pattern -xka "byte 16KiB 1MiB random half-close late-reader late-close abrupt" -d 'only these patterns (default: all, see below)'
 complete -c echoc -n _shtab_echoc_using -l seed -x -d 'repeat the run that had this seed, byte for byte'
-complete -c echoc -n _shtab_echoc_using -l json -d 'report for programs (also with --ping)'
+complete -c echoc -n _shtab_echoc_using -l json -d 'report for programs (also with --ping and --check)'
 complete -c echoc -n _shtab_echoc_using -l ping -d 'measure round trips until Ctrl-C'
 complete -c echoc -n _shtab_echoc_using -s c -x -d 'stop after N round trips; with --check: CRITICAL above N ms'
 complete -c echoc -n _shtab_echoc_using -s i -l interval -x -d 'seconds from one to the next (default 1; 0: no pause)'
 complete -c echoc -n _shtab_echoc_using -l histogram -d 'draw the distribution of the times'
 complete -c echoc -n _shtab_echoc_using -l check -d 'make one round trip, and report it as a monitoring plugin'
 complete -c echoc -n _shtab_echoc_using -s w -x -d 'WARNING above MS milliseconds; -c MS likewise: CRITICAL'
-complete -c echoc -n '_shtab_echoc_using; and test $_shtab_echoc_npos -eq 0' -ka "(__fish_print_hostnames)" -d 'name or address of the server; its addresses are tried in turn'
+complete -c echoc -n '_shtab_echoc_using; and test $_shtab_echoc_npos -eq 0' -ka "(__fish_print_hostnames)" -d 'HOST, HOST:PORT or [V6]:PORT; the addresses of a name are tried in turn'

@@ -1,32 +1,68 @@
-"""The commands' first instructions: Ctrl-C while the rest is being imported ends them at once, without a traceback."""
+"""The commands' first instructions: from here on Ctrl-C ends a program with one line, whatever it is doing.
+
+While its modules are imported SIGINT ends the program at once; then it raises KeyboardInterrupt, a single one: whoever
+has been interrupted cleans up in peace; and once `main` is over it is ignored, for there is nothing left to interrupt.
+"""
 
 from __future__ import annotations
 
-import signal
+import posix
+import sys
 from importlib import import_module
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # all that is needed here; what `signal` adds to it takes milliseconds to import
 
-def enter(module: str) -> int:
+INTERRUPTED = 130
+
+
+def enter(name: str, module: str) -> int:
     """Import the module of a program and run its `main`; returns the exit code."""
-    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # or the caller has it ignored
-    if is_default:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return run(module)  # the caller has it ignored
+    signal.signal(signal.SIGINT, lambda *_: leave(name))
     main = import_module(module).main
-    if is_default:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    code: int = main()
+    try:
+        signal.signal(signal.SIGINT, interrupt)
+        code: int = main()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        leave(name)
     return code
+
+
+def run(module: str) -> int:
+    """Run a program that cannot be interrupted."""
+    code: int = import_module(module).main()
+    return code
+
+
+def interrupt(_signum: int, _frame: object) -> None:
+    """Raise KeyboardInterrupt, once."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def leave(name: str) -> None:
+    """Say that the program was interrupted, and end."""
+    try:
+        posix.write(2, f"{name}: interrupted\n".encode())
+    finally:
+        posix._exit(INTERRUPTED)  # noqa: SLF001 - os._exit
 
 
 def echod() -> int:
     """Run the daemon's command line."""
-    return enter("echod.cli.main")
+    return enter("echod", "echod.cli.main")
 
 
 def echoc() -> int:
     """Run the client's command line."""
-    return enter("echod.echoc.cli")
+    return enter("echoc", "echod.echoc.cli")
 
 
 if __name__ == "__main__":
-    raise SystemExit(echod())
+    sys.exit(echod())

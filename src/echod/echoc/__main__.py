@@ -1,7 +1,6 @@
 """`python -m echod.echoc` is echoc."""
 
 import sys
+from importlib import import_module
 
-from echod.echoc.cli import main
-
-sys.exit(main())
+sys.exit(import_module("echod.__main__").echoc())

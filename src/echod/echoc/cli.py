@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, NoReturn
 
 from echod.echoc import report
-from echod.echoc.check import State, check, line
+from echod.echoc.check import Outcome, State, check
 from echod.echoc.connect import Target
 from echod.echoc.errors import EchoError, LocalError, ServerError, SinkClosedError
 from echod.echoc.histogram import histogram_lines
@@ -69,13 +70,16 @@ def _verify(target: Target, options: argparse.Namespace) -> int:
         if not options.json:
             print(*report.row_lines(row), sep="\n", flush=True)
 
+    size, parallel, patterns = options.size or VERIFY_SIZE, options.parallel or 1, options.pattern or PATTERNS
+    if text := report.announcement(size, parallel, patterns):
+        print(f"echoc: {text}", file=sys.stderr, flush=True)
     if not options.json:
         print(report.HEADING, flush=True)
     found = verify(
         target,
-        size=options.size or VERIFY_SIZE,
-        parallel=options.parallel or 1,
-        patterns=options.pattern or PATTERNS,
+        size=size,
+        parallel=parallel,
+        patterns=patterns,
         seed=options.seed,
         on_row=show,
     )
@@ -101,7 +105,7 @@ def _ping(target: Target, options: argparse.Namespace) -> int:
         return _ping_status(summary)
     print(*report.summary_lines(summary, options.host), sep="\n")
     if options.histogram:
-        print(*histogram_lines(summary.times, ascii_only=not _is_utf8()), sep="\n")
+        print(*histogram_lines(summary.times, not _is_utf8(), get_terminal_size().columns), sep="\n")
     return _ping_status(summary)
 
 
@@ -115,13 +119,13 @@ def _is_utf8() -> bool:
 
 def _check(target: Target, options: argparse.Namespace) -> int:
     try:
-        state, text = check(target, options.w, options.c)
+        outcome = check(target, options.w, options.c)
     except OSError as error:
-        state, text = State.UNKNOWN, line(State.UNKNOWN, f"system: {error.strerror}")
+        outcome = Outcome(State.UNKNOWN, f"system: {error.strerror}", target)
     except KeyboardInterrupt:
-        state, text = State.UNKNOWN, line(State.UNKNOWN, "interrupted")
-    print(text)
-    return state
+        outcome = Outcome(State.UNKNOWN, "interrupted", target)
+    print(outcome.json() if options.json else outcome.line())
+    return outcome.state
 
 
 def _open_standard_descriptors() -> None:
@@ -138,6 +142,7 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
 
 def _fail(message: str, code: int) -> int:
     """Report a failure; output that failed must not be flushed again at exit."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # one line is enough
     try:
         os.write(STDERR, f"echoc: {message}\n".encode(errors="backslashreplace"))
         print(end="", flush=True)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-BAR = 50
+NUMBERS = 30  # columns before the bars, and a margin
 
 
-def histogram_lines(times: Sequence[float], ascii_only: bool = False) -> Iterator[str]:
-    """Yield the distribution of `times` (seconds) as bars, in buckets of 1-2-5 steps."""
+def histogram_lines(times: Sequence[float], ascii_only: bool = False, width: int = 80) -> Iterator[str]:
+    """Yield the distribution of `times` (seconds) as bars, in buckets of 1-2-5 steps and lines of `width` columns."""
     bar, micro = ("#", "us") if ascii_only else ("█", "µs")
     buckets: dict[int, int] = {}
     for seconds in times:
@@ -21,8 +21,9 @@ def histogram_lines(times: Sequence[float], ascii_only: bool = False) -> Iterato
     most = max(buckets.values(), default=0)
     for step in range(min(buckets, default=0), max(buckets, default=-1) + 1):
         count = buckets.get(step, 0)
-        length = math.ceil(BAR * count / most)
-        yield f"{_bound(step, micro):>7} - {_bound(step + 1, micro):<7} {count:>8} {bar * length}".rstrip()
+        length = math.ceil(max(0, width - NUMBERS) * count / most)
+        line = f"{_bound(step, micro):>7} - {_bound(step + 1, micro):<7} {count:>8} {bar * length}"
+        yield line[:width].rstrip()
 
 
 def _step(seconds: float) -> int:

@@ -10,8 +10,9 @@ from typing import NoReturn
 
 from echod import __version__
 from echod.echoc import patterns
-from echod.echoc.check import State, line
+from echod.echoc.check import Outcome, State
 from echod.echoc.connect import PORT
+from echod.echoc.destination import destination, port
 from echod.echoc.errors import UsageError
 
 FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -54,7 +55,7 @@ MODES = ("verify", "ping", "check")
 BELONGS = {
     "size": ("-s", "verify", "ping"),
     "seed": ("--seed", "verify", "ping"),
-    "json": ("--json", "verify", "ping"),
+    "json": ("--json", "verify", "ping", "check"),
     "parallel": ("-P", "verify"),
     "pattern": ("--pattern", "verify"),
     "interval": ("-i", "ping"),
@@ -71,7 +72,8 @@ class Parser(argparse.ArgumentParser):
         """Leave, with the reason."""
         text = f"usage: {message}"
         if "--check" in sys.argv[1:]:
-            print(line(State.UNKNOWN, text))
+            outcome = Outcome(State.UNKNOWN, text)
+            print(outcome.json() if "--json" in sys.argv[1:] else outcome.line())
             self.exit(State.UNKNOWN)
         self.exit(2, f"echoc: {text}; see echoc --help\n")
 
@@ -82,17 +84,6 @@ def size(text: str) -> int:
     if match is None or int(match[1]) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size above 0, like 1000, 16KiB or 64MiB")
     return int(match[1]) * FACTORS[(match[2] or "").lower()]
-
-
-def port(text: str) -> int:
-    """Return a port's number, given that or a service's name."""
-    try:
-        number = int(text) if text.isdecimal() else socket.getservbyname(text, "tcp")
-    except OSError:
-        number = 0
-    if not 0 < number < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a port (1 to 65535) nor a service")
-    return number
 
 
 def positive(text: str) -> int:
@@ -128,6 +119,7 @@ def parse() -> argparse.Namespace:
     for name, (flag, *where) in BELONGS.items():
         if getattr(options, name) not in {None, False} and options.mode not in where:
             parser.error(f"{flag}: only with {' or '.join(f'--{mode}' for mode in where)}")
+    _find_port(parser, options)
     if options.timeout == 0:
         parser.error("--timeout: must be above 0")
     if options.mode == "ping" and options.c is not None and (options.c < 1 or options.c % 1):
@@ -137,21 +129,34 @@ def parse() -> argparse.Namespace:
     return options
 
 
+def _find_port(parser: Parser, options: argparse.Namespace) -> None:
+    """Have `host` and `port` say where to connect to, however that was written."""
+    try:
+        options.host, inside = destination(options.host)
+        ports = [text for text in (inside, options.port, options.p) if text]
+        options.port = port(ports[0]) if ports else PORT
+    except ValueError as error:
+        parser.error(str(error))
+    if len(ports) > 1:
+        parser.error(f"the port is given twice: {' and '.join(ports)}")
+
+
 def grammar() -> Parser:
     """Return the command line's grammar."""
     parser = Parser(
         prog="echoc",
-        usage="echoc [options] HOST [PORT]",
+        usage="echoc [options] HOST[:PORT] [PORT]",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("host", metavar="HOST", help="name or address of the server; its addresses are tried in turn")
-    add("port", metavar="PORT", nargs="?", type=port, default=PORT, help=f"number or service name (default {PORT})")
+    add("host", metavar="HOST", help="HOST, HOST:PORT or [V6]:PORT; the addresses of a name are tried in turn")
+    add("port", metavar="PORT", nargs="?", help=f"number or service name (default {PORT})")
     add("--version", action="version", version=f"echoc {__version__}", help="print the version, and leave")
     add = parser.add_argument_group("connection").add_argument
+    add("-p", "--port", dest="p", metavar="PORT", help="the port, in place of one after HOST")
     add("-4", dest="family", action="store_const", const=socket.AF_INET, default=socket.AF_UNSPEC, help="IPv4 only")
     add("-6", dest="family", action="store_const", const=socket.AF_INET6, help="IPv6 only")
     add("--source", metavar="ADDR", help="connect from this local address")
@@ -181,7 +186,7 @@ def _add_modes(parser: Parser) -> None:
     add("-P", "--parallel", metavar="N", type=positive, help="connections at once (default 1)")
     add("--pattern", metavar="NAME,...", type=pattern_list, help="only these patterns (default: all, see below)")
     add("--seed", metavar="N", type=int, help="repeat the run that had this seed, byte for byte")
-    add("--json", action="store_true", help="report for programs (also with --ping)")
+    add("--json", action="store_true", help="report for programs (also with --ping and --check)")
     add = parser.add_argument_group("ping").add_argument
     add("--ping", action="store_true", help="measure round trips until Ctrl-C")
     add("-c", metavar="N", type=number, help="stop after N round trips; with --check: CRITICAL above N ms")

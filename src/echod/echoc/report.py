@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from echod.echoc.patterns import Pattern
     from echod.echoc.ping import Reply, Summary
     from echod.echoc.verify import Report, Row
 
 SHOWN = 5  # faults listed for each pattern; --json has them all
 PERCENTS = (50, 90, 99)
 HEADING = f"{'pattern':<12} {'conns':>5} {'bytes':>9} {'seconds':>8} {'rate':>11}  result"
+MUCH = 1 << 30  # bytes
 UNITS = ("", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -23,6 +25,15 @@ def size_text(size: float) -> str:
     """Return a number of bytes as people read it: 1536 is "1.5KiB"."""
     power = min(int(math.log2(size) // 10), len(UNITS) - 1) if size >= 1 else 0
     return f"{size / 1024**power:.4g}{UNITS[power]}"
+
+
+def announcement(size: int, parallel: int, patterns: Sequence[Pattern]) -> str:
+    """Return what a verification will move, where that is much; an empty string where it is not."""
+    total = parallel * sum(pattern.size(size) * pattern.tries for pattern in patterns)
+    if total <= MUCH:
+        return ""
+    count = f"{len(patterns)} pattern{'s' * (len(patterns) > 1)}"
+    return f"will send {size_text(total)} and read them back, in {count} of {parallel} at once; less with -s or -P"
 
 
 def row_lines(row: Row) -> Iterator[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -79,3 +80,38 @@ def test_usage_is_unknown(echoc: Echoc, arguments: tuple[object, ...]) -> None:
     code, line = check(echoc, *arguments)
     assert code == 3
     assert line.startswith("ECHO UNKNOWN - usage: ")
+
+
+def check_json(echoc: Echoc, *arguments: object) -> tuple[int, dict[str, object]]:
+    result = echoc("--check", "--json", *arguments)
+    assert result.stderr == b""
+    return result.returncode, json.loads(result.stdout)
+
+
+def test_json_has_what_the_line_has(echoc: Echoc, echo_server: tuple[str, int]) -> None:
+    code, found = check_json(echoc, "-w", 30000, *echo_server)
+    seconds = found.pop("seconds")
+    assert isinstance(seconds, float)
+    text = f"64 bytes returned by 127.0.0.1 port {echo_server[1]} in {seconds * 1000:.3f} ms"
+    assert code == 0
+    assert found == {
+        "host": "127.0.0.1",
+        "port": echo_server[1],
+        "state": "OK",
+        "text": text,
+        "bytes": 64,
+        "warning": 30.0,
+        "critical": None,
+    }
+
+
+def test_json_of_a_server_that_is_not_there(echoc: Echoc, unused_port: int) -> None:
+    code, found = check_json(echoc, "127.0.0.1", unused_port)
+    assert (code, found["state"], found["seconds"]) == (2, "CRITICAL", None)
+    assert "refused" in str(found["text"])
+
+
+def test_json_of_bad_usage(echoc: Echoc) -> None:
+    code, found = check_json(echoc, "-w", "x", "localhost")
+    assert (code, found["state"]) == (3, "UNKNOWN")
+    assert str(found["text"]).startswith("usage: ")

@@ -32,3 +32,11 @@ def test_histogram_counts_every_time_in_its_bucket(times: list[float]) -> None:
         assert abs(int(count) - len(within)) <= sum(math.isclose(t, bound) for t in times for bound in bounds)
         total += int(count)
     assert total == len(times)
+
+
+@given(st.lists(st.floats(min_value=1e-6, max_value=100), min_size=1, max_size=50), st.integers(1, 300))
+def test_it_fits_the_terminal_and_uses_it(times: list[float], width: int) -> None:
+    lines = list(histogram_lines(times, width=width))
+    assert max(map(len, lines)) <= width
+    if width > 40:
+        assert max(map(len, lines)) >= width - 3

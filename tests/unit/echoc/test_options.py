@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echod.echoc.options import port, size
+from echod.echoc.options import size
 
 if TYPE_CHECKING:
-    from support.kinds import Echoc
+    from support.kinds import Echoc, StartServer
 
 
 @pytest.mark.parametrize(
@@ -19,11 +19,6 @@ def test_sizes(text: str, value: int) -> None:
     assert size(text) == value
 
 
-@pytest.mark.parametrize(("text", "value"), [("1", 1), ("65535", 65535), ("ssh", 22)])
-def test_ports(text: str, value: int) -> None:
-    assert port(text) == value
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -31,8 +26,14 @@ def test_ports(text: str, value: int) -> None:
         (("localhost", "0"), "'0' is neither a port (1 to 65535) nor a service"),
         (("localhost", "65536"), "65536"),
         (("localhost", "no-such-service"), "no-such-service"),
+        (("localhost:0",), "'0' is neither a port (1 to 65535) nor a service"),
+        (("localhost:",), "'localhost:' is not HOST or HOST:PORT"),
+        (("-p", "x", "localhost"), "'x' is neither a port"),
+        (("localhost:7", "8"), "the port is given twice: 7 and 8"),
+        (("-p", "7", "[::1]:7"), "the port is given twice: 7 and 7"),
         (("--verify", "--ping", "localhost"), "--verify and --ping: one at a time"),
         (("-P", "2", "localhost"), "-P: only with --verify"),
+        (("--json", "localhost"), "--json: only with --verify or --ping or --check"),
         (("-w", "2", "--ping", "localhost"), "-w: only with --check"),
         (("--histogram", "localhost"), "--histogram: only with --ping"),
         (("--verify", "-s", "0", "localhost"), "'0' is not a size above 0"),
@@ -54,6 +55,17 @@ def test_usage_errors_are_one_line(echoc: Echoc, arguments: tuple[object, ...], 
     assert text.count("\n") == 1
     assert words in text
     assert "echoc --help" in text
+
+
+@pytest.mark.parametrize(
+    "form", ["{0} {1}", "{0}:{1}", "-p {1} {0}", "--port {1} {0}", "{0} -p {1}", "[::1]:{2}", "::1 {2}"]
+)
+def test_a_port_is_written_as_people_do(echoc: Echoc, server: StartServer, form: str) -> None:
+    text = form.format(
+        "127.0.0.1", server("right") if "{1}" in form else 0, server("right", "::1") if "{2}" in form else 0
+    )
+    result = echoc(*text.split(), input=b"hello")
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"hello", b"")
 
 
 def test_help_and_version(echoc: Echoc) -> None:

@@ -8,6 +8,7 @@ from echod.echoc import PATTERNS, Fault, Reply, Report, Row, Summary, Target
 from echod.echoc.probe import Result
 from echod.echoc.report import (
     HEADING,
+    announcement,
     reply_line,
     report_json,
     row_lines,
@@ -28,6 +29,16 @@ BAD = Row(PATTERNS[1], tuple(Result(0, 1.0, FAULT if number < 7 else None) for n
 )
 def test_sizes(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+def test_much_is_announced() -> None:
+    assert announcement(64 << 20, 1, PATTERNS) == ""
+    assert announcement(1 << 30, 1, PATTERNS[1:2]) == ""
+    text = announcement(1 << 30, 2, PATTERNS[1:2])
+    assert text == "will send 2GiB and read them back, in 1 pattern of 2 at once; less with -s or -P"
+    assert announcement(64 << 20, 50, PATTERNS).startswith(
+        "will send 18.76GiB and read them back, in 8 patterns of 50 "
+    )
 
 
 def test_a_good_row_is_one_line_below_the_heading() -> None:

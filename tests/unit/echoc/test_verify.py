@@ -156,13 +156,13 @@ def test_refused(echoc: Echoc, unused_port: int) -> None:
 
 def test_out_of_descriptors(echo_server: tuple[str, int]) -> None:
     host, port = echo_server
-    command = f"ulimit -n 20; exec {shlex.quote(sys.executable)} -m echod.echoc --verify -P 50 {host} {port}"
+    command = f"ulimit -n 20; exec {shlex.quote(sys.executable)} -m echod.echoc --verify -s 1MiB -P 50 {host} {port}"
     result = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
     assert (result.returncode, result.stderr) == (4, b"echoc: system: Too many open files\n")
 
 
 def test_interrupt_leaves_nothing_behind(start_echoc: StartEchoc, server: StartServer, eventually: Eventually) -> None:
-    process = start_echoc("--verify", "-P", 5, "--timeout", 60, "127.0.0.1", server("deaf"))
+    process = start_echoc("--verify", "-P", 5, "-s", "1MiB", "--timeout", 60, "127.0.0.1", server("deaf"))
     me = psutil.Process(process.pid)
     eventually(lambda: len(me.children(recursive=True)) == 10)
     children = me.children(recursive=True)
@@ -186,3 +186,14 @@ def test_as_a_function(echo_server: tuple[str, int], server: StartServer) -> Non
 def test_as_a_function_refused(unused_port: int) -> None:
     with pytest.raises(ConnectError, match="refused"):
         verify(Target("127.0.0.1", unused_port))
+
+
+def test_what_will_be_moved_is_said_first(start_echoc: StartEchoc, server: StartServer) -> None:
+    for options in ((), ("--json",)):
+        process = start_echoc("--verify", "-s", "2GiB", "--pattern", "1MiB", *options, "127.0.0.1", server("deaf"))
+        assert process.stderr.readline() == (
+            b"echoc: will send 2GiB and read them back, in 1 pattern of 1 at once; less with -s or -P\n"
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert process.stderr.read() == b"echoc: interrupted\n"
