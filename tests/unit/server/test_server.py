@@ -16,6 +16,7 @@ from echod.common.handover import Handover
 from echod.common.scoreboard import DRAINING, RUNNING, STARTING, Scoreboard
 from echod.common.sockets import bind_all
 from echod.server.acceptor import CLOSED, FULL, OPEN, Acceptor
+from echod.server.log import summary
 from echod.server.notify import Notify
 from echod.server.oom import OomScore
 from echod.server.reload import Change
@@ -210,6 +211,41 @@ def test_a_reload_moves_the_log(path, tmp_path):
         assert server.children.log is server.acceptor.log is server.log
         assert server.log.limits is old.limits
         assert ": reload generation=2" in (tmp_path / "other").read_text()
+
+    isolated(check)
+
+
+def test_a_reload_writes_the_summary_to_the_log_there_was(path, tmp_path):
+    def check():
+        daemon = Daemon(path, "log_summary = 127.0.0.1")
+        daemon.signal(signal.SIGHUP)
+        assert exchange_with(daemon, b"x") == b"x"
+        wait_for(lambda: daemon.server.children.reap() or not daemon.server.children.table, "the child to be reaped")
+        daemon.write(f"log = {tmp_path}/log", "log_summary = 127.0.0.1")
+        daemon.signal(signal.SIGHUP)
+        (line,) = daemon.lines.events("summary")
+        assert line.startswith("summary source=127.0.0.1 clients=1 in=1 out=1 eof=1 secs=")
+        assert not daemon.lines.events("close")
+        assert "summary" not in (tmp_path / "log").read_text()
+
+    isolated(check)
+
+
+def test_a_summary_is_written_when_it_is_due_though_nobody_comes(path, monkeypatch):
+    def check():
+        monkeypatch.setattr(summary, "PERIOD", 0.05)
+        daemon = Daemon(path, "log_summary = 127.0.0.1")
+        daemon.signal(signal.SIGHUP)
+        server = daemon.server
+        assert server.log.summaries.add("127.0.0.1:7", "eof", 1, 1)
+        assert 0 <= (server.timeout() or 0) <= 50
+
+        def written():
+            server.tick()
+            return daemon.lines.events("summary")
+
+        wait_for(written, "the line")
+        assert server.timeout() is None, "an idle server has no deadline"
 
     isolated(check)
 

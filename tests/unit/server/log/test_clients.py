@@ -36,8 +36,9 @@ def test_without_log_clients_others_have_none():
 
 @pytest.mark.parametrize("more", [[], ["log_clients=no"]])
 def test_those_of_log_summary_are_in_the_summary(more):
-    summary = "summary source=192.0.2.7 clients=1 in=141 out=140 reset=1 secs=0"
-    assert said("reset", "log_summary=192.0.2.0/24", *more) == ("", [summary])
+    line, (summary,) = said("reset", "log_summary=192.0.2.0/24", *more)
+    assert line == ""
+    assert summary.startswith("summary source=192.0.2.7 clients=1 in=141 out=140 reset=1 secs=")
     assert said("reset", "log_summary=198.51.100.1") == (LINE.format("reset"), [])
 
 
