@@ -1,4 +1,7 @@
-"""The events of the log: verb, level, what follows the verb, and when. Documentation is tested against it."""
+"""The events of the log: verb, level, the keys that follow, and when. Documentation is tested against it.
+
+A call that has failed is logged as NAME error=WHY at warning, whatever the name: `close error='Input/output error'`.
+"""
 
 from __future__ import annotations
 
