@@ -62,9 +62,12 @@ class Generator:
     def __init__(self, directory: str) -> None:
         self.program = compile_c(directory, "load", *LOAD)
 
-    def run(self, mode: str, port: int, *, clients: int, seconds: float, size: int = 0) -> dict[str, Any]:
+    def run(
+        self, mode: str, port: int, *, clients: int, seconds: float, size: int = 0, window: float = 0
+    ) -> dict[str, Any]:
         """One run: the JSON that main.c tells of."""
         options = ["-c", str(clients), "-t", str(seconds), *(["-s", str(size)] if size else [])]
+        options += ["-w", str(window)] if window else []
         command = [self.program, mode, *options, HOST, str(port)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 HELD = (0, 1000, 4000)
 MEMORY_AT = (100, 1000, 2500, 5000, 7500, 10000)
-ROUNDS = 3
-SECONDS = 1.2
+ROUNDS = 2
+SECONDS = 1.0
 
 
 def connecting(peer: Peer, generator: Generator, held_already: int) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import moved
 import proc
 from generator import BenchmarkError
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from servers import Server
 
 Figures = dict[str, float]
-MEMORY_AT = (200, 1000)  # clients held
+MEMORY_AT = (1000,)  # clients held
+MESSAGES = (1, 16, 64, 256)  # KiB
+BULK = (1, 4, 16)  # clients
+NO_WINDOW = 1e15
 MOST = 10000
 STEP = 2500  # clients held at a time on the way there, each step within
 STEP_SECONDS = 30.0
@@ -48,10 +52,9 @@ METRICS = (
     Metric("pingpong.64x1.p50", "… p50", "µs", "less"),
     Metric("pingpong.64x8.rate", "ping-pong 64 B, 8 clients", "/s", "more"),
     Metric("pingpong.64x8.p50", "… p50", "µs", "less"),
-    Metric("pingpong.16384x1.rate", "ping-pong 16 KiB, 1 client", "/s", "more"),
-    Metric("pingpong.16384x1.p50", "… p50", "µs", "less"),
-    Metric("bulk.1.rate", "bulk, 1 client", "MB/s", "more"),
-    Metric("bulk.4.rate", "bulk, 4 clients", "MB/s", "more"),
+    *(Metric(f"messages.{size}.p50", f"ping-pong {size} KiB, 1 client, p50", "µs", "less") for size in MESSAGES),
+    *(Metric(f"bulk.{clients}.rate", f"bulk, {clients} at a time", "MB/s", "more") for clients in BULK),
+    *(Metric(f"bulk.{clients}.open", f"… without the window, {clients}", "MB/s", "more") for clients in BULK),
     *(
         Metric(f"memory.{clients}.{figure}", title.format(clients), "KiB", "less")
         for clients in MEMORY_AT
@@ -60,6 +63,7 @@ METRICS = (
             ("proportional", "proportional memory a client, {} held"),
         )
     ),
+    Metric("idle.more", "… more after it has moved 64 MiB", "KiB", "less"),
     Metric("most.held", "clients held at once, all echoing", "", "more"),
 )
 
@@ -72,10 +76,11 @@ class Plan(NamedTuple):
     bulk: float
     held: tuple[int, ...] = MEMORY_AT
     most: int = MOST
+    moved: int = 64  # MiB of each client that is idle then
 
 
-FULL = Plan(connect=1.2, pingpong=0.8, bulk=0.8)
-QUICK = Plan(connect=0.3, pingpong=0.1, bulk=0.1, held=(50,), most=200)
+FULL = Plan(connect=1.0, pingpong=0.5, bulk=0.5)
+QUICK = Plan(connect=0.3, pingpong=0.1, bulk=0.1, held=(50,), most=200, moved=4)
 
 
 def connect(server: Server, generator: Generator, plan: Plan) -> Figures:
@@ -95,18 +100,29 @@ def connect(server: Server, generator: Generator, plan: Plan) -> Figures:
 def pingpong(server: Server, generator: Generator, plan: Plan) -> Figures:
     """Round trips on connections that stay."""
     figures: Figures = {}
-    for size, clients in ((64, 1), (64, 8), (16384, 1)):
-        answer = generator.run("pingpong", server.port, clients=clients, seconds=plan.pingpong, size=size)
-        figures |= {f"pingpong.{size}x{clients}.{name}": answer[name] for name in ("rate", "p50", "p99", "cores")}
+    for clients in (1, 8):
+        answer = generator.run("pingpong", server.port, clients=clients, seconds=plan.pingpong, size=64)
+        figures |= {f"pingpong.64x{clients}.{name}": answer[name] for name in ("rate", "p50", "p99", "cores")}
+    return figures
+
+
+def messages(server: Server, generator: Generator, plan: Plan) -> Figures:
+    """Round trips of larger messages, one client."""
+    figures: Figures = {}
+    for size in MESSAGES:
+        answer = generator.run("pingpong", server.port, clients=1, seconds=plan.pingpong, size=size * KIB)
+        figures |= {f"messages.{size}.{name}": answer[name] for name in ("rate", "p50", "p99", "cores")}
     return figures
 
 
 def bulk(server: Server, generator: Generator, plan: Plan) -> Figures:
     """Full duplex, as much as goes: MB (10^6 bytes) a second that came back right."""
     figures: Figures = {}
-    for clients in (1, 4):
+    for clients in BULK:
         answer = generator.run("bulk", server.port, clients=clients, seconds=plan.bulk)
         figures |= {f"bulk.{clients}.rate": answer["rate"] / 1e6, f"bulk.{clients}.cores": answer["cores"]}
+        answer = generator.run("bulk", server.port, clients=clients, seconds=plan.bulk, window=NO_WINDOW)
+        figures[f"bulk.{clients}.open"] = answer["rate"] / 1e6
     return figures
 
 
@@ -133,6 +149,11 @@ def memory_at(server: Server, generator: Generator, counts: tuple[int, ...]) -> 
     return figures
 
 
+def idle(server: Server, generator: Generator, plan: Plan) -> Figures:  # noqa: ARG001
+    """KiB that a client has to itself, when it has moved bulk and is idle again, more than before."""
+    return {"idle.more": moved.more(server, plan.moved)}
+
+
 def most(server: Server, generator: Generator, plan: Plan) -> Figures:
     """How many clients are held at once, each proven by another echo: until one fails, time or memory runs short."""
     figures: Figures = {}
@@ -153,8 +174,10 @@ def most(server: Server, generator: Generator, plan: Plan) -> Figures:
 GROUPS: dict[str, Callable[[Server, Generator, Plan], Figures]] = {
     "connect": connect,
     "pingpong": pingpong,
+    "messages": messages,
     "bulk": bulk,
     "memory": memory,
+    "idle": idle,
     "most": most,
 }
-ONCE = ("most",)  # takes long and hardly varies
+ONCE = ("idle", "most")  # hardly vary

@@ -18,7 +18,7 @@ PANELS = {  # metric: its heading, and which bar is the better one
     "memory.1000.private": ("Private memory a client", "1000 held, KiB", "shorter"),
     "pingpong.64x8.rate": ("Ping-pong a second", "64 B, 8 clients", "longer"),
     "bulk.1.rate": ("Bulk, both ways", "1 client, MB/s", "longer"),
-    "bulk.4.rate": ("Bulk, both ways", "4 clients, MB/s", "longer"),
+    "bulk.16.rate": ("Bulk, both ways", "16 clients, MB/s", "longer"),
     "most.held": ("Clients held at once", "all echoing, up to 10,000", "longer"),
 }
 OUTSIDER = "uvloop"
@@ -59,12 +59,12 @@ def panel(left: float, top: float, key: str, medians: Medians, peers: list[Peer]
     return drawn + text(left, top + PANEL_HEAD + len(peers) * ROW + 12, f"{better} is better", "q")
 
 
-def draw(medians: Medians, peers: list[Peer], path: str) -> None:
+def draw(medians: Medians, peers: list[Peer], machine: str, path: str) -> None:
     """Write the picture, as SVG."""
     keys = [key for key in PANELS if any(key in medians[peer.name] for peer in peers)]
     height = PANEL_HEAD + len(peers) * ROW + PANEL_FOOT
     size = NAMES + COLUMNS * COLUMN, HEAD + -(-len(keys) // COLUMNS) * height
-    drawn = text(10, 26, "Echo servers compared on one machine: medians (a dashed bar is cut)", "h")
+    drawn = text(10, 26, f"Echo servers on {machine}: medians (a dashed bar is cut)", "h")
     for number, key in enumerate(keys):
         row, column = divmod(number, COLUMNS)
         top = HEAD + row * height

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from servers import Peer
 
 Samples = dict[str, dict[str, list[float]]]  # peer, key: one figure a round
-YARDSTICK = "textbook"
 
 
 def show(value: float) -> str:
@@ -63,33 +62,13 @@ def cell(values: list[float] | None) -> str:
 
 
 def comparison(samples: Samples, peers: list[Peer]) -> str:
-    """Return medians with their spreads, then the ratios to the C server."""
-    middle = medians(samples)
-    measured = [metric for metric in METRICS if any(metric.key in samples[peer.name] for peer in peers)]
-    header = ["median ±IQR", *(peer.title for peer in peers)]
-    rows = []
-    for metric in measured:
-        cells = [f"{metric.title}{', ' + metric.unit if metric.unit else ''}"]
-        rows.append(cells + [cell(samples[peer.name].get(metric.key)) for peer in peers])
-    text = table(header, rows)
-    if YARDSTICK in samples:
-        text += "\n" + table(["ratio to C textbook", *header[1:]], ratios(middle, peers))
-    return text
-
-
-def ratios(middle: goals.Medians, peers: list[Peer]) -> list[list[str]]:
-    """Return a row for each metric that the C server was measured by."""
+    """Return medians with their spreads."""
     rows = []
     for metric in METRICS:
-        own = middle[YARDSTICK].get(metric.key)
-        if not own:
-            continue
-        cells = [f"{metric.title} ({metric.better} is better)"]
-        for peer in peers:
-            value = middle[peer.name].get(metric.key)
-            cells.append("-" if value is None else show(value / own))
-        rows.append(cells)
-    return rows
+        if any(metric.key in samples[peer.name] for peer in peers):
+            title = f"{metric.title}{', ' + metric.unit if metric.unit else ''}"
+            rows.append([title, *(cell(samples[peer.name].get(metric.key)) for peer in peers)])
+    return table(["median ±IQR", *(peer.title for peer in peers)], rows)
 
 
 def unfinished(samples: Samples, peers: list[Peer]) -> list[str]:
@@ -122,14 +101,18 @@ def growth(grown: dict[str, dict[str, Any]], peers: list[Peer]) -> str:
     return text.rstrip("\n") + "\n"
 
 
-def machine() -> list[str]:
-    """Return what the figures depend on."""
+def processor() -> str:
+    """Return what the figures depend on most."""
     with open("/proc/cpuinfo") as file:
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores"
+
+
+def machine() -> list[str]:
+    """Return what else they depend on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    system = f"{platform.system()} {platform.release()}, {platform.freedesktop_os_release().get('PRETTY_NAME', '')}"
     return [
         f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d %H:%M} UTC",
-        f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB",
-        f"{platform.system()} {platform.release()}, {platform.freedesktop_os_release().get('PRETTY_NAME', '')}",
-        f"load {os.getloadavg()[0]:.2f} at the start",
+        f"{system}, {memory:.0f} GiB; load {os.getloadavg()[0]:.2f} at the start",
     ]

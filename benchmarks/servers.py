@@ -59,7 +59,7 @@ class Peer:
     name = ""
     title = ""
     program = ""
-    excused: tuple[str, str] | None = None  # a group of figures that it is known to fail at times, and how
+    excused: tuple[tuple[str, ...], str] = ((), "")  # groups of figures that it is known to fail at times, and how
 
     def missing(self) -> str | None:
         """Return why it cannot take part, if it cannot."""
