@@ -5,12 +5,13 @@
 #    source ~/.local/share/bash_completion/echod
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_echod_subparsers=(start stop restart reload status check reopen run inetd)
+_shtab_echod_subparsers=(start stop restart reload upgrade status check reopen run inetd)
 
 _shtab_echod_start_option_strings=(-h --help -c -o)
 _shtab_echod_stop_option_strings=(-h --help -c -o --timeout --force)
 _shtab_echod_restart_option_strings=(-h --help -c -o --timeout --force)
 _shtab_echod_reload_option_strings=(-h --help -c -o)
+_shtab_echod_upgrade_option_strings=(-h --help -c -o)
 _shtab_echod_status_option_strings=(-h --help -c -o --json --openmetrics --processes --watch --all -n)
 _shtab_echod_check_option_strings=(-h --help -c -o --explain --strict)
 _shtab_echod_reopen_option_strings=(-h --help -c -o)
@@ -26,6 +27,8 @@ _shtab_echod_restart__c_COMPGEN=_shtab_compgen_files
 _shtab_echod_restart__o_COMPGEN=_echod_keys
 _shtab_echod_reload__c_COMPGEN=_shtab_compgen_files
 _shtab_echod_reload__o_COMPGEN=_echod_keys
+_shtab_echod_upgrade__c_COMPGEN=_shtab_compgen_files
+_shtab_echod_upgrade__o_COMPGEN=_echod_keys
 _shtab_echod_status__c_COMPGEN=_shtab_compgen_files
 _shtab_echod_status__o_COMPGEN=_echod_keys
 _shtab_echod_check__c_COMPGEN=_shtab_compgen_files
@@ -39,7 +42,7 @@ _shtab_echod_inetd__o_COMPGEN=_echod_keys
 _shtab_echod__c_COMPGEN=_shtab_compgen_files
 _shtab_echod__o_COMPGEN=_echod_keys
 
-_shtab_echod_pos_0_choices=(start stop restart reload status check reopen run inetd)
+_shtab_echod_pos_0_choices=(start stop restart reload upgrade status check reopen run inetd)
 
 _shtab_echod_start__h_nargs=0
 _shtab_echod_start___help_nargs=0
@@ -51,6 +54,8 @@ _shtab_echod_restart___help_nargs=0
 _shtab_echod_restart___force_nargs=0
 _shtab_echod_reload__h_nargs=0
 _shtab_echod_reload___help_nargs=0
+_shtab_echod_upgrade__h_nargs=0
+_shtab_echod_upgrade___help_nargs=0
 _shtab_echod_status__h_nargs=0
 _shtab_echod_status___help_nargs=0
 _shtab_echod_status___json_nargs=0

@@ -55,7 +55,7 @@ function _shtab_echod_using
   test "$_shtab_echod_cmdpath" = "$argv"
 end
 
-set -g _shtab_echod_commands start stop restart reload status check reopen run inetd
+set -g _shtab_echod_commands start stop restart reload upgrade status check reopen run inetd
 set -g _shtab_echod_opts_with_value --explain --timeout -c -n -o
 
 complete -c echod -e
@@ -85,6 +85,10 @@ complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a 
 complete -c echod -n '_shtab_echod_using reload' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using reload' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
 complete -c echod -n '_shtab_echod_using reload' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
+complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a upgrade -d 'Have the daemon execute the installed version in its own place; no client notices.'
+complete -c echod -n '_shtab_echod_using upgrade' -s h -l help -d 'show this help message and exit'
+complete -c echod -n '_shtab_echod_using upgrade' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
+complete -c echod -n '_shtab_echod_using upgrade' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
 complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a status -d 'Print what the daemon is doing.'
 complete -c echod -n '_shtab_echod_using status' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using status' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'

@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.campaign)
 
 
-BOTH_LEVELS = ("test_clients", "test_reload", "test_stop", "test_overload")
+BOTH_LEVELS = ("test_clients", "test_reload", "test_stop", "test_overload", "test_upgrade")
 
 
 def pytest_generate_tests(metafunc):

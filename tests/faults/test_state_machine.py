@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from echod.cli.daemon import RELOAD, REOPEN, UPGRADE
 from support.daemon import Echod
 from support.processes import state, zombies
 from support.stream import reset
@@ -95,12 +96,16 @@ class Machine(RuleBasedStateMachine):
     def reload(self, changed):
         self.settings |= changed
         self.echod.write(**changed)
-        assert self.watcher.daemon.reload()[0] == 0
+        assert self.watcher.daemon.ask(*RELOAD)[0] == 0
         self.settle()
 
     @rule()
     def reopen(self):
-        assert self.watcher.daemon.reopen()[0] == 0
+        assert self.watcher.daemon.ask(*REOPEN)[0] == 0
+
+    @rule()
+    def upgrade(self):
+        assert self.watcher.daemon.ask(*UPGRADE)[0] == 0
 
     @rule(events=EVENTS)
     def while_the_daemon_is_stopped(self, events):

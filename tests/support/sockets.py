@@ -223,7 +223,8 @@ class Front:
         self.board = make_board(1024)
         self.reader = scoreboard.Scoreboard(self.board.fd)
         self.log, self.lines = memory_log(*log)
-        self.children = Children(self.board, signal_pipe(), settings("idle_timeout=never"), self.log)
+        self.signals = signal_pipe()
+        self.children = Children(self.board, self.signals, settings("idle_timeout=never"), self.log)
         self.poller = Polled()
         poller: Any = self.poller
         self.acceptor = Acceptor(self.board, self.children, poller, OomScore())

@@ -6,44 +6,14 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 
 import pytest
 
 from support.daemon import Echod, give
 from support.processes import NOBODY, anonymous, descriptors, zombies
 from support.sockets import exchange, receive_all
+from support.visitors import Visitors
 from support.wait import DEADLINE, alive, need_root, wait_for
-
-
-class Visitors:
-    """Clients that come and go without a pause, for as long as the `with` block lasts. `failures` is to stay empty."""
-
-    def __init__(self, address, count=4):
-        self.address, self.served, self.failures = address, 0, []
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._visit) for _ in range(count)]
-
-    def _visit(self):
-        data = os.urandom(3000)
-        while not self._over.is_set():
-            try:
-                if exchange(self.address, data) != data:
-                    self.failures.append("other bytes")
-            except OSError as error:
-                self.failures.append(repr(error))
-            self.served += 1
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        wait_for(lambda: self.served > 10, "visitors")
-        return self
-
-    def __exit__(self, *_):
-        self._over.set()
-        for thread in self._threads:
-            thread.join(DEADLINE)
 
 
 def test_100_reloads_while_clients_come_and_go(echod):

@@ -1,4 +1,4 @@
-"""`reload` and `reopen`: commands to the running daemon that wait for its answer."""
+"""`reload`, `reopen` and `upgrade`: commands to the running daemon that wait for its answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from echod.cli.daemon import Daemon
+from echod.cli.daemon import RELOAD, REOPEN, UPGRADE, Daemon
+from echod.cli.launch import compile_server
 from echod.cli.paths import Paths
 from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
@@ -29,12 +30,7 @@ def reload(args: Namespace) -> int:
     config = paths.load()
     with running(paths) as daemon:
         texts = daemon.board().texts()
-        current, asked = texts.get("config_file", ""), paths.config_file or DEFAULT_PATH
-        if os.path.realpath(current) != os.path.realpath(asked):
-            raise EchodError(
-                f"process {daemon.pid} was started with {current} and cannot change to {asked}; use restart"
-            )
-        check_overrides(paths.overrides, texts.get("overrides", "").split("\t"))
+        check_source(paths, daemon.pid, texts)
         look_up(
             [
                 address
@@ -42,11 +38,19 @@ def reload(args: Namespace) -> int:
                 if write_address(address) not in texts.get("addresses", "").split(", ")
             ]
         )
-        code, texts = daemon.reload()
+        code, texts = daemon.ask(*RELOAD)
     if code != DONE:
         raise EchodError(f"{texts['last_reload']}; the old settings are still in force", code)
     print(printable("\n".join(filter(None, texts["changes"].split("\t")))) or "echod: reloaded, nothing changed")
     return DONE
+
+
+def check_source(paths: Paths, pid: int, texts: dict[str, str]) -> None:
+    """Raise EchodError for a config file or an -o that the daemon was not started with."""
+    current, asked = texts.get("config_file", ""), paths.config_file or DEFAULT_PATH
+    if os.path.realpath(current) != os.path.realpath(asked):
+        raise EchodError(f"process {pid} was started with {current} and cannot change to {asked}; use restart")
+    check_overrides(paths.overrides, texts.get("overrides", "").split("\t"))
 
 
 def check_overrides(given: list[str], started_with: list[str]) -> None:
@@ -79,10 +83,24 @@ def look_up(addresses: list[Address]) -> None:
             raise EchodError(f"{errors[0]}; the old settings are still in force", FAILED)
 
 
+def upgrade(args: Namespace) -> int:
+    """Have the daemon execute the installed version in its own place. Raises EchodError."""
+    paths = Paths(args.config, args.options)
+    with running(paths) as daemon:
+        check_source(paths, daemon.pid, daemon.board().texts())
+        compile_server()
+        code, texts = daemon.ask(*UPGRADE)
+        if code != DONE:
+            raise EchodError(f"{texts['upgrade']}; the version of before goes on", code)
+        version = daemon.board().copy().text(scoreboard.PROGRAM_AT, scoreboard.PROGRAM_ROOM)
+    print(f"echod: process {daemon.pid} has become version {version}")
+    return DONE
+
+
 def reopen(args: Namespace) -> int:
     """Have the daemon open its log file again. Raises EchodError."""
     with running(Paths(args.config, args.options)) as daemon:
-        code, texts = daemon.reopen()
+        code, texts = daemon.ask(*REOPEN)
     if code != DONE:
         raise EchodError(f"{texts['reopen']}; the old file is still in use", code)
     return DONE

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 REPLY = 30.0  # seconds for a reload, a reopen or a start: binding may ask the DNS
 LEAVING = 1.0  # seconds for a daemon that has removed its files to end
-RELOAD = scoreboard.RELOADS_BEGUN, scoreboard.RELOADS_DONE, scoreboard.RELOAD_CODE
-REOPEN = scoreboard.REOPENS_BEGUN, scoreboard.REOPENS_DONE, scoreboard.REOPEN_CODE
+RELOAD = signal.SIGHUP, scoreboard.RELOADS_BEGUN, scoreboard.RELOADS_DONE, scoreboard.RELOAD_CODE
+UPGRADE = signal.SIGUSR2, scoreboard.UPGRADES_BEGUN, scoreboard.UPGRADES_DONE, scoreboard.UPGRADE_CODE
+REOPEN = signal.SIGUSR1, scoreboard.REOPENS_BEGUN, scoreboard.REOPENS_DONE, scoreboard.REOPEN_CODE
 MOST = 2.0**31 - 1  # milliseconds, what poll(2) takes
 
 
@@ -154,14 +155,6 @@ class Daemon:
             if time.monotonic() > deadline:
                 raise EchodError(f"process {self.pid} has not answered for {REPLY:.0f} s; it goes on as before", FAILED)
         return board.words[code], board.texts()
-
-    def reload(self) -> tuple[int, dict[str, str]]:
-        """Have it read its config; see `ask`."""
-        return self.ask(signal.SIGHUP, *RELOAD)
-
-    def reopen(self) -> tuple[int, dict[str, str]]:
-        """Have it open its log again; see `ask`."""
-        return self.ask(signal.SIGUSR1, *REOPEN)
 
     def kill(self) -> None:
         """End it and its children at once. Raises EchodError, OSError.

@@ -24,7 +24,7 @@ from echod.cli.inherited import above, reset_signals
 from echod.common import scoreboard
 from echod.common.cmodules import as_long
 from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe
-from echod.common.reasons import signal_name
+from echod.common.last_words import end_of, last_words
 from echod.common.sockets import SD_LISTEN_FDS_START, Listener, bind_all
 
 if TYPE_CHECKING:
@@ -76,11 +76,9 @@ def failure(reply: str, stderr: str) -> EchodError:
     code, _, reason = rest.partition(" ")
     if code.isdigit():
         return EchodError(reason, int(code))
-    found = [line.strip() for line in stderr.splitlines() if line.strip()]
-    why = [line for line in found if "rror" in line][-1:] or found[-1:]
+    why = last_words(stderr)
     with contextlib.suppress(ChildProcessError, ValueError):  # no subreaper, or it ended before it was a daemon
-        status = os.waitstatus_to_exitcode(os.waitpid(int(pid), 0)[1])
-        why.append(f"it was ended by {signal_name(-status)}" if status < 0 else f"it ended with exit status {status}")
+        why.append(end_of(os.waitpid(int(pid), 0)[1]))
     return EchodError("; ".join(["the server did not start", *why]))
 
 
@@ -151,9 +149,14 @@ def execute(handover: Handover, listeners: list[Listener], kept: tuple[str, ...]
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= LEAN
     environment |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(handover.addresses))}
-    for part in ("", "common", "server"):  # in the server it would cost 1 MiB, for good
-        compileall.compile_dir(os.path.join(PACKAGE, part), maxlevels=1 if part else 0, quiet=2)
+    compile_server()
     os.execve(INTERPRETER[0], [*INTERPRETER, BOOT, *handover.to_words()], environment)  # noqa: S606 - no shell is the point
+
+
+def compile_server() -> None:
+    """Compile the server's image, as far as we may write there: in the server it would cost 1 MiB, for good."""
+    for part in ("", "common", "server"):
+        compileall.compile_dir(os.path.join(PACKAGE, part), maxlevels=1 if part else 0, quiet=2)
 
 
 def make_scoreboard(path: str, config: Config) -> int:

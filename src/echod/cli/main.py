@@ -25,6 +25,7 @@ COMMANDS = {  # name: the module with the function of that name, help
     ),
     "restart": ("lifecycle", "stop, then start; a config, user, log or address that does not work stops nothing"),
     "reload": ("control", "read the config again; prints what changed, or why the old settings are still in force"),
+    "upgrade": ("control", "have the daemon execute the installed version in its own place; no client notices"),
     "status": ("status.command", "print what the daemon is doing"),
     "check": (
         "check.command",

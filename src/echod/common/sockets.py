@@ -14,7 +14,7 @@ from echod.common.errors import FAILED, NOT_PERMITTED, EchodError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from echod.common.config.addresses import Address
@@ -182,13 +182,13 @@ def bind_all(addresses: list[Address], config: Config, *, share: bool = False) -
     return bound
 
 
-def adopt(addresses: list[Address | None]) -> list[Listener]:
-    """Take over the sockets passed by whoever started us, one for each of `addresses` (sd_listen_fds(3)).
+def adopt(addresses: list[Address | None], fds: Sequence[int] = ()) -> list[Listener]:
+    """Take over the sockets passed by whoever started us, one for each of `addresses`: from 3 on, or on `fds`.
 
     Raises OSError when one of them is no listening TCP socket.
     """
     listeners = []
-    for fd, address in enumerate(addresses, SD_LISTEN_FDS_START):
+    for address, fd in zip(addresses, fds or range(SD_LISTEN_FDS_START, 1 << 16), strict=False):
         os.set_inheritable(fd, False)
         sock = socket.socket(fileno=fd)
         if sock.family not in (socket.AF_INET, socket.AF_INET6) or not sock.getsockopt(

@@ -51,6 +51,8 @@ class Board:
         self.map = mmap.mmap(fd, scoreboard.SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self.words = memoryview(self.map).cast("B").cast(WORD)
         self.fd = fd
+        slots = range(SLOTS_AT // WORD_SIZE, (SLOTS_AT + self.words[TOP] * SLOT) // WORD_SIZE, SLOT // WORD_SIZE)
+        self._free = [slot for slot in slots if not self.words[slot]]  # of the version before
         self.words[PID] = os.getpid()
         if not self.words[STARTED]:  # a process that executes another version goes on with its scoreboard
             self.words[STARTED], self.words[START_TIME] = time.monotonic_ns(), time.time_ns()
@@ -63,6 +65,8 @@ class Board:
 
     def take(self) -> int:
         """Take the next slot, for good."""
+        if self._free:
+            return self._free.pop()
         number = self.words[TOP]
         self.words[TOP] = number + 1
         return (SLOTS_AT + number * SLOT) // WORD_SIZE

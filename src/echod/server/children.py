@@ -57,8 +57,8 @@ class Children:
     """All children that have not been reaped, by pid."""
 
     __slots__ = (
-        "_board", "_free", "_highest_fd", "_locks", "_named", "_session", "_words", "log", "may_have_exited", "signals",
-        "table",
+        "_board", "_free", "_highest_fd", "_locks", "_named", "_session", "_words", "log", "may_have_exited",
+        "others", "signals", "table",
     )  # fmt: skip
 
     def __init__(self, board: Board, signals: SignalPipe, config: Config, log: Log) -> None:
@@ -66,6 +66,7 @@ class Children:
         self.table: dict[int, Child] = {}
         self._free: list[Child] = []  # the one freed last is taken first: its pages are warm
         self.may_have_exited = False  # who has not been told of by SIGCHLD
+        self.others: dict[int, int | None] = {}  # who is no client's, and is waited for: the wait status
         self.configure(config, log)
 
     def configure(self, config: Config, log: Log) -> None:
@@ -139,10 +140,7 @@ class Children:
         del self._locks[-FORK_LOCKS:]
 
     def reap(self) -> list[tuple[Any, ...]]:
-        """Collect all who have exited, whoever's children they were; count and log ours, and return their addresses.
-
-        SIGCHLDs coalesce: one may stand for many (TLPI 26.3.1).
-        """
+        """Collect all who have exited, for one SIGCHLD may stand for many (TLPI 26.3.1); return clients' addresses."""
         self.may_have_exited = False
         statuses: list[tuple[int, int]] = []
         try:
@@ -162,6 +160,8 @@ class Children:
                 addresses.append(address)
                 lines.append(line)
                 ended.append(moment)
+            elif pid in self.others:
+                self.others[pid] = status
         self._board.raise_peak(clients, begun, ended)
         self._board.end()
         self.log.lines(INFO, lines)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import gc
 import sys
 
-from echod.common.cmodules import environ, os
-from echod.common.config import settings
-from echod.common.errors import FAILED, EchodError, from_os_error, place_of
+from echod import __version__
+from echod.common.cmodules import environ, os, signal
+from echod.common.errors import DONE, FAILED, EchodError, from_os_error, place_of
 from echod.common.handover import Handover
-from echod.common.scoreboard import LOG_LINES_LOST
+from echod.common.scoreboard import LOG_LINES_LOST, UPGRADES_BEGUN
 from echod.common.sockets import Listener, adopt
-from echod.server import privileges
+from echod.server import privileges, successor
 from echod.server.board import Board
+from echod.server.execute import TRIAL
 from echod.server.log.log import ERROR, Log
 from echod.server.log.sink import Sink
 from echod.server.log.stderr import Stderr, mark
@@ -22,10 +23,17 @@ from echod.server.oom import OomScore
 from echod.server.reload import Change, open_log
 from echod.server.server import Server
 from echod.server.supervised import Supervised
+from echod.server.trial import trial
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from echod.common.config.settings import Config
 
 
 def main(args: list[str]) -> int:
     """Run the server; returns its exit code. Whoever started it has been told why, should it fail to start."""
+    if args[:1] == [TRIAL]:
+        return trial(Handover.from_words(args[1:]))
     handover = Handover.from_words(args)
     notify = Notify(handover.ready_fd)
     try:
@@ -45,20 +53,36 @@ def main(args: list[str]) -> int:
 
 def prepare(handover: Handover, notify: Notify) -> Server:
     """Adopt, map and open what a server needs, the log as the daemon's user. Raises EchodError, OSError."""
-    config = settings.load(handover.config_file, handover.overrides, handover.base, log=handover.log)
+    asked = successor.load(handover)
+    config = successor.keep_addresses(asked, handover) if handover.version else asked
     listeners = take_sockets(handover)
-    board, oom = Board(handover.board_fd), OomScore()
+    board, oom = Board(handover.board_fd), OomScore(handover.oom_fd)
     set_name()
     if handover.gid >= 0:
         privileges.drop(handover.uid, handover.gid, listeners)
     oom.check()
+    handover.oom_fd = oom.fd
     board.reserve(config.max_children)
     Sink.total = board.words[LOG_LINES_LOST : LOG_LINES_LOST + 1]
     log = Log(config, open_log(config))
     kind = Supervised if notify.has_manager else Server
     server = kind(handover, Change(config, listeners, log, []), board, notify, oom)
+    if handover.version:
+        resume(server, handover, asked)
     gc.disable()  # the server makes no cycles, and a collection in a child would copy every page it marks
     return server
+
+
+def resume(server: Server, handover: Handover, asked: Config) -> None:
+    """Tell that this version serves, and do what was asked for meanwhile. An address that is new needs a reload."""
+    server.log.sink.lost = handover.lost
+    server.log.info(f"upgrade version={__version__} from={handover.version} clients={len(server.children.table)}")
+    server.answer(UPGRADES_BEGUN, DONE, upgrade="ok")
+    if set(server.config.listen) != set(asked.listen):
+        server.signals.pending.add(signal.SIGHUP)
+    if handover.again:
+        server.signals.pending.add(signal.SIGUSR2)
+    handover.version, handover.children, handover.settings = "", [], []
 
 
 def set_name() -> None:
@@ -75,7 +99,7 @@ def take_sockets(handover: Handover) -> list[Listener]:
     """Adopt the sockets that LISTEN_FDS announces. Raises EchodError when there are none for us."""
     if environ.get(b"LISTEN_PID") != b"%d" % os.getpid():
         raise EchodError("LISTEN_PID is not this process: no sockets were passed")
-    return adopt(handover.addresses)
+    return adopt(handover.addresses, handover.sockets)
 
 
 def fail(notify: Notify, error: EchodError) -> int:

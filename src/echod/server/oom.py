@@ -15,13 +15,13 @@ HIGHEST = 1000
 class OomScore:
     """The file, `fd`, and what to write to it: the daemon's `own` score, and `raised` while it forks."""
 
-    def __init__(self) -> None:
-        """Open the file, or /dev/null where there is none, because /proc is missing. Raises OSError."""
+    def __init__(self, fd: int = -1) -> None:
+        """Take the file that is open on `fd`; else open it, or /dev/null where /proc is missing. Raises OSError."""
         try:
-            self.fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
-            own = int(os.read(self.fd, 16))
+            self.fd = fd if fd >= 0 else os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+            own = int(os.pread(self.fd, 16, 0))
         except (OSError, ValueError):
-            self.fd, own = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), 0
+            self.fd, own = fd if fd >= 0 else os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), 0
         self.own, self.raised = b"%d" % own, b"%d" % min(HIGHEST, own + CHILDREN)
 
     def check(self) -> None:

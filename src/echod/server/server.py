@@ -13,7 +13,6 @@ import time
 
 from echod.common import scoreboard
 from echod.common.cmodules import os, signal
-from echod.common.config.file import DEFAULT_PATH
 from echod.common.errors import DONE, FAILED, EchodError
 from echod.common.reasons import signal_name
 from echod.common.scoreboard import DRAINING, RUNNING, STARTING
@@ -23,7 +22,10 @@ from echod.server.children import Children
 from echod.server.descriptors import highest_fd
 from echod.server.drain import Drain
 from echod.server.failures import attempt, pause, reason
+from echod.server.publish import outcomes, publish
 from echod.server.signals import SignalPipe
+from echod.server.successor import adopt
+from echod.server.upgrade import Upgrade
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,10 +49,12 @@ class Server:
         self.poller = select.poll()
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
         self.children = Children(board, self.signals, first.config, first.log)
+        adopt(self.children, handover)
         self.children.warm_up()
         self.acceptor = Acceptor(board, self.children, self.poller, oom)
         self.drain = Drain(self.children)
-        self.outcomes = {"last_reload": "ok", "reopen": "ok", "changes": ""}
+        self.upgrade = Upgrade(handover, board.words, self.signals, self.children, self.acceptor, self.answer)
+        self.outcomes = outcomes(board)
         self.apply(first)
         self.signals.open()
 
@@ -87,7 +91,7 @@ class Server:
         return None if self._due() == FOREVER else max(0.0, (self._due() - time.monotonic()) * 1000)
 
     def _due(self) -> float:
-        return min(self.acceptor.resume_at, self.drain.due, self.log.due())
+        return min(self.acceptor.resume_at, self.drain.due, self.upgrade.due, self.log.due())
 
     def tick(self) -> None:
         """Do what is due."""
@@ -95,6 +99,7 @@ class Server:
             self.log.flush(now)
             self.acceptor.resume(now)
             self.drain.tick(now, self.log)
+        self.upgrade.tick(now)
 
     def process_signals(self) -> None:
         """Act on the signals that are pending, a stop first. See signals.HANDLED."""
@@ -107,16 +112,17 @@ class Server:
             self.stop(0.0)
         elif pending & {signal.SIGTERM, signal.SIGQUIT}:
             self.stop(0.0 if self.state == DRAINING else self.config.drain_timeout)
-        if signal.SIGHUP in pending:
-            attempt(self.log, "reload", self.reload)
-        if signal.SIGUSR1 in pending:
-            attempt(self.log, "reopen", self.reopen)
+        requests = (signal.SIGHUP, self.reload), (signal.SIGUSR1, self.reopen), (signal.SIGUSR2, self.upgrade.begin)
+        for signum, act in requests:
+            if signum in pending:
+                attempt(self.log, act.__name__, act)
 
     def stop(self, timeout: float | None) -> None:
         """Stop accepting and drain the clients for `timeout` seconds (None: as long as it takes), then end them."""
         if self.state != DRAINING:
             self._set_state(DRAINING)  # first: from now on a second `stop` waits
             self.notify.stopping()
+            self.upgrade.close("the daemon is about to stop")
             self.acceptor.close()
             self.publish()
             self.log.info(f"drain clients={len(self.children.table)}")
@@ -143,9 +149,7 @@ class Server:
             self.apply(change)
             self.board.words[scoreboard.GENERATION] += 1
             text += change.text
-        self.outcomes |= {"last_reload": text[0], "changes": "\t".join(text[1:])}
-        self.publish()
-        self.board.answer(scoreboard.RELOADS_BEGUN, code)
+        self.answer(scoreboard.RELOADS_BEGUN, code, last_reload=text[0], changes="\t".join(text[1:]))
         self.notify.ready(f"serving on {self.names()}")
         if code:
             self.log.error(f"reload failed={text[0]!r}; the settings of before stay in force")
@@ -171,9 +175,7 @@ class Server:
         except (OSError, MemoryError) as error:
             code, text = FAILED, f"cannot open the log: {reason(error)}"
             self.log.error(f"reopen failed={text!r}")
-        self.outcomes["reopen"] = text
-        self.publish()
-        self.board.answer(scoreboard.REOPENS_BEGUN, code)
+        self.answer(scoreboard.REOPENS_BEGUN, code, reopen=text)
 
     def names(self) -> str:
         """Return where the server listens, as text."""
@@ -181,13 +183,10 @@ class Server:
 
     def publish(self) -> None:
         """Write to the scoreboard what is in force."""
-        drain = self.config.drain_timeout
-        self.board.words[scoreboard.MAX_CHILDREN] = self.config.max_children
-        self.board.words[scoreboard.DRAIN_MS] = scoreboard.NEVER if drain is None else round(drain * 1000)
-        self.board.set_texts(
-            listen=self.names(),
-            addresses=self.config.text("listen"),
-            config_file=self.handover.config_file or DEFAULT_PATH,
-            overrides="\t".join(self.handover.overrides),
-            **self.outcomes,  # the changes last: they may be cut
-        )
+        publish(self.board, self.config, self.handover, self.names(), self.outcomes)
+
+    def answer(self, begun: int, code: int, **outcomes: str) -> None:
+        """Say on the scoreboard how a request ended: its exit code and texts; see `Board.answer`."""
+        self.outcomes |= outcomes
+        self.publish()
+        self.board.answer(begun, code)

@@ -23,6 +23,7 @@ HANDLED = {
     signal.SIGINT: "end the children and exit, at once",
     signal.SIGHUP: "read the config again",
     signal.SIGUSR1: "open the log file again",
+    signal.SIGUSR2: "upgrade: execute the installed version",
     signal.SIGCHLD: "reap",
 }
 # Left at their default action: the kernel's reports of a fault or a limit, and what stops and continues a process.

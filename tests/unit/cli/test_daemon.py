@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from echod.cli import daemon as module
-from echod.cli.daemon import Daemon
+from echod.cli.daemon import RELOAD, REOPEN, Daemon
 from echod.cli.paths import board_path
 from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
@@ -201,7 +201,7 @@ def test_the_outcome_of_a_request_is_told(tmp_path, stub):
     stub(reloaded)
     with find(tmp_path) as daemon:
         for _ in range(3):
-            code, texts = daemon.reload()
+            code, texts = daemon.ask(*RELOAD)
             assert (code, texts["last_reload"]) == (6, "a reason")
 
 
@@ -210,14 +210,14 @@ def test_a_request_under_way_is_not_taken_for_ours(tmp_path, stub):
     one.board.words[scoreboard.RELOADS_BEGUN] = 7  # begun before our signal, and done after it
     one.board.words[scoreboard.RELOADS_DONE] = 6
     with find(tmp_path) as daemon:
-        daemon.reload()
+        daemon.ask(*RELOAD)
     assert one.board.words[scoreboard.RELOADS_DONE] == 8
 
 
 def test_a_daemon_that_ends_in_place_of_an_answer_is_told(tmp_path, stub):
     one = stub(lambda *_: os._exit(0))
     with find(tmp_path) as daemon:
-        message, code = complaint(daemon.reload)
+        message, code = complaint(lambda: daemon.ask(*RELOAD))
     assert message == f"process {one.pid} ended instead; its log may say why"
     assert code == NOT_RUNNING
 
@@ -226,7 +226,7 @@ def test_a_daemon_that_does_not_answer_is_told(tmp_path, stub, monkeypatch):
     monkeypatch.setattr(module, "REPLY", 0.05)
     one = stub()
     with find(tmp_path) as daemon:
-        message, code = complaint(daemon.reopen)
+        message, code = complaint(lambda: daemon.ask(*REOPEN))
     assert message.startswith(f"process {one.pid} has not answered")
     assert code == FAILED
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,3 +61,34 @@ def test_the_words_can_be_read_in_ps():
         "listen=",
         "ready_fd=7",
     ]
+
+
+CHILDREN = st.lists(
+    st.tuples(
+        NUMBERS,
+        NUMBERS,
+        st.sampled_from([0, 1]),
+        st.sampled_from([("192.0.2.7", 7), ("fe80::1", 7, 0, 3), ("::ffff:192.0.2.7", 1, 0, 0)]),
+    )
+)
+LINES = st.text(st.characters(exclude_characters="\0\n"))
+
+
+@given(CHILDREN, st.lists(LINES), NUMBERS)
+def test_what_may_be_long_arrives_by_a_file(children, settings, lost):
+    handover = Handover()
+    handover.state_fd = os.memfd_create("state")
+    handover.sockets, handover.oom_fd = [3, 9], 8
+    for again in (1, 0):  # it is written anew, and may be shorter then
+        handover.version, handover.lost, handover.again = "0.1", lost, again
+        handover.children, handover.settings = children * (1 + again), settings * (1 + again)
+        handover.write_state()
+        words = handover.to_words()
+        assert not [word for word in words if word.startswith(("child", "setting"))]
+        assert vars(Handover.from_words(words)) == vars(handover)
+    os.close(handover.state_fd)
+
+
+def test_a_word_that_is_not_known_is_refused():
+    with pytest.raises(AttributeError):
+        Handover.from_words(["--trial"])

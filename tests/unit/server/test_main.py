@@ -20,7 +20,7 @@ from echod.server import main as module
 from echod.server.main import fail, main, remove_files, report_crash, serve, set_name, take_sockets
 from echod.server.notify import Notify
 from support.processes import NOBODY, fork, isolated, reap
-from support.sockets import Memory, exchange, memory_log
+from support.sockets import Memory, exchange, memory_log, settings
 from support.wait import DEADLINE, need_root
 
 
@@ -205,3 +205,29 @@ def test_ps_says_echod():
         assert threading.active_count() == 1
 
     isolated(check)
+
+
+def test_what_was_asked_for_meanwhile_is_done():
+    for asked, again, pending in (
+        ("listen=*:7", 0, set()),
+        ("listen=*:8", 0, {signal.SIGHUP}),
+        ("listen=*:7", 1, {signal.SIGUSR2}),
+    ):
+        handover, answers = Handover(), list[Any]()
+        handover.version, handover.lost, handover.again = "0.0", 3, again
+        log, lines = memory_log()
+        server: Any = SimpleNamespace(
+            log=log,
+            config=settings("listen=*:7"),
+            children=SimpleNamespace(table={1: None}),
+            signals=SimpleNamespace(pending=set()),
+            answer=lambda *words, _to=answers, **texts: _to.append((words, texts)),
+        )
+        module.resume(server, handover, settings(asked))
+        assert server.signals.pending == pending
+        assert answers == [((scoreboard.UPGRADES_BEGUN, 0), {"upgrade": "ok"})]
+        assert lines.texts[0].startswith("upgrade version=")
+        assert lines.texts[0].endswith("from=0.0 clients=1")
+        assert isinstance(lines, Memory)
+        assert lines.lost == 3
+        assert not handover.version
