@@ -15,7 +15,7 @@ from support.wait import DEADLINE, need_module, wait_for
 class Terminal:
     """A program on a terminal of so many columns and lines, which `screen` shows."""
 
-    def __init__(self, command, columns, lines):
+    def __init__(self, command, columns, lines, term):
         pyte = need_module("pyte")
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
@@ -24,7 +24,7 @@ class Terminal:
         termios.tcsetwinsize(theirs, (lines, columns))
         self._theirs = theirs  # kept, or what the program wrote last would be gone with it
         self.modes = termios.tcgetattr(theirs)
-        env = os.environ | {"TERM": "xterm-256color"}
+        env = os.environ | {"TERM": term}
         self.process = subprocess.Popen(  # Ctrl-C and SIGWINCH come from the controlling terminal
             ["setsid", "--ctty", *command], stdin=theirs, stdout=theirs, stderr=theirs, env=env
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -15,8 +16,8 @@ def terminal(echod):
     """Return a function that runs `echod status` with options on a terminal."""
     made = []
 
-    def terminal(*words, columns=80, lines=24):
-        made.append(Terminal(echod.command("status", *words), columns, lines))
+    def terminal(*words, columns=80, lines=24, term="xterm-256color"):
+        made.append(Terminal(echod.command("status", *words), columns, lines, term))
         return made[-1]
 
     yield terminal
@@ -105,7 +106,19 @@ def test_watch_goes_on_when_the_daemon_stops_and_another_starts(terminal, echod)
     assert shown.is_as_it_was()
 
 
-def test_watch_says_why_it_cannot(running):
-    for words, env in (((), {}), ((), {"TERM": "no-such-terminal"})):
-        done = running.run("status", "--watch", *words, check=2, env=env | {"PATH": "/usr/bin:/bin"})
-        assert "terminal" in done.stderr
+@pytest.mark.parametrize("term", ["no-such-terminal", "dumb"])
+def test_watch_on_a_terminal_that_it_cannot_use(terminal, term):
+    shown = terminal("--watch", term=term)
+    assert shown.end() == 2
+    assert "echod: status: --watch: this terminal cannot be used" in "\n".join(shown.look())
+
+
+def test_watch_needs_a_terminal(running):
+    assert running.run("status", "--watch", check=2).stderr == "echod: status: --watch needs a terminal\n"
+
+
+def test_what_the_terminal_cannot_show_is_escaped(echod):
+    path = echod.home / "ü.pid"
+    path.write_text("4711\n")
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    assert r"\xfc.pid" in echod.run("status", "-o", f"pid_file={path}", check=1, env=env).stdout

@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import NoReturn
 
 from lockfile import Error as LockError
@@ -129,6 +130,8 @@ def open_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free: this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115 - it stays open
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a path may have what a terminal's set has not
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,6 +18,7 @@ SAME = (
     "session", "terminal", "directory", "umask", "uids", "gids", "groups", "capabilities", "limits", "environment",
     "blocked",
 )  # fmt: skip
+TRIAL = "--trial"  # a child that is the trial of an upgrade
 MAY_DIFFER = {signal.SIGCHLD, signal.SIGALRM}  # that the daemon lets in at times; the lifetime's timer
 WANTED = "one connection, else as the daemon"
 
@@ -29,7 +30,8 @@ def child_lines(
 
     `peers` are those on the scoreboard, by pid. Orphans that PID 1 adopts, and other programs, are none of its.
     """
-    own = [child for child in children if child.code != "Z" and child.command == daemon.command]
+    words = {word for word in daemon.command if word.startswith("pid_file=")}  # an upgrade changes others
+    own = [child for child in children if words & set(child.command) and TRIAL not in child.command]
     for child in sorted(own, key=lambda child: child.pid):
         yield line_of(daemon, child, peers.get(child.pid, "not yet recorded"), sockets)
     zombies = [str(child.pid) for child in children if child.code == "Z"]

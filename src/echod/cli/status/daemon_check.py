@@ -103,7 +103,8 @@ class DaemonCheck:
         """Tell of a descriptor beside 0 to 2."""
         own = {
             self.handover.pid_file: "pid file", self.handover.board_file: "scoreboard", os.devnull: "nothing",
-            f"/proc/{self.process.pid}/oom_score_adj": "its score",
+            f"/proc/{self.process.pid}/oom_score_adj": "its score", "/memfd:trial (deleted)": "upgrade",
+            "/memfd:state (deleted)": "upgrade",
         }  # fmt: skip
         if self.config:
             own[self.config.log] = "log"

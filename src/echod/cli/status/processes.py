@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CANNOT_TELL = 4
 LOOKS, PAUSE = 5, 0.05  # seconds: what is not as it should be may be under way, a child that is about to be reaped say
 VERDICTS = {True: "ok", False: "NOT OK", None: "?"}
+STATE = "state_fd="  # after an upgrade: a file of the server's, not of ours
 BOOT = "boot.py"  # of the server's image; what it was told follows
 
 
@@ -64,7 +65,7 @@ def handover_of(process: Process) -> Handover:
     for at, word in enumerate(words):
         if word.endswith(BOOT):
             with contextlib.suppress(AttributeError, ValueError):
-                return Handover.from_words([word for word in words[at + 1 :] if word])
+                return Handover.from_words([word for word in words[at + 1 :] if word and not word.startswith(STATE)])
     raise EchodError(f"process {process.pid} is not a server of this version of echod; restart it")
 
 

@@ -33,6 +33,8 @@ def watch(read: Callable[[], dict[str, Any] | str], interval: float) -> None:
     signal.signal(signal.SIGHUP, leave)
     try:
         curses.setupterm()
+        if not curses.tigetstr("cup"):
+            raise curses.error("its cursor cannot be moved")
         curses.wrapper(show, read, max(interval, SHORTEST))
     except KeyboardInterrupt:
         return

@@ -12,7 +12,8 @@ STANDARD = dict.fromkeys(range(3), "/dev/null")
 
 def process(pid, **changed):
     values = {
-        "pid": pid, "code": "S", "state": "sleeping", "command": ["python", "boot.py"], "session": 1, "terminal": 0,
+        "pid": pid, "code": "S", "state": "sleeping", "session": 1, "terminal": 0,
+        "command": ["python", "boot.py", "pid_file=/run/a"],
         "directory": "/", "umask": "0022", "uids": [1], "gids": [1], "groups": [1], "capabilities": {}, "limits": {},
         "environment": [], "blocked": set(), "ignored": {13}, "caught": {15, 17}, "oom": "500", "private": 200 << 10,
         "descriptors": STANDARD | {7: "socket:[5]"},
@@ -35,6 +36,10 @@ def test_a_child_in_order():
         "sleeping, has connection with 192.0.2.7:51514 for itself, oom_score_adj 500, 200.0 KiB private"
     )
     assert zombies == ("zombies", "none", "none", True)
+
+
+def test_a_child_of_the_version_before_an_upgrade_is_its_child():
+    assert lines(process(71, command=["python", "old/boot.py", "pid_file=/run/a"]))[0].ok
 
 
 def test_a_signal_that_the_daemon_lets_in_at_times_is_no_difference():
@@ -72,5 +77,6 @@ def test_what_cannot_be_told():
 
 def test_zombies_are_told_and_other_programs_are_none_of_its():
     zombie = process(72, code="Z", command=[""])
-    (line,) = lines(zombie, process(73, command=["sh"]))
+    others = (["sh"], ["boot.py", "pid_file=/run/b"], ["boot.py", "--trial", "pid_file=/run/a"])
+    (line,) = lines(zombie, *(process(73 + number, command=command) for number, command in enumerate(others)))
     assert line == ("zombies", "72", "none", False)

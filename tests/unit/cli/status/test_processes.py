@@ -49,6 +49,7 @@ def test_what_the_server_was_told_is_in_its_command_line():
     words = ["/opt/a=b/python", "-I", "-S", "/x/boot.py", *handover.to_words(), ""]
     found = module.handover_of(SimpleNamespace(pid=1, command=words))
     assert vars(found) == vars(handover)
+    assert vars(module.handover_of(SimpleNamespace(pid=1, command=[*words, "state_fd=0"]))) == vars(handover)
     for words in (["sh"], ["boot.py", "no-such=key"], ["boot.py", "uid=x"]):
         with pytest.raises(EchodError, match="is not a server of this version"):
             module.handover_of(SimpleNamespace(pid=1, command=words))
