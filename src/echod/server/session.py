@@ -22,7 +22,7 @@ import time
 
 from echod.common.cmodules import os, signal, socket
 from echod.common.reasons import DRAIN, EOF, ERRNO, IDLE, LIFETIME, RESET
-from echod.server.buffer import SIZE, SMALL, VIEWS, Bulk
+from echod.server.buffer import SIZE, SMALL, VIEWS, await_more
 
 readv, write, monotonic_ns = os.readv, os.write, time.monotonic_ns  # in a child each name less is a page less: 2 %
 
@@ -51,11 +51,11 @@ class Limits:
 class Session:
     """One client: `run` echoes until the end, `end` brings it about."""
 
-    __slots__ = ("_behind", "_bulk", "_deadline", "_lifetime", "_limits", "_linger", "_moved", "_seen", "ended", "fd")
+    __slots__ = ("_behind", "_deadline", "_lifetime", "_limits", "_linger", "_moved", "_seen", "ended", "fd")
 
     def __init__(self, limits: Limits) -> None:
         self._limits, self._lifetime = limits, limits.lifetime
-        self._bulk, self.fd = Bulk(), -1
+        self.fd = -1
         self.ended = 0  # the reason, once somebody has ended it
         self._deadline, self._linger = FOREVER, LINGER
         self._behind = False  # the peer has not taken all that was echoed
@@ -65,7 +65,7 @@ class Session:
     def run(self, fd: int, counters: Counters, at: int) -> int:  # noqa: C901 - a call costs every client page faults
         """Echo on the connected socket `fd` until the end and return its reason; count in `counters` after `at`."""
         self.fd = fd
-        received, is_bulk, views = 0, False, VIEWS
+        received, small, views = 0, 0, VIEWS
         (view,) = views
         try:
             counters[at + BEGUN] = counters[at + LAST] = monotonic_ns()
@@ -92,8 +92,8 @@ class Session:
                 counters[at + LAST] = monotonic_ns()
                 if self.ended and (self.ended == LIFETIME or time.monotonic() > self._deadline):
                     break
-                if (is_bulk or count > SMALL) and not self.ended:
-                    is_bulk = self._bulk.goes_on(fd, count)
+                if (small or count > SMALL) and not self.ended:
+                    small = await_more(fd, count, small)
             reason = self.ended or IDLE  # now: a signal during the lingering close is not the reason
             self._close_lingering()
         except OSError as error:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -7,7 +8,7 @@ import socket
 
 import pytest
 
-from echod.server.buffer import FEW, MAPPING, SIZE, SMALL, VIEWS, Bulk
+from echod.server.buffer import FEW, MAPPING, POLLER, SIZE, SMALL, VIEWS, await_more
 
 
 @pytest.fixture
@@ -17,6 +18,8 @@ def pair():
     with client, served:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * SIZE)
         yield client, served.fileno()
+        with contextlib.suppress(KeyError):
+            POLLER.unregister(served)
 
 
 def pages():
@@ -47,23 +50,24 @@ def test_memory_is_taken_only_as_far_as_it_is_read_into(pair):
 def test_memory_is_kept_while_more_comes(pair):
     count = read(pair, SIZE // 2)
     pair[0].sendall(b"more")
-    assert Bulk().goes_on(pair[1], count)
+    assert await_more(pair[1], count, 0)
     assert pages() == SIZE // 2 // mmap.PAGESIZE
 
 
 def test_memory_is_given_back_when_nothing_comes(pair):
     count = read(pair, SIZE // 2)
-    assert not Bulk().goes_on(pair[1], count)
+    assert not await_more(pair[1], count, 0)
     assert pages() == 0
 
 
 def test_memory_is_given_back_when_reads_stay_small(pair):
     pair[0].sendall(b"more")
-    bulk = Bulk()
-    kept = [bulk.goes_on(pair[1], count) for count in [SIZE, *[SMALL] * (FEW - 1), SIZE, *[SMALL] * FEW]]
-    assert kept == [True] * 2 * FEW + [False]
+    returned = [0]
+    for count in [SIZE, *[SMALL] * (FEW - 1), SIZE, *[SMALL] * FEW]:
+        returned.append(await_more(pair[1], count, returned[-1]))
+    assert returned == [0, *range(1, FEW + 1), *range(1, FEW + 1), 0]
 
 
 def test_the_peers_end_is_something_that_comes(pair):
     pair[0].shutdown(socket.SHUT_WR)
-    assert Bulk().goes_on(pair[1], SIZE)
+    assert await_more(pair[1], SIZE, 0)

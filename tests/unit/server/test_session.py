@@ -16,7 +16,8 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
 from echod.common.reasons import EOF, ERRNO, IDLE, RESET
-from echod.server.buffer import SIZE, SMALL, Bulk
+from echod.server import session
+from echod.server.buffer import SIZE, SMALL
 from echod.server.session import RECEIVED, SENT, Session
 from support.sockets import NEVER, PAIRS, Served, limits, receive, receive_all
 from support.wait import DEADLINE, wait_for
@@ -154,11 +155,11 @@ def test_signals_for_the_daemon_cost_no_client(serve, signum):
 def test_small_messages_do_not_pay_for_large_ones(monkeypatch):
     counts = []
 
-    def goes_on(_self, _fd, count):
+    def await_more(_fd, count, _small):
         counts.append(count)
-        return count > SMALL
+        return int(count > SMALL)
 
-    monkeypatch.setattr(Bulk, "goes_on", goes_on)
+    monkeypatch.setattr(session, "await_more", await_more)
     client, conn = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a read for each message
     for count in (1, SMALL, SMALL + 1, SMALL, SMALL, 1):
         client.sendall(bytes(count))
