@@ -15,6 +15,7 @@ TIMEOUT = 60.0
 # how exactly the daemon must agree: to the byte; the client's RST, or somebody's SIGKILL, came first; never accepted
 EXACT, RESET, BROKEN, DENIED, PER_SOURCE = "exact", "reset", "broken", "access", "per_source"
 DENIED_NET, CROWDED_NET = "127.66", "127.77"  # sources that `deny` names; sources that go over their limit
+BALANCER_NET, CLIENT_NET = "127.88", "10.88"  # load balancers, and the clients that their headers name
 PER_SOURCE_LIMIT = 4
 
 
@@ -33,9 +34,10 @@ class Record:
 
 
 class Sources:
-    """Source addresses, each used once: a peer names one connection."""
+    """Source addresses, each used once: a peer names one connection. `balanced` while there are load balancers."""
 
     def __init__(self):
+        self.balanced = False
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -184,6 +186,17 @@ def idle(conn, record, _dice):
 
 
 KINDS = {short: 100, bytewise: 15, long: 3, bulk: 4, late: 5, resetting: 15, idle: 1}
+
+
+def proxied(address, source, dice):
+    """Be a client behind a load balancer: known by the name that its header gives."""
+    conn, record = connect(address, source)
+    host, _, port = record.peer.replace(BALANCER_NET, CLIENT_NET, 1).rpartition(":")
+    record.peer = f"{host}:{port}"
+    with conn, contextlib.suppress(BrokenError):
+        conn.sendall(f"PROXY TCP4 {host} 192.0.2.1 {port} 7\r\n".encode())
+        dice.choice([short, bytewise, bulk, late])(conn, record, dice)
+    return record
 
 
 def one(address, source, dice):

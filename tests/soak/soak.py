@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from soak import ledger
-from soak.clients import DENIED_NET, PER_SOURCE_LIMIT, Sources
+from soak.clients import BALANCER_NET, DENIED_NET, PER_SOURCE_LIMIT, Sources
 from soak.disturb import FEW, Disturber
 from soak.worker import worker
 from support.daemon import Echod
@@ -104,7 +104,8 @@ class Soak:
 
     def compare(self, watcher, before, records, disturber):
         """All clients are gone: the log and the counters must say what they have counted."""
-        self.echod.write(**self.base)
+        self.sources.balanced = not self.sources.balanced  # in every other round
+        self.echod.write(**self.base, proxy_from=f"{BALANCER_NET}.0.0/16" if self.sources.balanced else None)
         self.echod.run("reload", check=0)
         wait_for(lambda: not watcher.state()["clients"], "the last clients to be gone")
         disturber.rotate()

@@ -9,6 +9,7 @@ import threading
 import time
 
 from soak.clients import (
+    BALANCER_NET,
     CROWDED_NET,
     DENIED,
     DENIED_NET,
@@ -19,6 +20,7 @@ from soak.clients import (
     connect,
     finish,
     one,
+    proxied,
     receive,
     send,
     take,
@@ -88,6 +90,8 @@ def worker(addresses, sources, stop, records, seed):
                 records.append(denied(addresses[0], sources.take(DENIED_NET)))
             elif roll < 0.05:
                 records.extend(crowd(addresses[0], sources.take(CROWDED_NET)))
+            elif roll < 0.08 and sources.balanced:
+                records.append(proxied(addresses[0], sources.take(BALANCER_NET), dice))
             else:
                 with contextlib.suppress(ConnectionRefusedError):  # the second address comes and goes
                     records.append(one(address, sources.take(), dice))
