@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import time
 from collections import Counter
 
 from campaign.cases import DEATH, OUTCOMES, WRONG, Case
@@ -17,14 +19,15 @@ nothing; `status` agrees with what the clients saw; and no client but the one co
 was made less often than when the scene was recorded. The byte by which a signal wakes the loop is not failed: a pipe
 that has room takes it, and one that has none is readable anyway.)
 
-{cases} cases, {bad} of them bad.
+{cases} cases, {bad} of them bad. {where}.
 """
 
 
 def text(rows, seconds):
     """Return the report on `rows` of case, outcome and details."""
     bad = [row for row in rows if row[1] in (DEATH, WRONG)]
-    lines = [HEAD.format(cases=len(rows), bad=len(bad))]
+    where = f"{time.strftime('%Y-%m-%d')}, Linux {platform.release()}, Python {platform.python_version()}"
+    lines = [HEAD.format(cases=len(rows), bad=len(bad), where=where)]
     lines += table(rows)
     if bad:
         lines += ["", "Again: `.venv/bin/python tests/campaign/inject.py --case CASE`", ""]
