@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-from pathlib import Path
 
 import pytest
 
 import echod as package
 from echod.cli.main import COMMANDS
+from support.debian import ROOT, build, run
 from support.systemd_box import Box
 from support.wait import need, need_root
 
-ROOT = Path(__file__).parent.parent.parent
 NEXT = "9.9.9"
 PROBE = "while [ ! -e /run/done ]; do echoc --check 127.0.0.1 || echo $? >>/run/lost; echo >>/run/tried; done"
-
-
-def run(*words, **kwargs):
-    done = subprocess.run(words, capture_output=True, text=True, **kwargs)
-    assert done.returncode == 0, (words, done.stdout, done.stderr)
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """Return the directory with the package and what lintian reads."""
-    for tool in ("dh", "dh_python3", "dpkg-buildpackage"):
-        need(tool)
-    directory = tmp_path_factory.mktemp("deb")
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MAKE"))}
-    run("make", "-C", ROOT, "deb", f"BUILD={directory}/build", f"DIST={directory}/dist", env=environ)
-    return directory / "dist"
+    return build(tmp_path_factory.mktemp("deb"))
 
 
 @pytest.fixture(scope="module")
