@@ -14,6 +14,8 @@ from support.wait import need
 
 ROOT = Path(__file__).parent.parent.parent
 
+pytestmark = pytest.mark.timeout(600)  # installs three times
+
 
 def run(*words, **environ):
     keep = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

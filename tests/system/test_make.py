@@ -17,6 +17,8 @@ ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = ROOT / ".ci" / "environment"
 PARTS = ("Makefile", "pyproject.toml", "README.md", "LICENSE", ".ci", "src", "man", "etc", "systemd")
 
+pytestmark = pytest.mark.timeout(600)  # installs, on any machine
+
 
 def environment(where, *words, check=0):
     done = subprocess.run([ENVIRONMENT, ".venv", *words], cwd=where, capture_output=True, text=True)
@@ -122,7 +124,6 @@ def machine():
     machine.close()
 
 
-@pytest.mark.timeout(300)  # installs twice
 def test_start_in_a_moved_checkout_and_stop_after_clean(machine, checkout):
     machine.make(checkout, ".venv/bin/echod", network=True)
     said = machine.make(checkout, "start")
