@@ -5,6 +5,7 @@ It decides with `ipaddress`, apart from `server.admission`; a test compares the 
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 from typing import TYPE_CHECKING
@@ -36,13 +37,22 @@ def lines(plan: Plan, text: str) -> Iterator[str]:
         yield f"proxy    {write_network(proxy)}: begins with a PROXY header (proxy_from, {plan.origin('proxy_from')})"
     yield f"rule     {rule(plan, peer)}"
     yield f"clients  {clients} of {config.max_children} (max_children, {plan.origin('max_children')}){running}"
-    same = sum(source(parse_peer(child["peer"])) == source(peer) for child in plan.state.get("children", ()))
+    same = sum(source(parse_peer(text)) == source(peer) for text in peers(plan))
     limit = f"(max_children_per_source, {plan.origin('max_children_per_source')})"
     if proxy or not config.max_children_per_source:
         yield f"source   {'not counted, behind a proxy' if proxy else f'no limit {limit}'}"
     else:
-        yield f"source   {same} of {config.max_children_per_source} from {source(peer)[0]} {limit}{running}"
+        count = f"{'at most ' if config.proxy_from else ''}{same}"  # some of these may be behind a proxy
+        yield f"source   {count} of {config.max_children_per_source} from {source(peer)[0]} {limit}{running}"
     yield f"verdict  {verdict(config, peer, clients, same)}"
+
+
+def peers(plan: Plan) -> Iterator[str]:
+    """Yield the addresses of the clients there are; a slot may have another text, of a child that has crashed."""
+    for child in plan.state.get("children", ()):
+        with contextlib.suppress(EchodError):
+            parse_peer(child["peer"])
+            yield child["peer"]
 
 
 def parse_peer(text: str) -> Peer:

@@ -36,11 +36,12 @@ def accepted(peer, port=1):
     return (str(peer), port, 0, 0)
 
 
-@given(NETWORKS, NETWORKS, st.integers(0, 3), st.lists(PEERS, max_size=6), PEERS)
-def test_it_decides_as_the_daemon_does(allow, deny, most, clients, peer):
+@given(NETWORKS, NETWORKS, NETWORKS, st.integers(0, 3), st.lists(PEERS, max_size=6), PEERS)
+def test_it_decides_as_the_daemon_does(allow, deny, proxies, most, clients, peer):
     config = settings(
         f"allow={','.join(allow)}",
         f"deny={','.join(deny)}",
+        f"proxy_from={','.join(proxies)}",
         f"max_children_per_source={most}",
     )
     admission = Admission(config, map(accepted, clients))
@@ -129,6 +130,12 @@ def test_the_verdict(plan, peer, options, source, verdict):
     found = shown(plan, peer, *options, state=STATE)
     assert found["source"].startswith(source)
     assert found["verdict"] == verdict
+
+
+def test_a_client_behind_a_proxy_may_be_counted_and_a_crashed_child_is_not(plan):
+    state = {"pid": 1, "clients": 2, "children": [{"peer": "192.0.2.7:1"}, {"peer": "/usr/lib/echod/session.py:7"}]}
+    found = shown(plan, "192.0.2.7", "max_children_per_source=3", "proxy_from=10.0.0.1", state=state)
+    assert found["source"].startswith("at most 1 of 3 from 192.0.2.7 ")
 
 
 def test_the_limits_of_a_daemon_that_does_not_run(plan):

@@ -1,0 +1,146 @@
+"""The manuals name what the code has in its tables, all of it and nothing else; and mandoc finds nothing wrong."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from echod.cli import main
+from echod.cli.status import command
+from echod.cli.status.openmetrics import METRICS
+from echod.common import errors
+from echod.common.config.settings import SETTINGS
+from echod.common.events import RELIABLE
+from echod.echoc import EchoError, patterns
+from echod.echoc import options as echoc_options
+from echod.server.signals import HANDLED
+from support.wait import need
+
+MAN = Path(__file__).parent.parent / "man"
+PAGES = sorted(MAN.iterdir())
+COMMON = {"-c", "-o", "-h", "--help"}
+
+
+def section(page, title):
+    """Return the text of a section."""
+    return (MAN / page).read_text().partition(f".Sh {title}\n")[2].partition("\n.Sh ")[0]
+
+
+def items(text, macro):
+    """Return the first word of each item of a list, or those of one such as `.It 129 , 143`."""
+    found = re.findall(rf"^\.It {macro} ?(.*)$", text, re.MULTILINE)
+    return [word for line in found for word in line.split(" , ")]
+
+
+def flags(text):
+    """Return the options that a text names: `Fl s , Fl Fl size`, `Fl 4 , 6`."""
+    short = {
+        f"-{flag}"
+        for group in re.findall(r"\bFl (\w(?: , \w)*)(?=\s|$)", text, re.MULTILINE)
+        for flag in group.split(" , ")
+    }
+    return short | {f"--{name}" for name in re.findall(r"\bFl Fl ([\w-]+)", text)}
+
+
+def options_of(parser):
+    """Return the options of a parser."""
+    return {word for action in parser._actions for word in action.option_strings}
+
+
+def subparsers():
+    (found,) = [action for action in main.parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    return found.choices
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_mandoc_finds_nothing_wrong(page):
+    done = subprocess.run([need("mandoc"), "-T", "lint", "-W", "warning", page], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_there_is_a_manual_for_each_program_and_for_the_config():
+    assert [page.name for page in PAGES] == ["echoc.1", "echod.8", "echod.conf.5"]
+
+
+def commands():
+    """Return the manual's text of each command."""
+    parts = re.split(r"^\.It Cm (\w+)", section("echod.8", "COMMANDS"), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_commands():
+    assert set(commands()) == set(main.COMMANDS)
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_options_of_a_command(name):
+    assert flags(commands()[name]) | COMMON >= options_of(subparsers()[name])
+
+
+def test_options_of_every_command():
+    assert flags(section("echod.8", "DESCRIPTION")) == options_of(main.parser()) >= COMMON
+
+
+def test_options_of_the_client():
+    assert flags((MAN / "echoc.1").read_text()) == options_of(echoc_options.grammar()) - {"-h"}
+
+
+def test_patterns_of_the_client():
+    found = items(section("echoc.1", "DESCRIPTION"), "Cm")
+    assert [name for name in found if name in {pattern.name for pattern in patterns.PATTERNS}] == [
+        pattern.name for pattern in patterns.PATTERNS
+    ]
+
+
+def test_settings_with_their_defaults_and_what_a_reload_does():
+    parts = re.split(r"^\.It Ic (\w+)\n", section("echod.conf.5", "SETTINGS"), flags=re.MULTILINE)
+    assert parts[1::2] == list(SETTINGS)
+    for name, text in zip(parts[1::2], parts[2::2], strict=True):
+        default = SETTINGS[name].default
+        assert (f"Default:\n.Li {default} .\n" if default else "Default: empty.\n") in text, name
+        assert ("for new clients." in text, "needs a restart." in text) == (
+            SETTINGS[name].effect == "new clients",
+            SETTINGS[name].effect == "restart",
+        ), name
+
+
+def test_words_of_settings():
+    text = section("echod.conf.5", "SETTINGS")
+    for name in ("over_limit", "log_level"):
+        part = text.partition(f".It Ic {name}\n")[2].partition(".It Ic ")[0]
+        for word in re.findall(r"\w+", SETTINGS[name].kind.allowed.replace(" or ", " ")):
+            assert word in part, (name, word)
+
+
+def test_signals():
+    assert items(section("echod.8", "SIGNALS"), "Dv") == [signal.Signals(number).name for number in HANDLED]
+
+
+def test_exit_codes():
+    codes = {value for name, value in vars(errors).items() if name.isupper() and isinstance(value, int)}
+    text = section("echod.8", "EXIT STATUS")
+    assert set(map(int, items(text, ""))) == codes | {130}
+    told = re.findall(r"(\d) \w+", text.partition(".Cm status :\n")[2].partition("\n")[0])
+    assert list(map(int, told)) == [command.RUNNING, command.DEAD, command.STOPPED, command.CANNOT_TELL]
+
+
+def test_exit_codes_of_the_client():
+    def below(kind):
+        return {kind.code}.union(*(below(other) for other in kind.__subclasses__()))
+
+    signals = {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    assert set(map(int, items(section("echoc.1", "EXIT STATUS"), ""))) == below(EchoError) | signals | {0}
+
+
+def test_log_events():
+    assert items(section("echod.8", "LOG"), "Li") == list(RELIABLE)
+
+
+def test_metrics():
+    found = items(section("echod.8", "METRICS"), "Li")
+    assert found == [f"{name} Pq Va {label}" if label else name for name, (_, label, _) in METRICS.items()]
