@@ -1,4 +1,4 @@
-"""`echod inetd`: serve the one connected socket on descriptor 0, for inetd, xinetd, tcpserver, systemd Accept=yes."""
+"""`echod inetd`: serve the one connected socket on descriptor 0, for inetd and its like (UNP 13.5, TLPI 60.5)."""
 
 from __future__ import annotations
 

@@ -85,7 +85,10 @@ def failure(reply: str, stderr: str) -> EchodError:
 def become_daemon(
     config: Config, handover: Handover, pid_file: PidFile, listeners: list[Listener], pipe: int, stderr: int
 ) -> NoReturn:
-    """Be the daemon: detach, lock, execute. Never returns; what fails goes down the pipe, after a line for the pid."""
+    """Be the daemon: detach (UNP 13.4, TLPI 37.2, daemon(7)), lock, execute. Never returns.
+
+    What fails goes down the pipe, after a line for the pid.
+    """
     announced = False
     try:
         reset_signals()

@@ -1,4 +1,4 @@
-"""The pid file: lockfile's PIDLockFile, held by the kernel.
+"""The pid file (TLPI 55.6): lockfile's PIDLockFile, held by the kernel.
 
 By itself a PIDLockFile is locked while the file exists, so a crash leaves it locked for good, and the number in it may
 by then be an unrelated process's. Here two record locks (fcntl(2), F_SETLK) on the open file say what is the case:

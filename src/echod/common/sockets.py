@@ -25,7 +25,7 @@ SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
 IDLE_SHARE = 0.55  # of idle_timeout that a read or write waits: two of these without a byte are more than all of it
 SO_BINDTOIFINDEX, NO_INTERFACE = 62, 0x7FFFFFFF  # asm-generic/socket.h; no machine has so many
-# accept(2): Linux passes network errors already pending on the new socket; they are the client's, not ours
+# UNP 5.11, accept(2): Linux passes network errors already pending on the new socket; they are the client's, not ours
 CLIENT_ERRORS = {
     errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN,
     errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ECONNRESET,
@@ -98,7 +98,7 @@ def is_client_error(error: OSError) -> bool:
 def set_options(sock: socket.socket, config: Config) -> None:
     """Set the options of tcp(7) and socket(7) that the settings stand for."""
     option = sock.setsockopt
-    option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # UNP 7.9
     option(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # an urgent byte is a byte (RFC 6093)
     option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(config.keepalive is not None))
     if config.keepalive is not None:  # one of these, then three probes within another: noticed within two, or 3 s
@@ -155,7 +155,7 @@ def open_listener(family: int, where: Any, address: Address, config: Config, *, 
     """Open one listening socket. Raises OSError."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # UNP 7.5, TLPI 61.10
         if share:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:

@@ -1,4 +1,4 @@
-"""The acceptor: the listeners, polled while there is room; each client is rejected or given a child.
+"""The acceptor: the listeners, polled while there is room; each client is rejected or given a child (TLPI 60.3).
 
 ┌───── room again ──────┐
 ▼                       │

@@ -100,7 +100,7 @@ class Children:
             except BaseException as error:  # noqa: BLE001 - a child has no log: the parent tells
                 self._board.write_text(child.slot, f"{type(error).__name__} {place_of(error)[-40:]}")
             finally:
-                _exit(reason)  # a child never returns: no atexit, nothing buffered written twice
+                _exit(reason)  # a child never returns: nothing buffered is written twice (TLPI 25.4)
         child.state, child.address, child.named = SPAWNED, address, self._named
         self.table[pid] = child
         if self.log.debugging:
@@ -108,7 +108,7 @@ class Children:
         return pid
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
-        """Be the child: signals are the session's, no descriptor but its own; then echo."""
+        """Be the child: signals are the session's, no descriptor but its own (UNP 4.8); then echo."""
         client = self.signals.session = self._session
         closerange(lowest, fd)
         closerange(fd + 1, highest + 1)
@@ -140,7 +140,7 @@ class Children:
         del self._locks[-FORK_LOCKS:]
 
     def reap(self) -> list[tuple[Any, ...]]:
-        """Collect all who have exited, for one SIGCHLD may stand for many (TLPI 26.3.1); return clients' addresses."""
+        """Collect who has exited: one SIGCHLD may stand for many (UNP 5.10, TLPI 26.3.1); return clients' addresses."""
         self.may_have_exited = False
         statuses: list[tuple[int, int]] = []
         try:

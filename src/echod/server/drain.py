@@ -1,4 +1,4 @@
-"""The end of the clients when the daemon stops: SIGTERM, repeated, then SIGKILL when the time is over."""
+"""The end of the clients when the daemon stops (TLPI 37.3): SIGTERM, repeated, then SIGKILL when the time is over."""
 
 from __future__ import annotations
 

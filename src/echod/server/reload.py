@@ -1,4 +1,4 @@
-"""A reload as a value: everything new is made beside the old, and put in force as a whole or not at all.
+"""A reload (TLPI 37.4) as a value: everything new is made beside the old, and put in force as a whole or not at all.
 
 `prepare` makes a Change and may fail; `Server.apply` puts it in force and cannot.
 """

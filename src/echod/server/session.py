@@ -1,4 +1,4 @@
-"""The echo protocol (RFC 862) on one connected socket: the socket, its limits and its counters, no more.
+"""The echo protocol (RFC 862, UNP 5.3) on one connected socket: the socket, its limits and its counters, no more.
 
     READING ──data──▶ WRITING ──all of it written──▶ READING
        │                 │
@@ -184,7 +184,7 @@ class Session:
         return False
 
     def _close_lingering(self) -> None:
-        """Send our FIN, then read and drop what is still under way: closing on unread data would send RST."""
+        """Send our FIN (TLPI 61.2), read and drop what is still under way: closing on unread data would send RST."""
         os.set_blocking(self.fd, False)
         conn = socket.socket(fileno=self.fd)
         try:

@@ -1,4 +1,4 @@
-"""The log in a file, appended to and safe to rotate."""
+"""The log in a file, appended to and safe to rotate (TLPI 37.4)."""
 
 from __future__ import annotations
 

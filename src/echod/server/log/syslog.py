@@ -1,4 +1,4 @@
-"""syslog(3) on a socket of our own: libc's blocks the daemon while a stuck syslogd does not read (RFC 3164)."""
+"""syslog(3) on a socket of our own: libc's blocks while a stuck syslogd does not read (RFC 3164, TLPI 37.5)."""
 
 from __future__ import annotations
 
