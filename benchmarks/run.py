@@ -150,7 +150,7 @@ def benchmark(arguments: argparse.Namespace) -> bool:
 def parse() -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="benchmark", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds over all peers (default: 5)")
+    parser.add_argument("--rounds", type=int, default=4, metavar="N", help="rounds over all peers (default: 4)")
     parser.add_argument("--peers", metavar="A,B", help=f"only these of {', '.join(PEERS)}; writes no page")
     parser.add_argument("--metrics", metavar="A,B", help=f"only these of {', '.join(metrics.GROUPS)}, growth; no page")
     parser.add_argument("--json", metavar="FILE", help="write every single figure there")
