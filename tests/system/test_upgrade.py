@@ -104,6 +104,20 @@ def test_every_child_is_kept_and_drained_at_the_end(echod):
     assert not any(alive(pid) for pid in children)
 
 
+def test_it_is_a_daemon_as_before(running):
+    before = running.run("status", "--processes").stdout
+    running.run("upgrade", check=0)
+    after = running.run("status", "--processes").stdout
+    assert words_of(after) == words_of(before)
+
+
+def words_of(processes):
+    """Return the verdict on each thing but descriptors, which may have other numbers."""
+    found = [line.split()[:2] for line in processes.splitlines()]
+    assert len(found) > 10
+    return [words for words in found if words[1] != "descriptor"]
+
+
 def test_the_new_version_is_in_force_with_the_settings_of_now(echod, installed):
     echod.start(max_children_per_source=2)
     pid = echod.pid

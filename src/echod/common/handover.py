@@ -58,14 +58,17 @@ class Handover:
 
     @classmethod
     def from_words(cls, words: list[str]) -> Handover:
-        """Read what `to_words` wrote, and the file that it names. Raises OSError; ValueError, AttributeError."""
+        """Read what `to_words` wrote. Raises ValueError, AttributeError."""
         handover = cls()
         for word in words:
             handover._read(word)
-        if handover.state_fd >= 0:
-            for line in read_whole(handover.state_fd).decode(errors="surrogateescape").split("\n")[:-1]:
-                handover._read(line)
         return handover
+
+    def read_state(self) -> None:
+        """Read what `write_state` wrote, if there is such a file. Raises OSError, ValueError, AttributeError."""
+        if self.state_fd >= 0:
+            for line in read_whole(self.state_fd).decode(errors="surrogateescape").split("\n")[:-1]:
+                self._read(line)
 
     def write_state(self) -> None:
         """Write to `state_fd` what may be long. Raises OSError."""

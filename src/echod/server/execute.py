@@ -28,7 +28,7 @@ def collect(handover: Handover, children: Children, listeners: list[Listener]) -
     handover.addresses = [listener.address for listener in listeners]
     handover.children = [(pid, one.slot, int(one.named), one.address) for pid, one in children.table.items()]
     handover.version, handover.lost = __version__, children.log.sink.lost
-    handover.uid = handover.gid = handover.ready_fd = -1  # that is done
+    handover.ready_fd = -1
     handover.write_state()
 
 

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 
 def main(args: list[str]) -> int:
     """Run the server; returns its exit code. Whoever started it has been told why, should it fail to start."""
-    if args[:1] == [TRIAL]:
-        return trial(Handover.from_words(args[1:]))
-    handover = Handover.from_words(args)
+    on_trial = args[:1] == [TRIAL]
+    handover = Handover.from_words(args[on_trial:])
+    handover.read_state()
+    if on_trial:
+        return trial(handover)
     notify = Notify(handover.ready_fd)
     try:
         server = prepare(handover, notify)
@@ -58,7 +60,7 @@ def prepare(handover: Handover, notify: Notify) -> Server:
     listeners = take_sockets(handover)
     board, oom = Board(handover.board_fd), OomScore(handover.oom_fd)
     set_name()
-    if handover.gid >= 0:
+    if handover.gid >= 0 and not handover.version:
         privileges.drop(handover.uid, handover.gid, listeners)
     oom.check()
     handover.oom_fd = oom.fd

@@ -78,6 +78,7 @@ def test_what_is_handed_on(handover):
     listener: Any = SimpleNamespace(fd=9, address=settings().listen[0])
     collect(handover, children, [listener])
     read = Handover.from_words(handover.to_words())
+    read.read_state()
     assert (read.sockets, read.addresses) == ([9], [("*", 27978)])
-    assert (read.version, read.lost, read.uid) == (__version__, 3, -1)
+    assert (read.version, read.lost, read.uid) == (__version__, 3, 5)
     assert read.children == [(4711, 640, 1, ("127.0.0.1", 7))]
