@@ -84,7 +84,7 @@ def observe(target, name):
         paths = [path for path in paths if path.suffix == f".{pid}"]
     found: dict[str, list[int]] = {}
     for path in paths:
-        for call, places in ptrace.calls(path).items():
+        for call, places in ptrace.calls(path, until=scene.until).items():
             found[call] = max(places, found.get(call, []), key=len)
     if scene.ends:
         target.end()

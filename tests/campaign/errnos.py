@@ -54,6 +54,7 @@ ERRNOS = {
         "listen": "EADDRINUSE EOPNOTSUPP",
         "lseek": "EINVAL EOVERFLOW ESPIPE",
         "madvise": "EAGAIN EINVAL ENOMEM EPERM",
+        "memfd_create": "EINVAL EMFILE ENFILE ENOMEM",
         "mmap": MAP,
         "mprotect": "EACCES EINVAL ENOMEM",
         "mremap": "EAGAIN EINVAL ENOMEM",

@@ -60,12 +60,17 @@ def impossible(prefix):
     return any("(INJECTED)" in line and WAKE_UP.search(line) for line in lines)
 
 
-def calls(path, *, signals=True):
-    """Return, by the name of a call, the how-manieth of that name each is: 1, 2, 3... but for the signals' bytes."""
+def calls(path, *, signals=True, until=""):
+    """Return, by the name of a call, the how-manieth of that name each is: 1, 2, 3... but for the signals' bytes.
+
+    Those after the call `until` are left out.
+    """
     found: dict[str, list[int]] = {}
     counts: Counter[str] = Counter()
     for line in path.read_text(errors="replace").splitlines():
         if match := CALL.match(line):
+            if match[1] == until:
+                break
             counts[match[1]] += 1
             if not (signals and WAKE_UP.search(line)):
                 found.setdefault(match[1], []).append(counts[match[1]])

@@ -19,6 +19,7 @@ class Scene:
     owner = "nobody"  # of the directory
     child = follow = ends = False  # whether a client's child is failed, or parent and each new child; or it ends
     refusals = 0
+    until = ""  # the name of a call after which none is failed
 
     def settings(self) -> dict[str, Any]:
         """Return what the daemon is started with."""

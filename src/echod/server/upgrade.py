@@ -138,8 +138,8 @@ class Upgrade:
             self._close_files()
             self._try()
             return
-        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
             if self._signals.pending - {signal.SIGCHLD}:
                 self.due = 0.0
                 return
@@ -150,7 +150,7 @@ class Upgrade:
         except (OSError, MemoryError) as error:
             self._end(FAILED, f"cannot execute {sys.executable}: {reason(error)}")
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+            attempt(self._children.log, "sigmask", signal.pthread_sigmask, signal.SIG_UNBLOCK, HANDLED)
 
     def _end(self, code: int, why: str) -> None:
         """Let the old version go on."""

@@ -149,6 +149,19 @@ def test_an_execve_that_fails_is_told_and_changes_nothing(stage):
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
+def test_a_signal_mask_that_cannot_be_set_ends_the_upgrade_and_not_the_daemon(stage, monkeypatch):
+    def fail(*_):
+        raise OSError(22, "Invalid argument")
+
+    stage.upgrade.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(module.signal, "pthread_sigmask", fail)
+        stage.reap()
+    ((code, why),) = stage.answers
+    assert (code, stage.upgrade.state, stage.executed) == (FAILED, IDLE, [])
+    assert why.endswith(": Invalid argument")
+
+
 @pytest.mark.parametrize("call", ["fork_trial", "collect"])
 def test_no_trial_can_be_started(stage, monkeypatch, call):
     def fail(*_):
