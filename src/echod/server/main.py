@@ -47,9 +47,9 @@ def main(args: list[str]) -> int:
         remove_files(handover)
         return FAILED
     except EchodError as error:
-        return fail(notify, error)
+        return fail(notify, error, handover.version)
     except OSError as error:
-        return fail(notify, from_os_error("cannot start", error))
+        return fail(notify, from_os_error("cannot start", error), handover.version)
     return serve(server, handover)
 
 
@@ -104,10 +104,15 @@ def take_sockets(handover: Handover) -> list[Listener]:
     return adopt(handover.addresses, handover.sockets)
 
 
-def fail(notify: Notify, error: EchodError) -> int:
-    """Say why the server did not start: to the launcher, and on stderr for those in the foreground."""
+def fail(notify: Notify, error: EchodError, before: str = "") -> int:
+    """Say why the server did not start: to the launcher, and on stderr for those in the foreground.
+
+    After an upgrade nobody reads these: `before` is the version in whose place it was executed.
+    """
     notify.failed(error.code, str(error))
     print(f"{mark(ERROR)}echod: {error}", file=sys.stderr)
+    if before:
+        Syslog("daemon").write(ERROR, f"upgrade failed={str(error)!r}; version {before} has ended")
     return error.code
 
 

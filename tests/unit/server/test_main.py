@@ -113,6 +113,13 @@ def test_a_failure_is_told_to_the_launcher_and_on_stderr(capsys, monkeypatch):
     assert fail(Notify(-1), BindError("*:7", OSError(98, "Address already in use"))) == FAILED
 
 
+def test_after_an_upgrade_a_failure_is_told_to_syslog(monkeypatch):
+    told = []
+    monkeypatch.setattr(module, "Syslog", lambda _facility: SimpleNamespace(write=lambda *line: told.append(line)))
+    assert fail(Notify(-1), EchodError("cannot start: out of memory"), "0.1.0") == FAILED
+    assert told == [(0, "upgrade failed='cannot start: out of memory'; version 0.1.0 has ended")]
+
+
 def test_files_that_are_its_own_are_removed(handover):
     remove_files(handover)
     assert not os.path.exists(handover.pid_file)
