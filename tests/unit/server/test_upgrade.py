@@ -155,7 +155,7 @@ def test_a_signal_mask_that_cannot_be_set_ends_the_upgrade_and_not_the_daemon(st
 
     stage.upgrade.begin()
     with monkeypatch.context() as patch:
-        patch.setattr(module.signal, "pthread_sigmask", fail)
+        patch.setattr("echod.server.upgrade.signal.pthread_sigmask", fail)
         stage.reap()
     ((code, why),) = stage.answers
     assert (code, stage.upgrade.state, stage.executed) == (FAILED, IDLE, [])
