@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from support.console import Console, blocks, differs
 from support.systemd_box import UNITS, EchodBox
-from support.wait import need, need_root
+from support.wait import DEADLINE, need, need_root
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ["docs/tour.md", "README.md"]
@@ -43,3 +45,16 @@ def test_what_root_types_on_a_machine_with_systemd(document, tmp_path):
         check(lambda command: box.run(command, None), document, "console systemd")
     finally:
         box.close()
+
+
+def test_the_picture_of_one_client_is_what_strace_sees(tmp_path):
+    need("strace")
+    subprocess.run([sys.executable, ROOT / "docs/timeline.py", tmp_path / "now.svg"], check=True, timeout=DEADLINE)
+    drawn, now = (calls(path.read_text()) for path in (ROOT / "docs/timeline.svg", tmp_path / "now.svg"))
+    assert now == drawn
+
+
+def calls(picture):
+    """Return what is in each lane, without the accept that a signal may interrupt: it may have begun or not."""
+    found = re.findall(r'<text x="(\d+)"[^>]*>([^<]*)</text>', picture)
+    return sorted((lane, call) for lane, call in found if "accept4(4, …" not in call)
