@@ -179,7 +179,7 @@ class TestStatus:
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not alive(pid), "the daemon to be dead")
         done = running.run("status", "--json", check=1)
-        assert done.stdout == '{"state": "stopped"}\n'
+        assert done.stdout == '{"state": "dead"}\n'
         assert "dead" in running.run("status", check=1).stdout
 
     def test_not_running(self, echod):
