@@ -99,6 +99,54 @@ class Hosts:
         return conn
 
 
+class Switch:
+    """A namespace for each name, with the address given, all of them joined by a bridge in one more."""
+
+    def __init__(self, **addresses):
+        need_root()
+        self._ip, self._addresses = need("ip"), addresses
+        self._switch = f"echod-test-{os.getpid()}-switch"
+
+    def space(self, name):
+        """Return the name of a namespace."""
+        return f"echod-test-{os.getpid()}-{name}"
+
+    def prefix(self, name):
+        """Return what goes before a command to run it in a namespace."""
+        return (self._ip, "netns", "exec", self.space(name))
+
+    def __enter__(self):
+        try:
+            self._run("netns", "add", self._switch)
+            self._run("-n", self._switch, "link", "add", "bridge", "type", "bridge")
+            self._run("-n", self._switch, "link", "set", "bridge", "up")
+            for name, address in self._addresses.items():
+                space = self.space(name)
+                self._run("netns", "add", space)
+                self._run("-n", space, "link", "add", "port", "type", "veth", "peer", name, "netns", self._switch)
+                self._run("-n", self._switch, "link", "set", name, "master", "bridge", "up")
+                self._run("-n", space, "address", "add", f"{address}/24", "dev", "port")
+                for link in ("lo", "port"):
+                    self._run("-n", space, "link", "set", link, "up")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for name in (self._switch, *map(self.space, self._addresses)):
+            subprocess.run([self._ip, "netns", "delete", name], check=False, timeout=DEADLINE, capture_output=True)
+
+    def _run(self, *words):
+        subprocess.run([self._ip, *words], check=True, timeout=DEADLINE)
+
+    def enter(self, name):
+        """Have this thread, for good, make its sockets in a namespace (setns(2))."""
+        fd = os.open(f"/run/netns/{self.space(name)}", os.O_RDONLY)
+        setns(fd)
+        os.close(fd)
+
+
 def setns(fd):
     """Enter a network namespace."""
     if LIBC.setns(fd, 0):

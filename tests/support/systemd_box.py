@@ -76,6 +76,12 @@ class Box:
         """Return the messages that a unit has logged."""
         return self.run(f"journalctl --no-pager -o cat -u {unit} {' '.join(options)}")
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def close(self):
         """End the box and all that is in it."""
         self.shell.stdin.close()

@@ -23,10 +23,10 @@ def test_systemd_rates_it_well(unit):
 @pytest.fixture
 def box(tmp_path):
     """Return a box where the service runs."""
-    box = EchodBox(tmp_path, UNITS / "echod.service", config="log = /var/log/echod/echod.log\nlog_level = debug")
-    box.run("systemctl start echod")
-    yield box
-    box.close()
+    config = "log = /var/log/echod/echod.log\nlog_level = debug"
+    with EchodBox(tmp_path, UNITS / "echod.service", config=config) as box:
+        box.run("systemctl start echod")
+        yield box
 
 
 def test_a_log_file_is_reopened_in_it(box):

@@ -1,14 +1,18 @@
-"""`echod inetd`: serve the one connected socket on descriptor 0, for inetd and its like (UNP 13.5, TLPI 60.5)."""
+"""`echod inetd`: serve who is on descriptor 0, a socket or pipes, for inetd and its like (UNP 13.5, TLPI 60.5)."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import stat
 import time
 from typing import TYPE_CHECKING
 
+from echod.cli.inherited import close_inherited
 from echod.cli.paths import Paths
+from echod.cli.pipes import Pipes
 from echod.common.config.addresses import write_address
 from echod.common.errors import DONE, EchodError, from_os_error
 from echod.common.reasons import reason_of
@@ -20,35 +24,67 @@ from echod.server.session import RECEIVED, SENT, Limits, Session
 if TYPE_CHECKING:
     from argparse import Namespace
 
+# in what socat, ncat and UCSPI servers say who the client is where they pass a socket or pipes of their own
+PEER_VARIABLES = (
+    ("SOCAT_PEERADDR", "SOCAT_PEERPORT"), ("NCAT_REMOTE_ADDR", "NCAT_REMOTE_PORT"), ("TCPREMOTEIP", "TCPREMOTEPORT"),
+)  # fmt: skip
+
 
 def inetd(args: Namespace) -> int:
-    """Echo on descriptor 0 until the client is done. Raises EchodError when it is no connected TCP socket."""
+    """Echo until the client is done. Raises EchodError when there is no connection."""
+    close_inherited(3)  # socat's children have the other end of their own standard input, and would wait for its end
     config = Paths(args.config, args.options).load()
-    try:
-        conn = socket.socket(fileno=os.dup(0))
-        peer = write_address(conn.getpeername())
-    except (OSError, IndexError):
-        raise EchodError("inetd: standard input is no connected TCP socket; a super-server passes one") from None
-    redirect_output(conn)
-    conn.setblocking(True)
-    set_options(conn, config)
+    limits = Limits(config.idle_timeout, config.max_lifetime, lambda: config.drain_timeout)
+    client: Session | Pipes = Pipes(limits)
+    peer, conn = named_peer() or "pipe", connection()
+    if conn:
+        client = Session(limits)
+        peer = named_peer() or "unix" if conn.family == socket.AF_UNIX else write_address(conn.getpeername())
+        redirect_output(conn)
+        conn.setblocking(True)
+        with contextlib.suppress(OSError):  # those of TCP, which are the last
+            set_options(conn, config)
+        conn.close()
     try:
         log = Log(config, open_sink(config.log, config.syslog_facility))
     except OSError as error:
         raise from_os_error("cannot open the log", error) from None
     counters = [0, 0, 0, 0, 0]
-    client = Session(Limits(config.idle_timeout, config.max_lifetime, lambda: config.drain_timeout))
     signal.signal(signal.SIGTERM, lambda signum, _frame: client.end(signum))
-    conn.close()
     begun = time.monotonic()
     reason = reason_of(client.run(0, counters, 0) << 8)
-    os.close(0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # socat sends it as soon as the connection is closed
+    for fd in (0,) if conn else (0, 1):
+        os.close(fd)
     if log.clients:
         log.info(
             f"close peer={peer} child={os.getpid()} reason={reason} "
             f"in={counters[RECEIVED]} out={counters[SENT]} secs={time.monotonic() - begun:.3f}"
         )
     return DONE
+
+
+def connection() -> socket.socket | None:
+    """Return the connection on descriptor 0, None when there are pipes on 0 and 1. Raises EchodError."""
+    if all(stat.S_ISFIFO(os.fstat(fd).st_mode) for fd in (0, 1)):
+        return None
+    with contextlib.suppress(OSError):
+        conn = socket.socket(fileno=os.dup(0))
+        if conn.getpeername() is not None and conn.type == socket.SOCK_STREAM:
+            return conn
+        conn.close()
+    raise EchodError(
+        "inetd: standard input is no connected socket (TCP or Unix), nor is it, with standard output, a pair of pipes; "
+        "a super-server passes one"
+    )
+
+
+def named_peer() -> str:
+    """Return who the client is, as the environment has it; "" when it does not tell."""
+    for host, port in PEER_VARIABLES:
+        if host in os.environ:
+            return write_address((os.environ[host].strip("[]"), os.environ.get(port, "0")))
+    return ""
 
 
 def redirect_output(conn: socket.socket) -> None:

@@ -21,18 +21,19 @@ def passed_sockets() -> int:
     return int(count) if os.environ.get("LISTEN_PID") == str(os.getpid()) and count.isdigit() else 0
 
 
-def close_inherited(first: int) -> None:
-    """Close what the caller of the command has left open, from `first` on, whatever the limit on their number is now.
+def close_inherited(first: int, kept: int = -1) -> None:
+    """Close what the caller of the command has left open, from `first` on but for `kept`, whatever their limit is now.
 
     One by one: without close_range(2) closerange(3) would try 2^31 of them.
     """
     try:
         inherited = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
-        os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        os.closerange(first, kept)
+        os.closerange(max(first, kept + 1), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         return
     for fd in inherited:
-        if fd >= first:
+        if fd >= first and fd != kept:
             with contextlib.suppress(OSError):  # that of the listing
                 os.close(fd)
 

@@ -14,7 +14,7 @@ from echod.cli.pidfile import PidFile
 from echod.cli.preflight import check_start, warn
 from echod.cli.service import leave_to_systemd
 from echod.common import scoreboard
-from echod.common.errors import DONE, NOT_RUNNING, EchodError
+from echod.common.errors import DONE, NOT_RUNNING, USAGE, EchodError
 from echod.common.sockets import SD_LISTEN_FDS_START
 
 if TYPE_CHECKING:
@@ -45,9 +45,12 @@ def start(args: Namespace) -> int:
 def run(args: Namespace) -> int:
     """Serve in the foreground."""
     passed = passed_sockets()
-    close_inherited(SD_LISTEN_FDS_START + passed)
+    if 0 <= args.ready_fd - SD_LISTEN_FDS_START < passed:
+        raise EchodError(f"--ready-fd {args.ready_fd}: is a socket that was passed", USAGE)
+    close_inherited(SD_LISTEN_FDS_START + passed, args.ready_fd)
     paths = Paths(args.config, args.options)
     config, handover = paths.load(log="stderr"), paths.handover(log="stderr")
+    handover.ready_fd = args.ready_fd
     identify(paths, config, handover)
     warn(config, handover)
     pid = claim(

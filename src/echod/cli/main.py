@@ -34,7 +34,7 @@ COMMANDS = {  # name: the module with the function of that name, help
     ),
     "reopen": ("control", "open the log file again, after rotation"),
     "run": ("lifecycle", "serve in the foreground, logging to stderr: for systemd, containers, debugging"),
-    "inetd": ("inetd", "serve the one connected socket on descriptor 0, for inetd, xinetd, tcpserver"),
+    "inetd": ("inetd", "serve who is on descriptor 0, a socket or pipes: for inetd, xinetd, tcpserver, socat, ncat"),
 }
 EPILOG = """\
 exit codes: 0 done, 1 failed, 2 usage, 4 not permitted, 6 bad or missing config, 7 not running;
@@ -51,6 +51,15 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong and exit."""
         print(f"{mark(ERROR)}echod: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(USAGE)
+
+
+def descriptor(text: str) -> int:
+    """Read a number of a descriptor that is open, as `--ready-fd` takes it."""
+    try:
+        os.fstat(int(text))
+    except (OSError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text} is no open descriptor") from None
+    return int(text)
 
 
 def seconds(text: str) -> float:
@@ -98,6 +107,11 @@ def parser() -> Parser:
         if name == "check":
             sub.add_argument("--explain", metavar="ADDR", help="what would happen to a client from there, and why")
             sub.add_argument("--strict", action="store_true", help="exit 1 when there is a warning")
+        if name == "run":
+            sub.add_argument(
+                "--ready-fd", type=descriptor, default=-1, metavar="N",
+                help="write a newline to this descriptor when clients can connect (s6: the number in notification-fd)",
+            )  # fmt: skip
         if name == "status":
             add_status_options(sub)
     return top

@@ -96,20 +96,20 @@ def is_client_error(error: OSError) -> bool:
 
 
 def set_options(sock: socket.socket, config: Config) -> None:
-    """Set the options of tcp(7) and socket(7) that the settings stand for."""
+    """Set the options of socket(7) and tcp(7) that the settings stand for; those of TCP are the last."""
     option = sock.setsockopt
-    option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # UNP 7.9
     option(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # an urgent byte is a byte (RFC 6093)
+    wait = (config.idle_timeout or 0) * IDLE_SHARE
+    limit = as_long(int(wait)) + as_long(int(wait % 1 * 1e6))
+    option(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    option(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
     option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(config.keepalive is not None))
+    option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # UNP 7.9
     if config.keepalive is not None:  # one of these, then three probes within another: noticed within two, or 3 s
         seconds = min(NEVER_FOR_TCP, max(1, round(config.keepalive)))
         option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
         option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 3))
         option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3 if seconds > 1 else 2)
-    wait = (config.idle_timeout or 0) * IDLE_SHARE
-    limit = as_long(int(wait)) + as_long(int(wait % 1 * 1e6))
-    option(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    option(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 def bind(address: Address, config: Config, *, share: bool = False) -> list[Listener]:

@@ -38,18 +38,21 @@ def main(args: list[str]) -> int:
     if on_trial:
         return trial(handover)
     notify = Notify(handover.ready_fd)
+    is_daemon = handover.log != "stderr"  # not `run`
     try:
         server = prepare(handover, notify)
-        if handover.log != "stderr":
+        if is_daemon:
             os.dup2(0, 2)  # /dev/null, in place of what `start` reads when the server does not get this far
-        notify.ready(f"serving on {server.names()}")
-    except BrokenPipeError:  # `start` was interrupted, and has removed its files while this held the lock
-        remove_files(handover)
-        return FAILED
     except EchodError as error:
         return fail(notify, error, handover.version)
     except OSError as error:
         return fail(notify, from_os_error("cannot start", error), handover.version)
+    try:
+        notify.ready(f"serving on {server.names()}")
+    except OSError:
+        if is_daemon:  # `start` was interrupted, and has removed its files while this held the lock
+            remove_files(handover)
+            return FAILED
     return serve(server, handover)
 
 

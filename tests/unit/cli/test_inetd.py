@@ -32,10 +32,46 @@ def test_one_connection_is_echoed_and_logged(tmp_path):
     assert "reason=eof in=5 out=5" in (tmp_path / "log").read_text()
 
 
+def test_a_unix_socket_is_a_connection(tmp_path):
+    args = Namespace(config="/dev/null", options=[f"log={tmp_path}/log", "pid_file=/x"])
+    client, conn = socket.socketpair()
+    client.sendall(b"hello")
+    client.shutdown(socket.SHUT_WR)
+
+    def serve():
+        os.dup2(conn.fileno(), 0)
+        conn.close()
+        return inetd.inetd(args)
+
+    isolated(serve)
+    conn.close()
+    assert client.recv(100) == b"hello"
+    assert client.recv(100) == b""
+    client.close()
+    assert "close peer=unix " in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("environ", "peer"),
+    [
+        ({}, ""),
+        ({"NCAT_REMOTE_ADDR": "192.0.2.7", "NCAT_REMOTE_PORT": "5151"}, "192.0.2.7:5151"),
+        ({"SOCAT_PEERADDR": "[2001:db8::7]", "SOCAT_PEERPORT": "5151"}, "[2001:db8::7]:5151"),
+        ({"TCPREMOTEIP": "::ffff:192.0.2.7"}, "192.0.2.7:0"),
+    ],
+)
+def test_who_the_client_is_may_be_in_the_environment(monkeypatch, environ, peer):
+    for name in [name for pair in inetd.PEER_VARIABLES for name in pair]:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert inetd.named_peer() == peer
+
+
 def test_what_is_no_connection_is_refused():
     def serve():
         os.dup2(os.open("/dev/null", os.O_RDWR), 0)
-        with pytest.raises(EchodError, match="no connected TCP socket"):
+        with pytest.raises(EchodError, match="no connected socket"):
             inetd.inetd(Namespace(config="/dev/null", options=["pid_file=/x"]))
 
     isolated(serve)

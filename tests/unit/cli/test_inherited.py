@@ -17,11 +17,16 @@ def test_what_was_inherited_is_closed(monkeypatch, proc):
         resource.setrlimit(resource.RLIMIT_NOFILE, (100, 300))
         if not proc:
             monkeypatch.setattr(os, "listdir", lambda _path: (_ for _ in ()).throw(FileNotFoundError()))
-        inherited.close_inherited(3)
-        for fd in (3, high):
+        kept = os.dup2(1, 90)
+        inherited.close_inherited(3, kept)
+        for fd in (3, kept - 1, kept + 1, high):
             with pytest.raises(OSError, match="Bad file descriptor"):
                 os.fstat(fd)
-        os.fstat(2)
+        for fd in (2, kept):
+            os.fstat(fd)
+        inherited.close_inherited(3)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(kept)
 
     isolated(check)
 
