@@ -12,7 +12,7 @@ import subprocess
 import psutil
 import pytest
 
-from support.processes import set_limit
+from support.processes import descriptors, set_limit
 from support.sockets import exchange
 from support.wait import DEADLINE, alive, need, wait_for
 
@@ -140,3 +140,37 @@ def test_no_close_range_means_no_millions_of_calls(echod, tmp_path):
         echod.wait_idle()
     calls = len(re.findall(r" close\(", trace.read_text()))
     assert calls < 200
+
+
+UPGRADES = {
+    "no process": ("clone:error=EAGAIN:when=1", "cannot try the new version: Resource temporarily unavailable"),
+    "no memory": ("memfd_create:error=ENOMEM:when=1", "cannot try the new version: Cannot allocate memory"),
+    "no memfd_create": ("memfd_create:error=ENOSYS", "cannot try the new version: Function not implemented"),
+    "no room": ("pwrite64:error=ENOSPC:when=1", "cannot try the new version: No space left on device"),
+    "no room later": ("pwrite64:error=ENOSPC:when=2", "cannot execute .*: No space left on device"),
+    "execve refused": ("execve:error=EACCES:when=1", "cannot execute .*: Permission denied"),
+    "execve without memory": ("execve:error=ENOMEM:when=1", "cannot execute .*: Cannot allocate memory"),
+    "unreadable": ("pread64:error=EIO:when=1", "Input/output error"),
+}
+
+
+@pytest.mark.parametrize("name", UPGRADES)
+def test_an_upgrade_is_refused_and_all_is_as_before(running, tmp_path, name):
+    fault, why = UPGRADES[name]
+    pid, address, before = running.pid, running.address, sorted(descriptors(running.pid))
+    with running.connect() as conn:
+        conn.sendall(b"x")
+        assert conn.recv(1) == b"x"
+        with Injected(pid, tmp_path / "trace", fault) as strace:
+            done = running.run("upgrade", check=1)
+            assert strace.injected()
+        assert re.search(f"{why}; the version of before goes on\n$", done.stderr), done.stderr
+        conn.sendall(b"y")
+        assert conn.recv(1) == b"y"
+    running.wait_idle()
+    assert sorted(descriptors(pid)) == before
+    assert exchange(address, b"and on") == b"and on"
+    running.run("upgrade", check=0)
+    running.run("reload", check=0)
+    assert exchange(address, b"and on") == b"and on"
+    assert running.pid == pid
