@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from support.processes import close_all, connect_many
 from support.terminal import Terminal
 from support.wait import wait_for
 
@@ -29,11 +30,10 @@ def terminal(echod):
 def clients(echod):
     """Return 30 clients of a daemon that are there."""
     echod.start(max_children=30)
-    conns = [echod.connect() for _ in range(30)]
+    conns = connect_many(echod, 30)
     wait_for(lambda: echod.status()["clients"] == 30, "30 clients")
     yield conns
-    for conn in conns:
-        conn.close()
+    close_all(conns)
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (200, 24), (40, 30), (200, 80)])
