@@ -79,7 +79,7 @@ def test_commands():
 
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_options_of_a_command(name):
-    assert flags(commands()[name]) | COMMON >= options_of(subparsers()[name])
+    assert flags(commands()[name]) | COMMON == options_of(subparsers()[name])
 
 
 def test_options_of_every_command():
