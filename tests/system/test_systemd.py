@@ -191,3 +191,19 @@ def test_signals_reach_the_daemon_and_not_its_clients(boot):
     wait_for(lambda: box.status()["generation"] == 2, "the reload")
     assert box.run("printf 'y\\n' >&7; read -r line <&8; echo $line").strip() == "y"
     box.run("exec 7>&- 8<&-")
+
+
+def test_an_upgrade_keeps_the_main_process_and_its_clients(boot):
+    box = boot(UNITS / "echod.service")
+    box.run("systemctl start echod")
+    pid = box.show("MainPID")
+    box.run("mkfifo /run/in /run/out; nc.openbsd -N 127.0.0.1 27978 </run/in >/run/out & exec 7>/run/in 8</run/out")
+    box.run("printf 'x\\n' >&7; read -r line <&8")
+    for _ in range(2):
+        box.run("echod -o pid_file=/run/echod/echod.pid upgrade")
+    assert (box.show("MainPID"), box.show("ActiveState"), box.show("NRestarts")) == (pid, "active", "0")
+    assert box.run("printf 'y\\n' >&7; read -r line <&8; echo $line").strip() == "y"
+    assert "upgrade version=" in box.journal()
+    assert box.echo("another") == "another"
+    box.run("exec 7>&- 8<&-; systemctl stop echod")
+    assert box.show("Result") == "success"
