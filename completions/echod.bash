@@ -15,7 +15,7 @@ _shtab_echod_upgrade_option_strings=(-h --help -c -o)
 _shtab_echod_status_option_strings=(-h --help -c -o --json --openmetrics --processes --watch --all -n)
 _shtab_echod_check_option_strings=(-h --help -c -o --explain --strict)
 _shtab_echod_reopen_option_strings=(-h --help -c -o)
-_shtab_echod_run_option_strings=(-h --help -c -o)
+_shtab_echod_run_option_strings=(-h --help -c -o --ready-fd)
 _shtab_echod_inetd_option_strings=(-h --help -c -o)
 _shtab_echod_option_strings=(-h --help -c -o -V --version)
 

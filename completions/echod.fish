@@ -56,7 +56,7 @@ function _shtab_echod_using
 end
 
 set -g _shtab_echod_commands start stop restart reload upgrade status check reopen run inetd
-set -g _shtab_echod_opts_with_value --explain --timeout -c -n -o
+set -g _shtab_echod_opts_with_value --explain --ready-fd --timeout -c -n -o
 
 complete -c echod -e
 complete -c echod -f
@@ -113,7 +113,8 @@ complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a 
 complete -c echod -n '_shtab_echod_using run' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using run' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
 complete -c echod -n '_shtab_echod_using run' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
-complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a inetd -d 'Serve the one connected socket on descriptor 0, for inetd, xinetd, tcpserver.'
+complete -c echod -n '_shtab_echod_using run' -l ready-fd -x -d 'write a newline to this descriptor when clients can connect (s6: the number in notification-fd)'
+complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a inetd -d 'Serve who is on descriptor 0, a socket or pipes: for inetd, xinetd, tcpserver, socat, ncat.'
 complete -c echod -n '_shtab_echod_using inetd' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using inetd' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
 complete -c echod -n '_shtab_echod_using inetd' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'

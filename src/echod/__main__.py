@@ -16,10 +16,19 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # all that is needed here; what `signal` adds to it takes milliseconds to import
 
-INTERRUPTED = 130
+NOT_INSTALLED, INTERRUPTED = 5, 130
 
 
 def enter(name: str, module: str) -> int:
+    """Run a program and return its exit code; a package that is missing is one line."""
+    try:
+        return run_interruptibly(name, module)
+    except ModuleNotFoundError as error:
+        posix.write(2, f"{name}: not installed: {error}; `python3 -m pip install {error.name}` may help\n".encode())
+        return NOT_INSTALLED
+
+
+def run_interruptibly(name: str, module: str) -> int:
     """Import the module of a program and run its `main`; returns the exit code."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return run(module)  # the caller has it ignored

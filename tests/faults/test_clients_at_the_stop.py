@@ -11,13 +11,21 @@ from support.sockets import receive_all
 from support.wait import DEADLINE, wait_for
 
 
-def stop_reading(conn):
+def stop_reading(echod, conn):
     """Send until no more is taken, and read nothing: the session is stuck with its echo."""
     conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     conn.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            conn.send(bytes(1 << 16))
+    seen = []
+
+    def is_stuck():
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                conn.send(bytes(1 << 16))
+        (child,) = echod.status()["children"]
+        seen.append((child["bytes_in"], child["bytes_out"]))
+        return seen[-2:] == [seen[-1]] * 2 and child["bytes_in"] > child["bytes_out"]
+
+    wait_for(is_stuck, "a client that is stuck")
 
 
 def test_clients_in_the_backlog_are_served(echod):
@@ -39,7 +47,7 @@ def test_clients_in_the_backlog_are_served(echod):
 def test_a_draining_daemon_lists_no_listeners(echod):
     echod.start(drain_timeout="1min")
     with echod.connect() as conn:
-        stop_reading(conn)
+        stop_reading(echod, conn)
         os.kill(echod.pid, signal.SIGTERM)
         wait_for(lambda: echod.status()["state"] == "draining", "the drain")
         assert echod.status()["listen"] == []
@@ -49,7 +57,7 @@ def test_a_draining_daemon_lists_no_listeners(echod):
 def test_a_reloaded_drain_timeout_reaches_those_who_are_in(echod):
     echod.start(drain_timeout="1h")
     with echod.connect() as conn:
-        stop_reading(conn)
+        stop_reading(echod, conn)
         echod.write(drain_timeout="1s")
         echod.run("reload", check=0)
         pid = echod.pid
@@ -61,6 +69,6 @@ def test_a_reloaded_drain_timeout_reaches_those_who_are_in(echod):
 def test_idle_timeout_counts_in_a_drain_too(echod):
     echod.start(drain_timeout="never", idle_timeout="1s")
     with echod.connect() as conn:
-        stop_reading(conn)
+        stop_reading(echod, conn)
         echod.run("stop", "--timeout", "15", check=0)
     assert any("reason=idle" in line for line in echod.events("close"))

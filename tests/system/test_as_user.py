@@ -124,7 +124,7 @@ def test_a_directory_that_somebody_else_made_is_refused(user, hostile, command):
 def test_cannot_become_somebody_else(user):
     done = user.echod("-o", "user=mail", "start")
     assert done.returncode == 4
-    assert "only root can become mail" in done.stderr
+    assert "only root can become 'mail'" in done.stderr
 
 
 def test_the_log_of_a_daemon_that_gave_up_root_can_be_reopened(echod):

@@ -17,7 +17,7 @@ from support.processes import NOBODY, descriptors, many_descriptors, proc_status
 from support.sockets import exchange
 from support.wait import DEADLINE, need_root
 
-HANDLED = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD}
+HANDLED = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD}
 DEFAULT = {  # those of the kernel, for faults and limits, and job control
     *(signal.SIGKILL, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT, signal.SIGSEGV),
     *(signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS, signal.SIGXCPU),
@@ -220,15 +220,15 @@ def test_relative_paths_are_those_of_the_caller_and_stay_so(tmp_path):
         config.write_text(f"[echod]\nlisten = 127.0.0.1:0\npid_file = echod.pid\nlog = {log}\nuser = {os.geteuid()}\n")
         subprocess.run([ECHOD, "-c", "echod.conf", command], cwd=tmp_path, check=True, timeout=DEADLINE)
 
-    echod("start", "log")
+    echod("start", "./log")
     try:
         assert (tmp_path / "log").exists()
-        echod("reload", "later")
+        echod("reload", "./later")
         (tmp_path / "later").rename(tmp_path / "later.1")
-        echod("reopen", "later")
+        echod("reopen", "./later")
         assert (tmp_path / "later").exists()
     finally:
-        echod("stop", "later")
+        echod("stop", "./later")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["echod.conf", "later", "later.1", "log"]
 
 

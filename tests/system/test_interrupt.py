@@ -81,3 +81,12 @@ def test_who_started_it_in_the_background_has_it_ignored(running, name):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=DEADLINE)
     assert process.returncode == 0
+
+
+def test_a_package_that_is_missing_is_one_line(tmp_path):
+    (tmp_path / "lockfile.py").write_text("raise ModuleNotFoundError('No module named lockfile', name='lockfile')")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from echod.__main__ import echod; sys.exit(echod())"
+    done = subprocess.run([sys.executable, "-c", code, "start"], capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 5, done.stderr
+    assert done.stderr.startswith("echod: not installed: No module named lockfile; ")
+    assert len(done.stderr.splitlines()) == 1

@@ -184,7 +184,7 @@ class Daemon:
                 return False
             with self._rights():
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # hidepid: another user's (proc(5))
             return False
         finally:
             os.close(pidfd)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-DONE, FAILED, USAGE, NOT_PERMITTED, BAD_CONFIG, NOT_RUNNING = 0, 1, 2, 4, 6, 7
+DONE, FAILED, USAGE, NOT_PERMITTED, NOT_INSTALLED, BAD_CONFIG, NOT_RUNNING = 0, 1, 2, 4, 5, 6, 7
 
 
 class EchodError(Exception):

@@ -10,6 +10,7 @@ EOF, CRASHED, RESET, IDLE, LIFETIME, DRAIN, PROXY, ACCESS = range(8)
 ERRNO = 64  # ERRNO + n is the error n
 REASONS = ("eof", "error=CRASHED", "reset", "idle", "lifetime", "drain", "proxy", "access")
 REFUSED = REASONS[PROXY:]  # by its child, unserved
+NETWORK = ("error=ETIMEDOUT", "error=EHOSTUNREACH", "error=ENETUNREACH", "error=ENETDOWN", "error=EHOSTDOWN")
 SYNONYMS = ("SIGCLD", "SIGIOT", "SIGPOLL")  # of SIGCHLD, SIGABRT, SIGIO (signal(7))
 
 
@@ -21,6 +22,11 @@ def reason_of(status: int) -> str:
     if code < len(REASONS):
         return REASONS[code]
     return f"error={errno.errorcode.get(code - ERRNO, code - ERRNO)}"
+
+
+def is_fault(reason: str) -> bool:
+    """Tell whether a signal or an error of ours has ended a session, and not its client or the network."""
+    return reason.startswith(("signal=", "error=")) and reason not in NETWORK
 
 
 def signal_name(signum: int) -> str:

@@ -27,8 +27,8 @@ IDLE_SHARE = 0.55  # of idle_timeout that a read or write waits: two of these wi
 SO_BINDTOIFINDEX, NO_INTERFACE = 62, 0x7FFFFFFF  # asm-generic/socket.h; no machine has so many
 # UNP 5.11, accept(2): Linux passes network errors already pending on the new socket; they are the client's, not ours
 CLIENT_ERRORS = {
-    errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN,
-    errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ECONNRESET,
+    errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET,
+    errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ECONNRESET,
 }  # fmt: skip
 
 
@@ -90,7 +90,7 @@ class Listener:
 def is_client_error(error: OSError) -> bool:
     """Tell the errors of accept(2) that are a client's, and pass with it, from those of the system.
 
-    Those are EMFILE, ENFILE, ENOBUFS and ENOMEM: out of descriptors or memory.
+    Those are EMFILE, ENFILE, ENOBUFS and ENOMEM: out of descriptors or memory; EPERM: a sandbox refuses the call.
     """
     return error.errno in CLIENT_ERRORS
 

@@ -75,8 +75,11 @@ class Acceptor:
         before, self.state = self._is_polled(), state
         self.reap_after = BATCH if state == OPEN and not self._admission.limit else 0
         if state != PAUSED:  # which may be a moment of FULL
-            since = self._board.words[scoreboard.FULL_SINCE] or time.monotonic_ns()
-            self._board.words[scoreboard.FULL_SINCE] = since if state == FULL else 0
+            since = self._board.words[scoreboard.FULL_SINCE]
+            if state == FULL and not since:
+                clients = len(self._children.table)
+                self.log.limited(WARNING, "full", "", f"full clients={clients} max_children={self._cap}")
+            self._board.words[scoreboard.FULL_SINCE] = (since or time.monotonic_ns()) if state == FULL else 0
         if self._is_polled() != before:
             for fd in self.listeners:
                 if not before:
@@ -133,10 +136,11 @@ class Acceptor:
         except (OSError, MemoryError) as error:
             if isinstance(error, MemoryError) or not is_client_error(error):
                 self._pause(f"accept error={reason(error)!r}")
+            else:
+                accepted += 1  # that many of them leave time for what is due
         attempt(self.log, "oom_score_adj", write, self._oom.fd, self._oom.own)
         if self.state == OPEN and room <= accepted and self.room() <= 0:
             self._set_state(FULL)
-            self.log.limited(WARNING, "full", "", f"full clients={len(children.table)} max_children={self._cap}")
         return accepted
 
     def _is_rejected(self, fd: int, address: tuple[Any, ...]) -> bool:

@@ -87,7 +87,7 @@ def resume(server: Server, handover: Handover, asked: Config) -> None:
         server.signals.pending.add(signal.SIGHUP)
     if handover.again:
         server.signals.pending.add(signal.SIGUSR2)
-    handover.version, handover.children, handover.settings = "", [], []
+    handover.version, handover.again, handover.children, handover.settings = "", 0, [], []
 
 
 def set_name() -> None:

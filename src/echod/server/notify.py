@@ -29,9 +29,11 @@ class Notify:
         """Say that clients can connect. Raises BrokenPipeError when `start` was interrupted meanwhile."""
         self._send(f"READY=1\nSTATUS={text}")
         if self._fd >= 0:
-            os.write(self._fd, b"\n")
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            try:
+                os.write(fd, b"\n")
+            finally:
+                os.close(fd)
 
     def failed(self, code: int, reason: str) -> None:
         """Say why the server will not run, before it was ready."""

@@ -10,7 +10,7 @@ import errno
 import select
 import time
 
-from echod.common.cmodules import os, signal, socket
+from echod.common.cmodules import os, socket
 from echod.common.config.addresses import write_address
 from echod.common.config.values import integer
 from echod.common.reasons import ACCESS, ERRNO, PROXY, RESET
@@ -122,15 +122,13 @@ class Proxied(Session):
         self.fd = conn.fileno()
         counters[at + BEGUN] = counters[at + LAST] = time.monotonic_ns()
         self._begin()
+        self._lifetime = None  # its timer runs: `run` must not set it anew
         header = self._receive(conn)
         if not header:
             return self.ended
         client = parse(header)
         if client:
             self._name(at, write_address(client))
-        if self._limits.lifetime:  # what is left of it
-            left = signal.getitimer(signal.ITIMER_REAL)[0]
-            self._limits = Limits(self._limits.idle, left, self._limits.drain_timeout)
         return 0 if self._admission.is_allowed(client or peer) else ACCESS
 
     def _receive(self, conn: socket.socket) -> bytes:

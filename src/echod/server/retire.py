@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 
 from echod.server.failures import attempt, reason
 
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
             """Return for how many there is room."""
 
 
+MOST = 2.0  # seconds: signals wait meanwhile
 QUIET = 5  # milliseconds without a client that tell that a listener is empty, and no handshake under way
 
 
 def retire(listeners: list[Listener], acceptor: Accepting, log: Log) -> None:
-    """Close listeners, after serving who waits as far as there is room, until nobody has come for QUIET.
+    """Close listeners, after serving who waits as far as there is room, until nobody has come for QUIET, or for MOST.
 
     Those that were passed are left to who passed them, with who waits there.
     """
@@ -36,9 +38,9 @@ def retire(listeners: list[Listener], acceptor: Accepting, log: Log) -> None:
     for fd, listener in own.items():
         attempt(log, "unlist", listener.unlist)
         poller.register(fd, select.POLLIN)
-    tries = acceptor.room()
+    tries, until = acceptor.room(), time.monotonic() + MOST
     try:
-        while own and tries > 0 < acceptor.room() and (ready := poller.poll(QUIET)):
+        while own and tries > 0 < acceptor.room() and time.monotonic() < until and (ready := poller.poll(QUIET)):
             tries -= max(1, acceptor.accept(own[ready[0][0]]))  # one at a time: there may be room for one only
     except (OSError, MemoryError) as error:
         log.warning(f"poll error={reason(error)!r}")

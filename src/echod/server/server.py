@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from echod.server.oom import OomScore
     from echod.server.reload import Change
 
+LONGEST = 2.0**31 - 1  # milliseconds that poll(2) takes
 QUIET, FOREVER = 5, float("inf")  # milliseconds without a client before those who have exited are reaped: 13 %
 
 
@@ -88,7 +89,7 @@ class Server:
 
     def timeout(self) -> float | None:
         """Return the milliseconds that poll(2) may wait, or None."""
-        return None if self._due() == FOREVER else max(0.0, (self._due() - time.monotonic()) * 1000)
+        return None if self._due() == FOREVER else min(LONGEST, max(0.0, (self._due() - time.monotonic()) * 1000))
 
     def _due(self) -> float:
         return min(self.acceptor.resume_at, self.drain.due, self.upgrade.due, self.log.due())

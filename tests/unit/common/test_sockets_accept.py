@@ -60,7 +60,9 @@ def test_an_error_of_the_client_is_not_ours(number):
 
 
 @pytest.mark.parametrize(
-    "number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EBADF], ids=errno.errorcode.get
+    "number",
+    [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EBADF, errno.EPERM],
+    ids=errno.errorcode.get,
 )
 def test_an_error_of_the_system_is_told_from_it(number):
     assert not is_client_error(OSError(number, os.strerror(number)))

@@ -278,7 +278,7 @@ def test_an_error_of_the_clients_is_no_pause(number):
             raise OSError(number, os.strerror(number))
 
         failing.accept = accept
-        assert front.acceptor.accept(failing) == 0
+        assert front.acceptor.accept(failing) == 1, "counted: what is due is done in time"
         assert front.acceptor.state == OPEN
         assert front.lines.texts == []
 

@@ -8,6 +8,7 @@ import socket
 
 import pytest
 
+from echod.server import buffer
 from echod.server.buffer import FEW, MAPPING, POLLER, SIZE, SMALL, VIEWS, await_more
 
 
@@ -71,3 +72,12 @@ def test_memory_is_given_back_when_reads_stay_small(pair):
 def test_the_peers_end_is_something_that_comes(pair):
     pair[0].shutdown(socket.SHUT_WR)
     assert await_more(pair[1], SIZE, 0)
+
+
+@pytest.mark.parametrize("name", ["poll", "give_back"])
+def test_what_fails_on_the_way_costs_the_client_nothing(pair, monkeypatch, name):
+    def fail(*_args):
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(buffer, name, fail)
+    assert await_more(pair[1], read(pair, SIZE), 0) == 0

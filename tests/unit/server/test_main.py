@@ -231,6 +231,7 @@ def test_what_was_asked_for_meanwhile_is_done():
             answer=lambda *words, _to=answers, **texts: _to.append((words, texts)),
         )
         module.resume(server, handover, settings(asked))
+        assert not handover.again, "it is asked for once"
         assert server.signals.pending == pending
         assert answers == [((scoreboard.UPGRADES_BEGUN, 0), {"upgrade": "ok"})]
         assert lines.texts[0].startswith("upgrade version=")

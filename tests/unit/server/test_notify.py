@@ -130,8 +130,12 @@ def test_a_start_that_was_interrupted_is_noticed(new):
     def check():
         read_end, write_end = os.pipe()
         os.close(read_end)
+        notify = new(write_end)
         with pytest.raises(BrokenPipeError):
-            new(write_end).ready("serving")
+            notify.ready("serving")
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(write_end)
+        notify.ready("again")
 
     isolated(check)
 

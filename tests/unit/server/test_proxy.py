@@ -342,3 +342,14 @@ def test_the_lifetime_begins_before_the_header(behind, header):
     assert receive_all(one.conn) == b""
     one.conn.close()
     assert one.end() == LIFETIME
+
+
+def test_the_timer_of_the_lifetime_is_set_once(behind, monkeypatch):
+    read_end, write_end = os.pipe()
+    monkeypatch.setattr("echod.server.session.signal.setitimer", lambda *_: os.write(write_end, b"."))
+    one = behind(limits=limits(lifetime=60))
+    one.conn.sendall(LINE + b"x")
+    assert one.conn.recv(1) == b"x"
+    assert os.read(read_end, 10) == b"."
+    os.close(read_end)
+    os.close(write_end)

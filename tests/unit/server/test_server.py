@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -355,6 +356,9 @@ def test_it_waits_for_the_earliest_of_its_deadlines(path):
         assert 0 < (server.timeout() or 0) <= 50_000
         server.log.limits.due = now - 1
         assert server.timeout() == 0.0
+        server.log.limits.due = server.drain.due = math.inf
+        server.acceptor.resume_at = now + 1e9
+        assert (server.timeout() or 0) < 2**31, "poll(2) takes no more"
 
     isolated(check)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from echod.common.reasons import CRASHED, REASONS, REFUSED
+from echod.common.reasons import REFUSED, is_fault
 from echod.server.log.log import INFO
 from echod.server.log.summary import source_of
 
@@ -18,7 +18,7 @@ def describe(log: Log, peer: str, pid: int, reason: str, served: tuple[int, int,
     if reason in REFUSED:
         log.limited(INFO, reason, source_of(peer), f"refuse peer={peer} reason={reason}")
         return ""
-    if reason != REASONS[CRASHED] and not reason.startswith("signal"):
+    if not is_fault(reason):
         if log.summaries.networks and log.summaries.add(peer, reason, *served[:2]):
             return ""
         if not log.clients:

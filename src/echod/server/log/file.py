@@ -22,11 +22,11 @@ class File(Clock):
 
     def write_all(self, level: int, texts: list[str]) -> None:  # noqa: ARG002 - a file has no levels
         """Append a few lines."""
-        prefix = self._prefix()
-        lines = (self._gap + "".join([f"{prefix}{text}\n" for text in texts])).encode()
         try:
+            prefix = self._prefix()
+            lines = (self._gap + "".join([f"{prefix}{text}\n" for text in texts])).encode()
             written = os.write(self.fd, lines)
-        except OSError:
+        except (OSError, MemoryError):
             self.lose(len(texts))
             return
         if written < len(lines):

@@ -24,7 +24,7 @@ def test_a_client_has_a_line():
     assert said("error=ETIMEDOUT") == (LINE.format("error=ETIMEDOUT"), [])
 
 
-@pytest.mark.parametrize("reason", ["signal=SIGKILL", "error=CRASHED"])
+@pytest.mark.parametrize("reason", ["signal=SIGKILL", "error=CRASHED", "error=EIO"])
 @pytest.mark.parametrize("setting", ["log_clients=no", "log_summary=192.0.2.0/24"])
 def test_one_that_a_signal_or_a_bug_ended_always_has(reason, setting):
     assert said(reason, setting) == (LINE.format(reason), [])
@@ -32,6 +32,7 @@ def test_one_that_a_signal_or_a_bug_ended_always_has(reason, setting):
 
 def test_without_log_clients_others_have_none():
     assert said("eof", "log_clients=no") == ("", [])
+    assert said("error=ETIMEDOUT", "log_clients=no") == ("", [])
 
 
 @pytest.mark.parametrize("more", [[], ["log_clients=no"]])
