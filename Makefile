@@ -78,7 +78,7 @@ lint: $(BIN)/pytest $(BIN)/ruff ## ruff, mandoc, mypy; the tests run shellcheck
 	@! command -v mandoc >/dev/null || mandoc -T lint -W warning man/*
 	$(BIN)/python -m mypy
 
-# an hour at most, as root; a sample of it is among the tests
+# a quarter of an hour, as root; a sample of it is among the tests
 inject: $(BIN)/pytest ## fail and delay each system call of the daemon in turn, and write docs/injection.md
 	$(BIN)/python tests/campaign/inject.py --report docs/injection.md
 	$(BIN)/python tests/campaign/delays.py --rounds 20

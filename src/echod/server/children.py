@@ -78,7 +78,7 @@ class Children:
         self._highest_fd = highest
 
     def begin_burst(self) -> None:
-        """Leave SIGCHLD at its default action until the next reaping: see `SignalPipe.set_sigchld`."""
+        """Leave SIGCHLD at its default action until the next reaping: see `SignalPipe.set_waking`."""
         self.signals.set_waking(False)
         self.may_have_exited = True
 

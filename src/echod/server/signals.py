@@ -38,7 +38,7 @@ class SignalPipe:
     """The read end, `fd`, is readable when a signal has come, and its number is in `pending` then.
 
     A handler runs before the next bytecode, and its byte was written before that. SIGCHLD is caught while
-    `sigchld_enabled`. In a child `session` is its client's, which gets the signals.
+    `waking`. In a child `session` is its client's, which gets the signals.
     """
 
     __slots__ = ("_write_end", "fd", "pending", "session", "waking")

@@ -57,7 +57,7 @@ class DaemonCheck:
         yield from self.resources()
 
     def origin(self) -> Iterator[Line]:
-        """Yield where it comes from: it is nobody's job, and no terminal's."""
+        """Yield its state, and that neither a shell nor a terminal has a hold on it."""
         one = self.process
         stopped = f"{one.state} (SIGSTOP); SIGCONT lets it go on" if one.code == "T" else one.state
         yield Line("state", stopped, "sleeping or running", one.code in "SRD")
@@ -82,8 +82,8 @@ class DaemonCheck:
         yield match("umask", one.umask, f"{config.umask:04o}" if config else UNKNOWN)
         known = ENVIRONMENT | {*(KEPT_BY_RUN if self.foreground else KEPT)}
         more = [name for name in one.environment if name not in known]
-        told = None if one.environment == [UNKNOWN] else not more
-        yield Line("environment", " ".join(one.environment), f"at most {' '.join(sorted(known))}", told)
+        ok = None if one.environment == [UNKNOWN] else not more
+        yield Line("environment", " ".join(one.environment), f"at most {' '.join(sorted(known))}", ok)
 
     def descriptors(self) -> Iterator[Line]:
         """Yield what each descriptor is, which says what it is for."""
