@@ -1,4 +1,4 @@
-"""The shape of the house: who may import whom, what the server's image may load, how large things may grow."""
+"""The shape of the code: who may import whom, what the server's image may load, how large things may grow."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 
@@ -139,23 +141,23 @@ def test_what_is_public_has_a_docstring(name):
                 assert ast.get_docstring(node), f"{name}.{node.name}"
 
 
-def loaded(told):
-    """Return the modules in what `-X importtime` has told."""
-    return {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
+def loaded(log):
+    """Return the modules in what `-X importtime` has printed."""
+    return {line.rpartition("|")[2].strip() for line in log.splitlines() if line.startswith("import time:")}
 
 
 def test_the_server_loads_next_to_nothing_in_all_its_life(tmp_path):
     """Serve, reload, reopen and stop; whatever was imported until then is in the list."""
-    with socket.create_server(("127.0.0.1", 0)) as listening, open(tmp_path / "stderr", "w+") as told:
+    with socket.create_server(("127.0.0.1", 0)) as listening, open(tmp_path / "stderr", "w+") as stderr:
         address = listening.getsockname()
-        ready, theirs = os.pipe()
+        ready, write_end = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                execute_server(tmp_path, listening.fileno(), theirs, told.fileno())
+                execute_server(tmp_path, listening.fileno(), write_end, stderr.fileno())
             finally:
                 os._exit(99)
-        os.close(theirs)
+        os.close(write_end)
         try:
             assert os.read(ready, 4096) == b"\n"
             assert exchange(address, b"hello") == b"hello"
@@ -170,8 +172,8 @@ def test_the_server_loads_next_to_nothing_in_all_its_life(tmp_path):
             assert reap(pid) == 0
         finally:
             os.close(ready)
-        told.seek(0)
-        text = told.read()
+        stderr.seek(0)
+        text = stderr.read()
     modules = loaded(text)
     assert "echod.server.server" in modules, text
     assert modules & set(HEAVY.split()) == set()
@@ -181,7 +183,7 @@ def test_the_server_loads_next_to_nothing_in_all_its_life(tmp_path):
     assert "reload generation=2" in (tmp_path / "log").read_text()
 
 
-def execute_server(home, listening, ready, told):
+def execute_server(home, listening, ready, stderr):
     """Lay out the descriptors as the launcher does, and become the server."""
     handover = Handover()
     handover.config_file, handover.base = "/dev/null", str(home)
@@ -190,7 +192,7 @@ def execute_server(home, listening, ready, told):
     handover.ready_fd, handover.board_fd = os.dup2(ready, 20), os.dup2(os.memfd_create("board"), 21)
     initialize(handover.board_fd, 256)
     os.dup2(listening, 3)
-    os.dup2(told, 2)
+    os.dup2(stderr, 2)
     words = [sys.executable, "-I", "-S", "-X", "importtime", str(SOURCE / "server" / "boot.py"), *handover.to_words()]
     os.execve(sys.executable, words, {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
 
@@ -200,3 +202,15 @@ def test_the_server_finds_its_package_without_site(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={})
     assert done.stderr == "echod: LISTEN_PID is not this process: no sockets were passed\n"
     assert done.returncode == 1
+
+
+def test_what_tests_share_imports_in_no_circle():
+    folder = Path(__file__).parent / "support"
+    uses = {}
+    for path in folder.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {getattr(node, "module", alias.name) for node in nodes for alias in node.names}
+        assert "support" not in names, f"{path.name} does not name the module that it imports"
+        uses[f"support.{path.stem}"] = {name for name in names if name.startswith("support.")}
+    TopologicalSorter(uses).prepare()
