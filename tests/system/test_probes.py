@@ -61,7 +61,7 @@ def test_the_blackbox_exporter(daemon, tmp_path):
     config = tmp_path / "blackbox.yml"
     config.write_text(block(BLACKBOX))
     with socket.create_server(("127.0.0.1", 0)) as free:
-        address = "127.0.0.1:%d" % free.getsockname()[1]
+        address = f"127.0.0.1:{free.getsockname()[1]}"
     log = tmp_path / "log"
     with log.open("w") as file:
         process = subprocess.Popen(
