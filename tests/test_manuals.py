@@ -125,8 +125,8 @@ def test_exit_codes():
     codes = {value for name, value in vars(errors).items() if name.isupper() and isinstance(value, int)}
     text = section("echod.8", "EXIT STATUS")
     assert set(map(int, items(text, ""))) == codes | {130}
-    told = re.findall(r"(\d) \w+", text.partition(".Cm status :\n")[2].partition("\n")[0])
-    assert list(map(int, told)) == [command.RUNNING, command.DEAD, command.STOPPED, command.CANNOT_TELL]
+    listed = re.findall(r"(\d) \w+", text.partition(".Cm status :\n")[2].partition("\n")[0])
+    assert list(map(int, listed)) == [command.RUNNING, command.DEAD, command.STOPPED, command.CANNOT_TELL]
 
 
 def test_exit_codes_of_the_client():

@@ -1,4 +1,4 @@
-"""The lessons in docs/sources.md are named where they are done, no other is in the code, and the tour quotes it truly."""
+"""The lessons in docs/sources.md are named where they are done, and no others; the tour quotes the code as it is."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def observe(target, name):
         return start.observe(target)
     scene = ready(target, name)
     prefix = target.home / "trace"
-    before = target.settle(1)
+    before = target.await_clients(1)
     pid = scene.prepare()
     with Strace(pid, prefix, "-ff"):
         scene.act()
@@ -125,7 +125,7 @@ def how_ended(target):
 def fail(target, case):
     """Have the call fail in its scene; raises DeathError or WrongError where a promise is not kept."""
     scene = ready(target, case.scene, case.call)
-    before = target.settle(1)
+    before = target.await_clients(1)
     prefix = target.home / "trace"
     pid = scene.prepare()
     words = ptrace.failing(case.call, case.errno, case.when)
@@ -155,13 +155,13 @@ def judge(target, scene, before):
     fresh = Client((target.host(1), PORT)).echo(100).finish()
     if fresh.outcome != "served":
         raise WrongError(f"a client after it is {fresh.outcome}")
-    after = target.settle(1)
+    after = target.await_clients(1)
     count(scene, before, after, [*scene.clients, fresh])
 
 
-def refusals(told):
+def refusals(counted):
     """Return how many the daemon has refused itself: whom a child refuses has been accepted, and ended."""
-    return sum(number - told["ended"].get(reason, 0) for reason, number in told["refused"].items())
+    return sum(number - counted["ended"].get(reason, 0) for reason, number in counted["refused"].items())
 
 
 def count(scene, before, after, clients):
@@ -175,7 +175,7 @@ def count(scene, before, after, clients):
     there = scene.target.bystander
     sent = sum(len(client.sent) for client in clients) + len(there.sent) - scene.noted
     back = sum(client.back for client in clients) + there.back - scene.noted
-    told = gone["bytes_in"], gone["bytes_out"]
+    counted = gone["bytes_in"], gone["bytes_out"]
     whole = sent == back
-    if (whole and told != (sent, sent)) or not back <= told[1] <= told[0] <= sent:
-        raise WrongError(f"clients sent {sent} bytes and got {back}; the daemon counts {told[0]} in and {told[1]} out")
+    if (whole and counted != (sent, sent)) or not back <= counted[1] <= counted[0] <= sent:
+        raise WrongError(f"clients sent {sent} bytes and got {back}; the daemon counts {counted}, in and out")

@@ -87,19 +87,19 @@ class Load:
 
 def signals(target, chance):
     """Send the daemon bursts of signals; between them it gets to its clients: a stop must not be starved by those."""
-    before = target.settle(1)
+    before = target.await_clients(1)
     rest = threading.Event()
     with Strace(target.pid, target.home / "trace", *slow(chance)), Load(target, chance) as load:
         while load.busy() and not rest.wait(0.4):
             for _ in range(10):
                 os.kill(target.pid, chance.choice(SIGNALS))
                 rest.wait(0.002)
-    load.check(before, target.settle(1))
+    load.check(before, target.await_clients(1))
 
 
 def moves(target, chance):
     """Have it move between addresses while clients come to those that go."""
-    before = target.settle(1)
+    before = target.await_clients(1)
     rest = threading.Event()
     with Strace(target.pid, target.home / "trace", *slow(chance)), Load(target, chance) as load:
         while load.busy():
@@ -108,7 +108,7 @@ def moves(target, chance):
             reload(target)
             load.hosts.append(host)
             rest.wait(0.05)
-    load.check(before, target.settle(1))
+    load.check(before, target.await_clients(1))
     target.echod.write(listen=f"{target.host(1)}:{PORT}")
     reload(target)
 

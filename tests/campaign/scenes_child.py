@@ -31,7 +31,7 @@ class ChildEchoes(Scene):
         for _ in range(4):
             self.clients[0].echo(50_000)
         self.finish()
-        self.target.settle(1)
+        self.target.await_clients(1)
 
 
 class ChildIdles(ChildEchoes):
@@ -50,7 +50,7 @@ class ChildIdles(ChildEchoes):
 
     def act(self):
         self.clients[0].finish(half_close=False)
-        self.target.settle(1)
+        self.target.await_clients(1)
 
     def check(self):
         self.set_limit(None)

@@ -19,7 +19,7 @@ class OneClient(Scene):
 
     def act(self):
         self.connect().echo(1000).finish()
-        self.target.settle(1)
+        self.target.await_clients(1)
 
 
 class Burst(Scene):
@@ -33,7 +33,7 @@ class Burst(Scene):
         for client in self.clients:
             client.receive()
         self.finish()
-        self.target.settle(1)
+        self.target.await_clients(1)
 
 
 class OneClientAtDebug(OneClient):
@@ -56,11 +56,11 @@ class Rules(Scene):
         self.connect().echo(1000)
         self.connect(source=self.target.host(9)).finish()
         self.finish()
-        self.target.settle(1)
+        self.target.await_clients(1)
 
 
 class Proxied(Scene):
-    """A load balancer names its clients; one of them may not come in."""
+    """A load balancer names its clients; one of them is rejected."""
 
     name = "proxied"
     refusals = 1
@@ -74,7 +74,7 @@ class Proxied(Scene):
             client.send_header(f"PROXY TCP4 192.0.2.{host} 192.0.2.1 5151 7\r\n")
         self.clients[0].echo(1000)
         self.finish()
-        self.target.settle(1)
+        self.target.await_clients(1)
 
 
 class Full(Scene):
@@ -92,7 +92,7 @@ class Full(Scene):
         waiting[0].receive()
         second.finish()
         self.finish()
-        self.target.settle(1)
+        self.target.await_clients(1)
 
 
 class FullRefusing(Scene):
@@ -107,4 +107,4 @@ class FullRefusing(Scene):
         self.connect().finish()
         self.connect().finish()
         self.finish()
-        self.target.settle(1)
+        self.target.await_clients(1)

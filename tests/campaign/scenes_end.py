@@ -20,7 +20,7 @@ class Stop(Scene):
 
     def prepare(self):
         self.target.bystander.finish()
-        self.target.settle(0)
+        self.target.await_clients(0)
         return super().prepare()
 
     def act(self):

@@ -66,12 +66,12 @@ class ReloadChanges(Reload):
     def check(self):
         done = super().check()
         now, gone = (self.after, self.before) if done else (self.before, self.after)
-        told = self.target.status()
+        found = self.target.status()
         if now:
             self.connect(now).echo(100).finish()
-            if told["max_children"] != 100 + now or f"{self.target.host(now)}:{PORT}" not in told["listen"]:
+            if found["max_children"] != 100 + now or f"{self.target.host(now)}:{PORT}" not in found["listen"]:
                 raise WrongError(
-                    f"reload exits with {self.done.returncode}, but half of the settings are in force: {told}"
+                    f"reload exits with {self.done.returncode}, but half of the settings are in force: {found}"
                 )
         if gone and self.call != "close":
             try:

@@ -21,7 +21,7 @@ class Upgrade(Scene):
         self.clients[0].echo(100)
         self.connect().echo(100)
         self.finish()
-        self.target.settle(1)
+        self.target.await_clients(1)
 
     def check(self):
         if not self.call and self.done.returncode:

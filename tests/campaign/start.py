@@ -20,7 +20,7 @@ def observe(target):
     if done.returncode != 0:
         raise WrongError(f"start exits with {done.returncode}: {done.stdout}{done.stderr}")
     target.begun()
-    target.settle(0)
+    target.await_clients(0)
     counts = ptrace.calls(trace, signals=False)  # the one byte that is written is 'ready'
     target.end()
     return counts
@@ -60,7 +60,7 @@ def serve(target):
         raise
     if client.outcome != "served":
         raise WrongError(f"a client after it is {client.outcome}")
-    target.settle(0)
+    target.await_clients(0)
     if target.crash():
         raise WrongError(target.crash())
     target.echod.run("stop", check=0)

@@ -64,7 +64,7 @@ class Target:
         scene.start()
         self.begun()
         self.bystander = Client((self.host(1), PORT)).echo(10)
-        self.settle(1)
+        self.await_clients(1)
 
     def wait_until_running(self):
         """Wait for a daemon that was not started by `echod start`."""
@@ -80,13 +80,13 @@ class Target:
         if done.returncode != 0:
             self.alive()
             raise WrongError(f"status exits with {done.returncode}: {done.stdout}{done.stderr}".strip())
-        told = json.loads(done.stdout)
-        now = {name: told[name] for name in COUNTERS} | {f"refused {k}": v for k, v in told["refused"].items()}
+        found = json.loads(done.stdout)
+        now = {name: found[name] for name in COUNTERS} | {f"refused {k}": v for k, v in found["refused"].items()}
         for name, value in now.items():
             if value < self.counters.get(name, 0):
                 raise WrongError(f"{name} fell from {self.counters[name]} to {value}")
         self.counters = now
-        return told
+        return found
 
     def alive(self):
         """Raise DeathError when the daemon has ended."""
@@ -116,20 +116,22 @@ class Target:
         lines = [line for path in self.logs() for line in path.read_text(errors="replace").splitlines()[-1:]]
         return " | ".join(lines) or "no log"
 
-    def settle(self, clients):
+    def await_clients(self, clients):
         """Wait until so many clients are left, others are reaped, and the daemon sleeps; return its status."""
 
-        def settled():
+        def as_expected():
             self.alive()
             found = self.status()
             there = set(map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()))
-            told = {child["pid"] for child in found["children"]}
-            self.seen = f"status {found['clients']} clients, {len(told)} children; {len(there)} processes"
+            listed = {child["pid"] for child in found["children"]}
+            self.seen = f"status {found['clients']} clients, {len(listed)} children; {len(there)} processes"
             counted = not clients or self.counted(found)
-            return found if found["clients"] == clients and told == there and len(told) == clients and counted else None
+            if found["clients"] == len(listed) == clients and listed == there and counted:
+                return found
+            return None
 
         try:
-            return until(lambda: settled() and self.asleep() and settled(), "")
+            return until(lambda: as_expected() and self.asleep() and as_expected(), "")
         except WrongError as error:
             text = f"expected {clients} clients: {self.seen}" if "in vain" in str(error) else str(error)
             raise WrongError(text) from None

@@ -37,8 +37,8 @@ def test_a_reader_that_pauses_and_goes_on(echod, half_closed):
         if half_closed:
             conn.shutdown(socket.SHUT_WR)
         (child,) = echod.children()
-        with socket_of(child.pid, connection_of(child.pid)) as theirs:
-            wait_for(lambda: tcp_info(theirs)[BACKOFF] >= 4, "four probes of the closed window")
+        with socket_of(child.pid, connection_of(child.pid)) as server:
+            wait_for(lambda: tcp_info(server)[BACKOFF] >= 4, "four probes of the closed window")
         receive(conn, sent)
         if not half_closed:
             conn.shutdown(socket.SHUT_WR)

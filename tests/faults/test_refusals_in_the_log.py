@@ -20,7 +20,7 @@ def refused(address, source, times):
             assert receive_all(conn) == b""
 
 
-def told(echod):
+def logged(echod):
     """Return how many refusals the lines of the log stand for, for each source."""
     counts: dict[str, int] = {}
     for line in echod.events("refuse"):
@@ -40,7 +40,7 @@ def test_they_add_up_across_reloads_reopens_and_a_stop(echod):
         echod.run("reopen", check=0)
     assert echod.status()["refused"]["access"] == 400
     echod.run("stop", check=0)
-    assert told(echod) == {"127.0.0.1": 400}
+    assert logged(echod) == {"127.0.0.1": 400}
 
 
 def test_a_second_source_is_named_at_once(echod):
@@ -49,7 +49,7 @@ def test_a_second_source_is_named_at_once(echod):
     refused(echod.address, "127.0.0.7", 1)
     wait_for(lambda: any("peer=127.0.0.7:" in line for line in echod.events("refuse")), "the second source")
     echod.run("stop", check=0)
-    assert told(echod) == {"127.0.0.1": 10, "127.0.0.7": 1}
+    assert logged(echod) == {"127.0.0.1": 10, "127.0.0.7": 1}
 
 
 def test_a_flood_of_sources_is_bounded_and_adds_up(echod):
@@ -58,5 +58,5 @@ def test_a_flood_of_sources_is_bounded_and_adds_up(echod):
     for number in range(200):
         refused(address, f"127.0.{number // 100}.{number % 100 + 1}", 3)
     echod.run("stop", check=0)
-    assert sum(told(echod).values()) == 600
+    assert sum(logged(echod).values()) == 600
     assert len(echod.events("refuse")) < 200

@@ -84,20 +84,20 @@ class Machine(RuleBasedStateMachine):
     @rule(source=SOURCES)
     def connect(self, source):
         self.begin(source)
-        self.settle()
+        self.compare()
 
     @precondition(lambda self: self.of(SERVED))
     @rule(ending=ENDINGS, index=INDEX)
     def end(self, ending, index):
         self.finish(ending, index)
-        self.settle()
+        self.compare()
 
     @rule(changed=SETTINGS)
     def reload(self, changed):
         self.settings |= changed
         self.echod.write(**changed)
         assert self.watcher.daemon.ask(*RELOAD)[0] == 0
-        self.settle()
+        self.compare()
 
     @rule()
     def reopen(self):
@@ -118,7 +118,7 @@ class Machine(RuleBasedStateMachine):
                 self.happen(event)
         finally:
             os.kill(self.pid, signal.SIGCONT)
-        self.settle(predicted=False)
+        self.compare(predicted=False)
 
     def happen(self, event):
         if isinstance(event, str):
@@ -168,7 +168,7 @@ class Machine(RuleBasedStateMachine):
                 served.append(client.source)
         return len(served), expected
 
-    def settle(self, *, predicted=True):
+    def compare(self, *, predicted=True):
         """Wait until the daemon has done all there is to do; then it and the model agree."""
         known = len(self.of(SERVED))
         served, refused = self.predict()

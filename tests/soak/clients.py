@@ -14,7 +14,7 @@ from support.stream import BLOCK, reset
 TIMEOUT = 60.0
 # how exactly the daemon must agree: to the byte; the client's RST, or somebody's SIGKILL, came first; never accepted
 EXACT, RESET, BROKEN, DENIED, PER_SOURCE = "exact", "reset", "broken", "access", "per_source"
-DENIED_NET, CROWDED_NET = "127.66", "127.77"  # sources that `deny` names; sources that go over their limit
+DENIED_NET, LIMITED_NET = "127.66", "127.77"  # sources that `deny` names; sources that go over their limit
 BALANCER_NET, CLIENT_NET = "127.88", "10.88"  # load balancers, and the clients that their headers name
 PER_SOURCE_LIMIT = 4
 

@@ -11,7 +11,7 @@ from collections import Counter
 
 import psutil
 
-from soak.clients import BALANCER_NET, CROWDED_NET
+from soak.clients import BALANCER_NET, LIMITED_NET
 from support.processes import state
 from support.wait import wait_for
 
@@ -88,7 +88,7 @@ class Disturber(threading.Thread):
         if not found:
             return
         _, peer, pidfd = found
-        if not peer.startswith((f"{CROWDED_NET}.", f"{BALANCER_NET}.")):  # those count on each other; not named yet
+        if not peer.startswith((f"{LIMITED_NET}.", f"{BALANCER_NET}.")):  # those count on each other; not named yet
             self.killed.add(peer)
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -69,5 +69,5 @@ def balance(records, lines, before, now):
     counted = {name: sum(one.verdict == name for one in records) for name in refused}
     if refused != counted:
         yield f"refused {refused}, the clients say {counted}"
-    if strangers := lines.keys() - {one.peer for one in records}:
-        yield f"lines of clients that nobody was: {sorted(strangers)[:5]}"
+    if unrelated := lines.keys() - {one.peer for one in records}:
+        yield f"lines of clients that nobody was: {sorted(unrelated)[:5]}"

@@ -10,9 +10,9 @@ import time
 
 from soak.clients import (
     BALANCER_NET,
-    CROWDED_NET,
     DENIED,
     DENIED_NET,
+    LIMITED_NET,
     PER_SOURCE,
     PER_SOURCE_LIMIT,
     TIMEOUT,
@@ -27,7 +27,7 @@ from soak.clients import (
 )
 from support.stream import BLOCK
 
-CROWD = threading.Lock()
+LIMITED = threading.Lock()
 
 
 def denied(address, source):
@@ -39,11 +39,11 @@ def denied(address, source):
     return record
 
 
-def crowd(address, source):
+def over_limit(address, source):
     """Be as many from one source as may be, and one more, who is refused."""
     made: list[tuple[socket.socket, Record]] = []
     with (
-        CROWD,
+        LIMITED,
         contextlib.ExitStack() as stack,
     ):  # one at a time: several could fill the daemon, and wait for each other
         for _ in range(PER_SOURCE_LIMIT):
@@ -89,7 +89,7 @@ def worker(addresses, sources, stop, records, seed):
             if roll < 0.03:
                 records.append(denied(addresses[0], sources.take(DENIED_NET)))
             elif roll < 0.05:
-                records.extend(crowd(addresses[0], sources.take(CROWDED_NET)))
+                records.extend(over_limit(addresses[0], sources.take(LIMITED_NET)))
             elif roll < 0.08 and sources.balanced:
                 records.append(proxied(addresses[0], sources.take(BALANCER_NET), dice))
             else:

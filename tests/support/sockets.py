@@ -106,7 +106,7 @@ PAIRS = {"tcp": tcp_pair, "unix": socket.socketpair}
 
 
 def signal_pipe():
-    """Return a signal pipe with the signals let in."""
+    """Return a signal pipe with the signals unblocked."""
     pipe = SignalPipe()
     pipe.open()
     return pipe

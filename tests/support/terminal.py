@@ -20,13 +20,13 @@ class Terminal:
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
         self.output = b""
-        self._fd, theirs = pty.openpty()
-        termios.tcsetwinsize(theirs, (lines, columns))
-        self._theirs = theirs  # kept, or what the program wrote last would be gone with it
-        self.modes = termios.tcgetattr(theirs)
+        self._fd, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (lines, columns))
+        self._slave = slave  # kept, or what the program wrote last would be gone with it
+        self.modes = termios.tcgetattr(slave)
         env = os.environ | {"TERM": term}
         self.process = subprocess.Popen(  # Ctrl-C and SIGWINCH come from the controlling terminal
-            ["setsid", "--ctty", *command], stdin=theirs, stdout=theirs, stderr=theirs, env=env
+            ["setsid", "--ctty", *command], stdin=slave, stdout=slave, stderr=slave, env=env
         )
 
     def look(self):
@@ -44,7 +44,7 @@ class Terminal:
     def resize(self, columns, lines):
         """Give the terminal another size, and tell the program."""
         self.screen.resize(lines, columns)
-        termios.tcsetwinsize(self._theirs, (lines, columns))
+        termios.tcsetwinsize(self._slave, (lines, columns))
 
     def type(self, keys):
         os.write(self._fd, keys)
@@ -57,7 +57,7 @@ class Terminal:
 
     def is_as_it_was(self):
         """Tell whether the terminal has its modes again, its first screen and its cursor."""
-        modes = termios.tcgetattr(self._theirs) == self.modes
+        modes = termios.tcgetattr(self._slave) == self.modes
         return (
             modes
             and self.output.rindex(b"\x1b[?1049l") > self.output.rindex(b"\x1b[?1049h")
@@ -69,4 +69,4 @@ class Terminal:
             self.process.kill()
         self.process.wait(DEADLINE)
         os.close(self._fd)
-        os.close(self._theirs)
+        os.close(self._slave)

@@ -77,16 +77,16 @@ class Shell:
         start.write_text(text.replace("SHARE", str(share)))
         environ = {"HOME": str(self.home), "TERM": "dumb", "LANG": "C.UTF-8", "PATH": os.environ["PATH"]}
         environ["XDG_DATA_DIRS"] = f"{share}:/usr/share"
-        self._terminal, theirs = pty.openpty()
+        self._terminal, slave = pty.openpty()
         self._process = subprocess.Popen(
             ["setsid", "--ctty", *(word.replace("START", str(start)) for word in command)],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
             env=environ,
             cwd=self.home,
         )
-        os.close(theirs)
+        os.close(slave)
         self.wait("ready> ")
 
     def type(self, text):

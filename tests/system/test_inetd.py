@@ -125,11 +125,11 @@ def test_serves_under(name, config):
 def serve(config, *words):
     """Serve one of two connected sockets, and return the process and the other."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        ours = socket.create_connection(listener.getsockname(), timeout=DEADLINE)
-        theirs = listener.accept()[0]
+        client = socket.create_connection(listener.getsockname(), timeout=DEADLINE)
+        server = listener.accept()[0]
     command: list[str] = [ECHOD, "-c", str(config), *words, "inetd"]
-    with theirs:
-        return subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs), ours  # type: ignore[call-overload]
+    with server:
+        return subprocess.Popen(command, stdin=server, stdout=server, stderr=server), client  # type: ignore[call-overload]
 
 
 def test_what_it_has_to_say_does_not_reach_the_client(config):

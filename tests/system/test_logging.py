@@ -63,14 +63,14 @@ class TestFile:
             assert echo(conn)
             host, port = conn.getsockname()
             (child,) = echod.children()
-            wait_for(lambda: echod.status()["clients"] == 1, "the record; SIGCHLD is let in before it")
+            wait_for(lambda: echod.status()["clients"] == 1, "the record; SIGCHLD is enabled before it")
         echod.wait_idle()
         wait_for(lambda: echod.events("close"), "the close")
         lines = [line.split("echod[", 1)[1] for line in echod.log.read_text().splitlines()]
         parent = f"{echod.pid}]: "
         accept = next(line for line in lines if line.startswith(f"{parent}accept peer={host}:{port} fd="))
         fd = accept.split("fd=")[1].split()[0]
-        assert accept.endswith(" listener=%s:%d" % echod.address)
+        assert accept.endswith(" listener={}:{}".format(*echod.address))
         its = f"{child.pid}]: "
         steps = [
             accept,
@@ -134,17 +134,17 @@ def test_run_logs_to_stderr(echod):
 
 def test_a_reader_of_stderr_that_is_stuck_or_gone(echod):
     echod.write(log=None, log_level="debug")
-    ours, theirs = os.pipe()
+    read_end, write_end = os.pipe()
     with contextlib.suppress(BlockingIOError):
-        os.set_blocking(theirs, False)
+        os.set_blocking(write_end, False)
         while True:
-            os.write(theirs, bytes(4096))
-    os.set_blocking(theirs, True)
-    echod.foreground(stderr=theirs)
-    os.close(theirs)
+            os.write(write_end, bytes(4096))
+    os.set_blocking(write_end, True)
+    echod.foreground(stderr=write_end)
+    os.close(write_end)
     address = echod.address
     assert exchange(address, b"nobody reads the log") == b"nobody reads the log"
-    os.close(ours)
+    os.close(read_end)
     assert exchange(address, b"nobody can") == b"nobody can"
 
 

@@ -117,16 +117,16 @@ def test_the_timer_as_it_is_shipped(tmp_path):
         box.run("systemd-analyze verify --man=no /etc/systemd/system/echod-metrics.timer")
         box.run("systemctl start echod echod-metrics.timer")
 
-        def told(line):
+        def has(line):
             box.run("systemctl start echod-metrics.service")
             return line in box.run("cat /var/lib/prometheus/node-exporter/echod.prom").splitlines()
 
         wait_for(lambda: box.run("ls /var/lib/prometheus/node-exporter").split() == ["echod.prom"], "the timer")
         assert box.echo("hello") == "hello"
-        wait_for(lambda: told("echod_received_bytes_total 5"), "what the client did")
-        assert told("echod_accept_queue_length 0"), "of the daemon's network, not the unit's"
+        wait_for(lambda: has("echod_received_bytes_total 5"), "what the client did")
+        assert has("echod_accept_queue_length 0"), "of the daemon's network, not the unit's"
         box.run("systemctl stop echod")
-        assert told("echod_up 0")
+        assert has("echod_up 0")
         assert box.show("Result", "echod-metrics.service") == "success"
     finally:
         box.close()

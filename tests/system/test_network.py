@@ -13,21 +13,21 @@ def test_options_of_accepted_sockets(echod):
         conn.sendall(b"x")
         conn.recv(1)
         (child,) = echod.children()
-        with socket_of(child.pid, connection_of(child.pid)) as theirs:
+        with socket_of(child.pid, connection_of(child.pid)) as server:
             tcp = socket.IPPROTO_TCP
-            assert theirs.getpeername() == conn.getsockname()
-            assert theirs.getsockopt(tcp, socket.TCP_NODELAY) == 1
-            assert theirs.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-            assert theirs.getsockopt(tcp, socket.TCP_KEEPIDLE) == 30
-            assert theirs.getsockopt(tcp, socket.TCP_KEEPINTVL) == 10
-            assert theirs.getsockopt(tcp, socket.TCP_KEEPCNT) == 3
-            assert theirs.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == 0
-            assert theirs.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE) == 1
+            assert server.getpeername() == conn.getsockname()
+            assert server.getsockopt(tcp, socket.TCP_NODELAY) == 1
+            assert server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert server.getsockopt(tcp, socket.TCP_KEEPIDLE) == 30
+            assert server.getsockopt(tcp, socket.TCP_KEEPINTVL) == 10
+            assert server.getsockopt(tcp, socket.TCP_KEEPCNT) == 3
+            assert server.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == 0
+            assert server.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE) == 1
         echod.write(keepalive="never")
         echod.run("reload", check=0)
         with echod.connect() as second:
             second.sendall(b"x")
             second.recv(1)
             (child,) = [process for process in echod.children() if process != child]
-            with socket_of(child.pid, connection_of(child.pid)) as theirs:
-                assert theirs.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+            with socket_of(child.pid, connection_of(child.pid)) as server:
+                assert server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0

@@ -40,7 +40,7 @@ def echo(conn, data=b"x"):
 
 
 def asleep(pid):
-    """Wait until a process sleeps, and not just in a lull; return how often it has been switched: see `wakeups`."""
+    """Wait until a process sleeps for longer than a quiet period; return how often it was switched: see `wakeups`."""
 
     def settled():
         before = wakeups(pid)
@@ -167,14 +167,14 @@ def test_a_client_that_stays_is_shown_and_its_end_is_noticed_while_nothing_else_
     with echod.connect() as conn:
         assert echo(conn)
         (client,) = wait_for(lambda: echod.status()["children"], "the client to be shown")
-        assert client["peer"] == "%s:%d" % conn.getsockname()
-        wait_for(lambda: sleeps_without_end(echod.pid), "the lull to be over")
+        assert client["peer"] == "{}:{}".format(*conn.getsockname())
+        wait_for(lambda: sleeps_without_end(echod.pid), "the quiet period to be over")
         os.kill(client["pid"], signal.SIGKILL)
-        wait_for(lambda: not echod.children(), "the dead to be reaped")
+        wait_for(lambda: not echod.children(), "the exited child to be reaped")
     assert echod.wait_idle()["children"] == []
 
 
-def test_the_dead_are_reaped_while_others_are_turned_away_without_a_pause(echod):
+def test_exited_children_are_reaped_while_others_are_rejected_without_a_pause(echod):
     echod.start(deny="127.0.0.9")
     address = echod.address
     with socket.create_connection(address, DEADLINE) as conn:

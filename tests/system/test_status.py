@@ -35,11 +35,11 @@ def test_who_waits_at_a_full_server_and_since_when(echod):
     echod.run("reload", check=0)
     assert echod.status()["full_since"] >= state["full_since"], "a reload makes no room"
     inside[0].close()
-    wait_for(lambda: echod.status()["queued"] == 2, "the first of them to come in")
+    wait_for(lambda: echod.status()["queued"] == 2, "the first of them to be accepted")
     assert echod.status()["full_since"] is not None
     echod.write(max_children=9)
     echod.run("reload", check=0)
-    wait_for(lambda: echod.status()["queued"] == 0, "all to come in")
+    wait_for(lambda: echod.status()["queued"] == 0, "all to be accepted")
     assert echod.status()["full_since"] is None
     for conn in inside + outside:
         conn.close()

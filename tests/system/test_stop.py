@@ -1,4 +1,4 @@
-"""`stop`: nobody's echo is lost, no connection is reset, no stranger is touched."""
+"""`stop`: nobody's echo is lost, no connection is reset, no unrelated process is touched."""
 
 from __future__ import annotations
 
@@ -239,11 +239,11 @@ def test_restart_with_a_broken_config_stops_nothing(running):
 
 
 @pytest.fixture
-def stranger():
-    """Return somebody else's process, which has to live through everything."""
+def unrelated():
+    """Return an unrelated process, which has to live through everything."""
     with subprocess.Popen(["sleep", "1000"]) as process:
         yield process
-        assert process.poll() is None, "a stranger's process was ended"
+        assert process.poll() is None, "an unrelated process was ended"
         process.kill()
 
 
@@ -252,14 +252,14 @@ NAMES = ["sleep", "no-newline", "empty", "garbage", "huge", "minus-one", "init",
 
 
 @pytest.mark.parametrize("content", CONTENTS, ids=NAMES)
-def test_a_pid_file_that_names_a_stranger(echod, stranger, content):
-    content = content.format(sleep=stranger.pid)
+def test_a_pid_file_that_names_an_unrelated_process(echod, unrelated, content):
+    content = content.format(sleep=unrelated.pid)
     echod.pid_file.write_text(content)
     assert echod.run("status").returncode == (1 if content else 3)
     for command, code in (("stop", 0), ("reload", 7), ("reopen", 7), ("start", 0)):
         echod.pid_file.write_text(content)
         echod.run(command, check=code)
-        assert stranger.poll() is None
+        assert unrelated.poll() is None
     pid = echod.pid
     assert servers(echod) == [pid]
     echod.pid_file.write_text(content)  # as a daemon whose user has been taken over might
@@ -272,11 +272,11 @@ def test_a_pid_file_that_names_a_stranger(echod, stranger, content):
     assert not servers(echod)
 
 
-def test_a_daemon_that_died_leaves_nobody_else_in_danger(running, stranger):
+def test_a_daemon_that_died_leaves_nobody_else_in_danger(running, unrelated):
     pid = running.pid
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not alive(pid), "the daemon to be dead")
-    running.pid_file.write_text(f"{stranger.pid}\n")
+    running.pid_file.write_text(f"{unrelated.pid}\n")
     running.run("restart", check=0)
     assert servers(running) == [running.pid]
 

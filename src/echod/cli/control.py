@@ -111,6 +111,6 @@ def running(paths: Paths) -> Daemon:
     daemon = Daemon.find(PidFile(paths.pid_file))
     if daemon is None:
         raise EchodError(f"not running (no process holds {paths.pid_file}); `echod start` starts it", NOT_RUNNING)
-    if daemon.settled() == scoreboard.DRAINING:
+    if daemon.wait_started() == scoreboard.DRAINING:
         raise EchodError(f"process {daemon.pid} is draining and about to end; `echod start` waits for that", FAILED)
     return daemon

@@ -92,7 +92,7 @@ class Daemon:
             raise EchodError(f"{self._path}: is not the scoreboard of process {self.pid}; restart the daemon")
         return board
 
-    def settled(self, timeout: float = REPLY) -> int:
+    def wait_started(self, timeout: float = REPLY) -> int:
         """Wait until it has started; returns the scoreboard's STATE. Raises EchodError, NOT_RUNNING when it ended."""
         deadline = time.monotonic() + timeout
         while (state := self.board().words[scoreboard.STATE]) == scoreboard.STARTING:

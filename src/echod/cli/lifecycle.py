@@ -82,7 +82,7 @@ def claim(paths: Paths, pid_file: PidFile, launch: Callable[[PidFile], None]) ->
 def serves(daemon: Daemon) -> bool:
     """Wait until a daemon has started, or ended when it is draining; tells whether it serves. Raises EchodError."""
     try:
-        if daemon.settled() != scoreboard.DRAINING:
+        if daemon.wait_started() != scoreboard.DRAINING:
             return True
     except EchodError as error:
         return error.code != NOT_RUNNING  # somebody may have removed its scoreboard
@@ -120,7 +120,7 @@ def stop(args: Namespace) -> int:
 def limits(daemon: Daemon) -> tuple[float | None, bool]:
     """Return for how many seconds `stop` waits, None when the drain is unlimited, and whether it is draining."""
     try:
-        draining = daemon.settled(MARGIN) == scoreboard.DRAINING
+        draining = daemon.wait_started(MARGIN) == scoreboard.DRAINING
         drain = daemon.board().words[scoreboard.DRAIN_MS]
     except EchodError:
         return DRAIN + MARGIN, False  # somebody has removed the scoreboard, or it does not start: stop it all the same

@@ -82,7 +82,7 @@ def default_path() -> str:
         return os.path.join(runtime, "echod", "echod.pid")
     directory = os.path.join(tempfile.gettempdir(), f"echod-{os.geteuid()}")
     with contextlib.suppress(OSError):
-        os.mkdir(directory, 0o700)  # first: what is there from now on can be checked, and stays ours
+        os.mkdir(directory, 0o700)  # first: what is there from now on can be checked, and stays this user's
     with contextlib.suppress(FileNotFoundError):
         found = os.lstat(directory)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:

@@ -120,7 +120,7 @@ class PidFile(PIDLockFile):
             os.unlink(self.path)
         except PermissionError:
             if locked:
-                return True  # the directory is not ours, but the file is
+                return True  # the directory is another's, but not the file
             raise
         return False
 

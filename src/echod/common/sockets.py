@@ -25,7 +25,7 @@ SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
 IDLE_SHARE = 0.55  # of idle_timeout that a read or write waits: two of these without a byte are more than all of it
 SO_BINDTOIFINDEX, NO_INTERFACE = 62, 0x7FFFFFFF  # asm-generic/socket.h; no machine has so many
-# UNP 5.11, accept(2): Linux passes network errors already pending on the new socket; they are the client's, not ours
+# UNP 5.11, accept(2): Linux passes network errors already pending on the new socket; they are the client's alone
 CLIENT_ERRORS = {
     errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET,
     errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ECONNRESET,
@@ -77,7 +77,7 @@ class Listener:
     def stop(self) -> None:
         """Stop listening: clients still in the backlog are reset by the kernel, others refused. Raises OSError.
 
-        Closing is not enough, while a child just forked has a copy. A socket that was passed is not ours to stop.
+        Closing is not enough, while a child just forked has a copy. A socket that was passed is not stopped.
         """
         if self.address is not None:
             self.sock.shutdown(socket.SHUT_RD)

@@ -1,4 +1,4 @@
-"""Who may come in: `allow` and `deny`, and how many clients one source may have.
+"""Who is admitted: `allow` and `deny`, and how many clients one source may have.
 
 A source is an IPv4 address, or the /64 that an IPv6 host usually has to itself (RFC 6177); all of a link's link-local
 addresses are one source. An address is as accept(2) gives it.
@@ -41,7 +41,7 @@ class Admission:
                 self.enter(address)
 
     def rejection(self, address: PeerAddress) -> str:
-        """Return why a client may not come in, or an empty string: of one behind a proxy its child finds that out."""
+        """Return why a client is rejected, or an empty string: of one behind a proxy its child finds that out."""
         if self.is_proxy(address):
             return ""
         if not self.is_allowed(address):

@@ -115,7 +115,7 @@ class Proxied(Session):
         return reason or super().run(fd, counters, at)
 
     def _begin_proxied(self, conn: socket.socket, counters: Counters, at: int) -> int:
-        """Find out who the client is, and whether it may come in; returns why not, or 0. Raises ValueError, OSError."""
+        """Find out who the client is, and whether it is admitted; returns why not, or 0. Raises ValueError, OSError."""
         peer = conn.getpeername()
         if not self._admission.is_proxy(peer):
             return 0

@@ -43,7 +43,7 @@ class Server:
     """The daemon: what is in force, who is being served, and its `state`."""
 
     def __init__(self, handover: Handover, first: Change, board: Board, notify: Notify, oom: OomScore) -> None:
-        """Put the first settings in force, and let signals in. Raises OSError."""
+        """Put the first settings in force, and unblock signals. Raises OSError."""
         self.handover, self.config, self.log, self.board, self.notify = handover, first.config, first.log, board, notify
         self.state = STARTING
         self.signals = SignalPipe()

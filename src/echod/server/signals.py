@@ -59,7 +59,7 @@ class SignalPipe:
                 continue  # the C library keeps two for itself (nptl(7))
 
     def open(self) -> None:
-        """Have signals wake the loop, and let them in: the launcher has blocked them.
+        """Have signals wake the loop, and unblock them: the launcher has blocked them.
 
         A SIGCHLD that comes in the moment in which it is disabled is no error to be written on stderr.
         """

@@ -49,13 +49,13 @@ class Traced(Session):
 
     def _first(self, what: str, call: Callable[..., int]) -> Callable[..., int]:
         """Return a call that logs its first result that is not nothing."""
-        told = False
+        logged = False
 
         def first(fd: int, argument: Any) -> int:
-            nonlocal told
+            nonlocal logged
             result = call(fd, argument)
-            if not told and result:
-                told = True
+            if not logged and result:
+                logged = True
                 self._debug(f"{what} fd={fd} bytes={result}, the first")
             return result
 

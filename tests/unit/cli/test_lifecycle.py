@@ -19,7 +19,7 @@ class Running(Daemon):
         self.error = error
         self.waited: list[float | None] = []
 
-    def settled(self, timeout=0.0):  # noqa: ARG002
+    def wait_started(self, timeout=0.0):  # noqa: ARG002
         if self.error:
             raise self.error
         return self.words[scoreboard.STATE]

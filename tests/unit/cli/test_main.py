@@ -70,4 +70,4 @@ def test_a_command_loads_no_more_than_it_needs():
     code = "import sys; from echod.cli import main; main.main(['inetd']); print('daemon' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.stdout == "False\n"
-    assert "standard input is no connected TCP socket" in done.stderr
+    assert "standard input is no connected socket" in done.stderr

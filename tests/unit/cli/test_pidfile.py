@@ -51,7 +51,7 @@ def hold():
     pids = []
 
     def hold(path, kind, byte=RUNNING, uid=-1):
-        ours, theirs = os.pipe()
+        read_end, write_end = os.pipe()
 
         def lock():
             fd = os.open(path, os.O_RDONLY if kind == "read" else os.O_RDWR)
@@ -63,13 +63,13 @@ def hold():
                 fcntl.flock(fd, fcntl.LOCK_EX)
             else:
                 fcntl.fcntl(fd, F_OFD_SETLK if kind == "ofd" else fcntl.F_SETLK, request)
-            os.write(theirs, b"held")
+            os.write(write_end, b"held")
             signal.pause()
 
         pids.append(fork(lock))
-        os.close(theirs)
-        with open(ours) as told:
-            assert told.read(4) == "held"
+        os.close(write_end)
+        with open(read_end) as found:
+            assert found.read(4) == "held"
         return pids[-1]
 
     yield hold
@@ -105,10 +105,10 @@ def test_there_may_be_no_file_and_no_directory(path):
     assert PidFile("/dev/null/echod.pid").holder() == 0
 
 
-@pytest.mark.parametrize("content", ["", "garbage\n", "-1\n", "0\n", "1\n", "{stranger}\n", "9" * 100, "\0" * 1000])
+@pytest.mark.parametrize("content", ["", "garbage\n", "-1\n", "0\n", "1\n", "{unrelated}\n", "9" * 100, "\0" * 1000])
 def test_what_the_file_says_is_not_believed(path, content):
     path.parent.mkdir()
-    path.write_text(content.format(stranger=os.getppid()))
+    path.write_text(content.format(unrelated=os.getppid()))
     assert PidFile(str(path)).holder() == 0
 
     def acquire():
@@ -178,17 +178,17 @@ def test_the_descriptor_is_private_and_clear_of_those_below(path):
 
 
 def test_only_one_start_is_under_way(path):
-    ours, theirs = os.pipe()
+    read_end, write_end = os.pipe()
 
     def start(name):
         pid_file = PidFile(str(path))
         with pid_file.start():
-            os.write(theirs, b"+")
+            os.write(write_end, b"+")
             if pid_file.holder():
-                os.write(theirs, b"r-")
+                os.write(write_end, b"r-")
                 return
             time.sleep(0.02)  # the others are to meet us here
-            os.write(theirs, b"s-")
+            os.write(write_end, b"s-")
             pid_file.acquire()
         if pid_file.i_am_locking():
             return
@@ -196,11 +196,11 @@ def test_only_one_start_is_under_way(path):
 
     pids = [fork(start, str(number)) for number in range(10)]
     assert [reap(pid) for pid in pids] == [0] * 10
-    told = os.read(ours, 1000).decode()
-    assert told.count("+") == 10
-    assert "++" not in told.replace("r", "").replace("s", "")
-    os.close(ours)
-    os.close(theirs)
+    found = os.read(read_end, 1000).decode()
+    assert found.count("+") == 10
+    assert "++" not in found.replace("r", "").replace("s", "")
+    os.close(read_end)
+    os.close(write_end)
 
 
 def test_a_start_that_finds_a_daemon_leaves_it_alone(path, daemon):

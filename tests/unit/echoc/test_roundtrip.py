@@ -31,39 +31,39 @@ def test_the_whole_message_comes_back(echo_server: tuple[str, int], size: int) -
     ],
 )
 def test_an_answer_that_is_wrong(answer: bytes, kind: str, message: str, offset: int) -> None:
-    ours, server = socket.socketpair()
-    with ours, server:
+    client, server = socket.socketpair()
+    with client, server:
         server.sendall(answer)
         with pytest.raises(ServerError) as raised:
-            roundtrip(ours, MESSAGE, 30)
+            roundtrip(client, MESSAGE, 30)
     fault = raised.value.fault
     assert (fault.kind, fault.message, fault.offset) == (kind, message, offset)
 
 
 def test_silence() -> None:
-    ours, server = socket.socketpair()
-    with ours, server:
+    client, server = socket.socketpair()
+    with client, server:
         server.sendall(MESSAGE[:3])
         with pytest.raises(ServerError, match=r"stopped echoing: 3 of 10 bytes returned, then nothing for 0\.2 s"):
-            roundtrip(ours, MESSAGE, 0.2)
+            roundtrip(client, MESSAGE, 0.2)
 
 
 def test_an_early_end() -> None:
-    ours, server = socket.socketpair()
-    with ours, server:
+    client, server = socket.socketpair()
+    with client, server:
         server.sendall(MESSAGE[:3])
         server.shutdown(socket.SHUT_WR)
         with pytest.raises(ServerError, match="closed early: before we did, with 3 of 10 bytes returned"):
-            roundtrip(ours, MESSAGE, 30)
+            roundtrip(client, MESSAGE, 30)
 
 
 def test_a_reset() -> None:
-    ours, server = tcp_pair()
-    with ours:
+    client, server = tcp_pair()
+    with client:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
         server.close()
         poller = select.poll()
-        poller.register(ours, select.POLLIN)
+        poller.register(client, select.POLLIN)
         assert poller.poll(DEADLINE * 1000), "the reset is here"
         with pytest.raises(ServerError, match="reset, with 0 of 10 bytes returned"):
-            roundtrip(ours, MESSAGE, 30)
+            roundtrip(client, MESSAGE, 30)

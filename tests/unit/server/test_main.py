@@ -49,12 +49,12 @@ def image(handover, ready_fd, listening, *overrides):
 
 def start(handover, *overrides):
     """Start an image; return its pid, its address and the end of its notification descriptor to read from."""
-    spare = [os.open(os.devnull, os.O_RDONLY) for _ in range(4)]  # 3 is to be the socket's
+    lower_fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(4)]  # 3 is to be the socket's
     with socket.create_server(("127.0.0.1", 0)) as listening:
         read_end, write_end = os.pipe()
         pid = fork(image, handover, write_end, listening, *overrides)
         os.close(write_end)
-        for fd in spare:
+        for fd in lower_fds:
             os.close(fd)
         return pid, listening.getsockname(), read_end
 
@@ -82,14 +82,14 @@ def test_why_it_did_not_start_is_told_and_its_files_are_left_to_the_launcher(han
 
 
 def test_a_start_that_was_interrupted_leaves_nothing(handover):
-    spare = [os.open(os.devnull, os.O_RDONLY) for _ in range(4)]
+    lower_fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(4)]
     with socket.create_server(("127.0.0.1", 0)) as listening:
         read_end, write_end = os.pipe()
         os.close(read_end)
         pid = fork(image, handover, write_end, listening, "log=stderr")
         os.close(write_end)
         assert reap(pid) == FAILED
-    for fd in spare:
+    for fd in lower_fds:
         os.close(fd)
     assert not os.path.exists(handover.pid_file)
     assert not os.path.exists(handover.board_file)
@@ -114,10 +114,10 @@ def test_a_failure_is_told_to_the_launcher_and_on_stderr(capsys, monkeypatch):
 
 
 def test_after_an_upgrade_a_failure_is_told_to_syslog(monkeypatch):
-    told = []
-    monkeypatch.setattr(module, "Syslog", lambda _facility: SimpleNamespace(write=lambda *line: told.append(line)))
+    logged = []
+    monkeypatch.setattr(module, "Syslog", lambda _facility: SimpleNamespace(write=lambda *line: logged.append(line)))
     assert fail(Notify(-1), EchodError("cannot start: out of memory"), "0.1.0") == FAILED
-    assert told == [(0, "upgrade failed='cannot start: out of memory'; version 0.1.0 has ended")]
+    assert logged == [(0, "upgrade failed='cannot start: out of memory'; version 0.1.0 has ended")]
 
 
 def test_files_that_are_its_own_are_removed(handover):

@@ -39,7 +39,7 @@ class Manager:
         self.server = Supervised(handover, first, make_board(config.max_children), Notify(-1), OomScore())
         self.listener = first.listeners[0]
 
-    def told(self):
+    def messages(self):
         """Return the messages since the last call."""
         messages = []
         try:
@@ -80,12 +80,12 @@ def test_the_watchdog_is_answered_when_it_is_due_and_not_before(manager):
         systemd = manager(watchdog="40000000")
         server = systemd.server
         server.tick()
-        assert systemd.told() == []
+        assert systemd.messages() == []
         assert 10000 < server.timeout() <= 20000
         server._watchdog_at = time.monotonic()
         assert server.timeout() == 0
         server.tick()
-        assert systemd.told() == ["WATCHDOG=1"]
+        assert systemd.messages() == ["WATCHDOG=1"]
         assert 10000 < server.timeout() <= 20000
 
     isolated(check)
@@ -97,15 +97,15 @@ def test_the_number_of_clients_is_told_at_most_once_a_second(manager):
         server = systemd.server
         one = systemd.client()
         server.tick()
-        assert systemd.told() == [f"STATUS=serving on {server.names()}, clients: 1"]
+        assert systemd.messages() == [f"STATUS=serving on {server.names()}, clients: 1"]
         assert server.timeout() is None
         two = systemd.client()
         server.tick()
-        assert systemd.told() == []
+        assert systemd.messages() == []
         assert 0 < server.timeout() <= 1000
         server._status_at = time.monotonic()  # a second later
         server.tick()
-        assert systemd.told() == [f"STATUS=serving on {server.names()}, clients: 2"]
+        assert systemd.messages() == [f"STATUS=serving on {server.names()}, clients: 2"]
         assert server.timeout() is None
         for conn in (one, two):
             conn.close()
@@ -119,11 +119,11 @@ def test_a_reload_says_the_number_again(manager):
         systemd = manager()
         os.kill(os.getpid(), signal.SIGHUP)
         systemd.server.process_signals()
-        reloading, ready = systemd.told()
+        reloading, ready = systemd.messages()
         assert reloading.startswith("RELOADING=1")
         assert ready == f"READY=1\nSTATUS=serving on {systemd.server.names()}"
         systemd.server.tick()
-        assert systemd.told() == [f"STATUS=serving on {systemd.server.names()}, clients: 0"]
+        assert systemd.messages() == [f"STATUS=serving on {systemd.server.names()}, clients: 0"]
 
     isolated(check)
 
@@ -135,16 +135,16 @@ def test_a_stop_asks_for_the_time_that_it_takes(manager, drain, seconds):
         conn = systemd.client()
         server = systemd.server
         server.tick()
-        systemd.told()
+        systemd.messages()
         os.kill(os.getpid(), signal.SIGTERM)
         server.process_signals()
-        assert systemd.told() == ["STOPPING=1\nSTATUS=draining", f"EXTEND_TIMEOUT_USEC={seconds * 10**6:.0f}"]
+        assert systemd.messages() == ["STOPPING=1\nSTATUS=draining", f"EXTEND_TIMEOUT_USEC={seconds * 10**6:.0f}"]
         conn.close()
         wait_for(systemd.reaped, "the end of the child")
         server.tick()
         server._status_at = 0.0
         server.tick()
-        assert systemd.told() == ["STATUS=draining, clients: 0"]
+        assert systemd.messages() == ["STATUS=draining, clients: 0"]
 
     isolated(check)
 
@@ -160,8 +160,8 @@ def test_only_with_a_manager(monkeypatch, there):
     monkeypatch.setattr(main, "set_name", lambda: None)
     monkeypatch.setattr(gc, "disable", lambda: None)
     monkeypatch.setattr(main, "Board", lambda _: make_board(1))
-    handover, told = Handover(), Notify(-1)
+    handover, notify = Handover(), Notify(-1)
     handover.config_file, handover.overrides, handover.log = "/dev/null", ["max_children=1"], "none"
-    told.has_manager = there
-    main.prepare(handover, told)
+    notify.has_manager = there
+    main.prepare(handover, notify)
     assert made == ["Supervised" if there else "Server"]

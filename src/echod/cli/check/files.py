@@ -32,7 +32,7 @@ def warnings(plan: Plan) -> Iterator[str]:
         path = Path(plan.paths.config_file or DEFAULT_PATH)
         mend = closed(path, plan) or f"chmod o+r {path}"
         yield f"{failed[CONFIG]} for user {plan.user}: a reload will fail; `{mend}`"
-    yield from room(plan)
+    yield from board_space(plan)
 
 
 def closed(path: Path, plan: Plan) -> str:
@@ -50,7 +50,7 @@ def closed(path: Path, plan: Plan) -> str:
     return ""
 
 
-def room(plan: Plan) -> Iterator[str]:
+def board_space(plan: Plan) -> Iterator[str]:
     """See whether the file system has room for the scoreboard, which is allocated at a start."""
     board = Path(plan.paths.board_file)
     directory = next(path for path in board.parents if path.exists())

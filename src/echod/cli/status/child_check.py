@@ -19,7 +19,7 @@ SAME = (
     "blocked",
 )  # fmt: skip
 TRIAL = "--trial"  # a child that is the trial of an upgrade
-MAY_DIFFER = {signal.SIGCHLD, signal.SIGALRM}  # that the daemon lets in at times; the lifetime's timer
+MAY_DIFFER = {signal.SIGCHLD, signal.SIGALRM}  # that the daemon catches at times; the lifetime's timer
 WANTED = "one connection, else as the daemon"
 
 
@@ -44,20 +44,20 @@ def line_of(daemon: Process, child: Process, peer: str, sockets: dict[str, str])
     if (child.caught ^ daemon.caught) - MAY_DIFFER or (child.ignored ^ daemon.ignored) - MAY_DIFFER:
         differs.append("signals")
     ok: bool | None = not differs and child.code in "SRD"
-    told = [child.state]
+    found = [child.state]
     if child.descriptors is None or daemon.descriptors is None:
         ok = ok and None
     else:
         more = [sockets.get(link, link) for fd, link in child.descriptors.items() if fd not in STANDARD]
-        told.append(f"has {' and '.join(more) or 'nothing'} for itself")
+        found.append(f"has {' and '.join(more) or 'nothing'} for itself")
         if any(child.descriptors.get(fd) != daemon.descriptors.get(fd) for fd in STANDARD):
             differs.append("descriptors 0 to 2")
         ok = ok and len(more) == 1 and not differs and "listens" not in more[0]
-    if not any(peer in text for text in told):
-        told.append(f"serves {peer}")
+    if not any(peer in text for text in found):
+        found.append(f"serves {peer}")
     if child.oom != daemon.oom:
-        told.append(f"oom_score_adj {child.oom}")
+        found.append(f"oom_score_adj {child.oom}")
     if child.private is not None:
-        told.append(f"{size(child.private)} private")
-    told += [f"differs in {name}" for name in differs]
-    return Line(f"child {child.pid}", ", ".join(told), WANTED, ok)
+        found.append(f"{size(child.private)} private")
+    found += [f"differs in {name}" for name in differs]
+    return Line(f"child {child.pid}", ", ".join(found), WANTED, ok)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CANNOT_TELL = 4
 LOOKS, PAUSE = 5, 0.05  # seconds: what is not as it should be may be under way, a child that is about to be reaped say
 VERDICTS = {True: "ok", False: "NOT OK", None: "?"}
-STATE = "state_fd="  # after an upgrade: a file of the server's, not of ours
+STATE = "state_fd="  # after an upgrade: a file of the server's, not of this process
 BOOT = "boot.py"  # of the server's image; what it was told follows
 
 

@@ -114,7 +114,7 @@ SETTINGS = {
             _YES_NO,
             "yes",
             RELOAD,
-            "one line a client, when it is gone; no: only for those that a signal or an error of ours ended",
+            "one line a client, when it is gone; no: only for those that a signal or an error of the server ended",
         ),
         Setting(
             "log_summary",

@@ -39,15 +39,15 @@ def test_room_for_the_scoreboard(plan, monkeypatch, tmp_path):
     class Full:
         f_bavail, f_frsize, f_blocks = 10, 4096, 1000
 
-    assert list(files.room(plan())) == []
+    assert list(files.board_space(plan())) == []
     monkeypatch.setattr(os, "statvfs", lambda _path: Full)
     monkeypatch.setattr(files, "mounted", lambda _path: ("/run", "tmpfs"))
-    (found,) = files.room(plan())
+    (found,) = files.board_space(plan())
     assert "has room for 40960 bytes, and the scoreboard needs 53248 for max_children = 256; " in found
     assert found.endswith("`mount -o remount,size=4012k /run`")
     monkeypatch.setattr(files, "mounted", lambda _path: ("/", "ext4"))
-    (found,) = files.room(plan())
+    (found,) = files.board_space(plan())
     assert found.endswith("`du -xah / | sort -h | tail`")
     Full.f_blocks = 0  # no limit
-    assert list(files.room(plan())) == []
+    assert list(files.board_space(plan())) == []
     assert real.f_frsize

@@ -93,15 +93,15 @@ def test_nothing_unprintable_reaches_the_terminal(board):
 
 @pytest.mark.parametrize(("size", "found"), [((50, 132), (132, 50)), ((0, 0), people.USUAL)])
 def test_the_size_of_a_terminal(size, found):
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, size)
-    assert people.terminal(theirs) == found
-    os.close(ours)
-    os.close(theirs)
+    other_end, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, size)
+    assert people.terminal(terminal) == found
+    os.close(other_end)
+    os.close(terminal)
 
 
 def test_what_is_no_terminal_has_no_size():
-    ours, theirs = os.pipe()
-    assert people.terminal(theirs) is None
-    os.close(ours)
-    os.close(theirs)
+    read_end, write_end = os.pipe()
+    assert people.terminal(write_end) is None
+    os.close(read_end)
+    os.close(write_end)
