@@ -36,18 +36,15 @@ Medians over {rounds} rounds ± the interquartile range, as a share of the media
 
 {comparison}
 {growth}"""
-SENTENCES = """As [`make bench`](benchmarks/README.md) measured last ([all figures](benchmarks/RESULTS.md)), on
-{processor}, with 8 clients that connect, send 64 bytes and close, echod makes {rate} connections a
-second, {loop} of what the smallest loop in Python makes that accepts and forks, without log, limits or
-counters, {socketserver} times as many as CPython's ForkingTCPServer and {tcpserver} times as many as
-tcpserver with cat. A message of 64 KiB is back in {message} µs, where the best of the others that fork,
-C included, takes {best_message}; bulk of 16 clients moves {bulk} MB/s, where the best of the others
-moves {best_bulk}; {held} clients are held at once, and an idle one has {private} KiB to itself, with
-the smallest loop {private_loop}, with ForkingTCPServer {private_socketserver}, with C {private_c}. The
-connection rates of C ({rate_c}), xinetd ({rate_xinetd}) and socat ({rate_socat}) cannot be had with a
-fork in Python, which copies the page tables of an interpreter and then each page on which parent or
-child so much as counts a reference: if you need many short connections a second, use a server that does
-not fork."""
+SENTENCES = """As [`make bench`](benchmarks/README.md) measured last ([all figures](benchmarks/RESULTS.md)) on
+{processor}, echod makes {rate} connections a second for 8 clients that connect, send 64 bytes and close: {loop} of
+what the smallest loop in Python makes that accepts and forks, {socketserver} times CPython's ForkingTCPServer,
+{tcpserver} times tcpserver with cat. A message of 64 KiB is back in {message} µs (the best of the others that fork, C
+included: {best_message}), bulk of 16 clients moves {bulk} MB/s ({best_bulk}), {held} clients are held at once, and an
+idle one has {private} KiB to itself (the smallest loop {private_loop}, ForkingTCPServer {private_socketserver}, C
+{private_c}). The connection rates of C ({rate_c}), xinetd ({rate_xinetd}) and socat ({rate_socat}) cannot be had with
+a fork in Python, which copies an interpreter's page tables: if you need many short connections a second, use a server
+that does not fork."""
 BLOCK = re.compile(r"(<!-- figures of the last `make bench` -->\n).*?(\n<!-- end of figures -->)", re.DOTALL)
 
 
@@ -70,16 +67,17 @@ def sentences(medians: Medians, processor: str) -> str:
 
     others = [medians[peer] for peer in goals.FORKING]
     own, private = rate("echod"), "memory.1000.private"
+    message, bulk = "messages.64.p50", "bulk.16.rate"
     text = SENTENCES.format(
         processor=processor,
         rate=report.show(own),
         loop=report.show(own / rate("smallest")),
         socketserver=report.show(own / rate("socketserver")),
         tcpserver=report.show(own / rate("tcpserver")),
-        message=figure("echod", "messages.64.p50"),
-        best_message=report.show(min(other["messages.64.p50"] for other in others if "messages.64.p50" in other)),
-        bulk=figure("echod", "bulk.16.rate"),
-        best_bulk=report.show(max(other["bulk.16.rate"] for other in others if "bulk.16.rate" in other)),
+        message=figure("echod", message),
+        best_message=report.show(min(other[message] for other in others if message in other)),
+        bulk=figure("echod", bulk),
+        best_bulk=report.show(max(other[bulk] for other in others if bulk in other)),
         private=figure("echod", private),
         private_c=figure("textbook", private),
         private_loop=figure("smallest", private),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def test_the_page_that_there_is_has_that_form():
 def test_the_readme_gets_the_figures_in_three_sentences():
     text = page.sentences(medians_of_all(), "AMD EPYC, 2 cores")
     assert "on AMD EPYC, 2 cores, " in text
+    assert all(len(sentence.split()) < 70 for sentence in re.split(r"\.\s", text))
     assert text.count(". ") + text.count(".\n") == 2
     assert max(map(len, text.splitlines())) <= 120
     readme = (HERE / "README.md").read_text()
