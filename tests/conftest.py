@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from support.daemon import Echod, give
 from support.sockets import Served, settings
 
 PR_SET_CHILD_SUBREAPER = 36
+
+# A shell starts what runs in the background with these ignored, and so would be all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for signum in (signal.SIGQUIT, signal.SIGHUP):
+    signal.signal(signum, signal.SIG_DFL)
 
 hypothesis.settings.register_profile(
     "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
