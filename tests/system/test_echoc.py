@@ -1,7 +1,9 @@
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +59,12 @@ def test_a_stopped_daemon_is_told_in_one_line(running, words):
     assert done.returncode == 3
     assert done.stderr.count(b"\n") == 1
     assert b"refused" in done.stderr
+
+
+def test_the_readmes_python(running):
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    code = block.replace('"localhost"', '"{}", {}'.format(*running.address))
+    assert code != block
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert (done.stdout, done.stderr) == ("ok\n", "")
