@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-PATIENCE = 6.0  # seconds for an answer
+ANSWER_TIMEOUT = 6.0  # seconds for an answer
 PIECE = 16 << 10
 OPEN, SERVED, LOST, STUCK = "open", "served", "lost", "stuck"
 
@@ -17,7 +17,7 @@ class WrongError(Exception):
 class Client:
     """One connection. `outcome`: SERVED after its last echo and the server's FIN, LOST when it ended before that."""
 
-    def __init__(self, address, source=None, timeout=PATIENCE, last=None):
+    def __init__(self, address, source=None, timeout=ANSWER_TIMEOUT, last=None):
         """Connect; `timeout` is for each answer, `last` for the server's FIN, in seconds."""
         self.last = last or timeout
         self.sock = socket.create_connection(address, timeout, (source, 0) if source else None)

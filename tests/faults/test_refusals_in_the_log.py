@@ -11,7 +11,7 @@ from support.wait import DEADLINE, wait_for
 
 
 def refused(address, source, times):
-    """Connect from a source, and be turned away."""
+    """Connect from a source, and be rejected."""
     for _ in range(times):
         with (
             socket.create_connection(address, timeout=DEADLINE, source_address=(source, 0)) as conn,

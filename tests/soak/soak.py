@@ -29,7 +29,7 @@ ROUND = 15.0  # seconds of load
 WORKERS = 24
 IDLE = "8s"  # shorter than a round, longer than a busy machine makes a client pause
 GROWTH = 256  # KiB of anonymous memory that may come after the first round: the interpreter's arenas fill up
-PATIENCE = 120.0  # seconds for the last clients of a round
+ROUND_TIMEOUT = 120.0  # seconds for the last clients of a round
 
 
 def free_port(host):
@@ -95,7 +95,7 @@ class Soak:
         stop.wait(ROUND)
         stop.set()
         for thread in (disturber, *threads):
-            thread.join(PATIENCE)
+            thread.join(ROUND_TIMEOUT)
             assert not thread.is_alive(), "a client does not come to its end"
         errors = disturber.errors + [one for one in records if isinstance(one, BaseException)]
         if errors:

@@ -42,12 +42,12 @@ def echo(conn, data=b"x"):
 def asleep(pid):
     """Wait until a process sleeps for longer than a quiet period; return how often it was switched: see `wakeups`."""
 
-    def settled():
+    def sleeps():
         before = wakeups(pid)
         time.sleep(10 * QUIET / 1000)
         return proc_status(pid)["State"].startswith("S") and wakeups(pid) == before
 
-    wait_for(settled, "the daemon to sleep")
+    wait_for(sleeps, "the daemon to sleep")
     return wakeups(pid)
 
 
