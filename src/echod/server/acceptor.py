@@ -1,11 +1,11 @@
 """The acceptor: the listeners, polled while there is room; each client is rejected or given a child (TLPI 60.3).
 
-┌───── room again ──────┐
-▼                       │
+     ┌───── room again ──────┐
+     ▼                       │
 ──▶  OPEN ── cap reached ──▶ FULL        a full server does not poll its listeners, and so sleeps; with
-│  ▲                                over_limit=refuse it does, and closes at once
-│  └── PAUSE is over ── PAUSED      out of descriptors, memory or processes
-└─────── a stop ──────▶ CLOSED      from any state, for good
+     │  ▲                                over_limit=refuse it does, and closes at once
+     │  └── PAUSE is over ── PAUSED      out of descriptors, memory or processes
+     └─────── a stop ──────▶ CLOSED      from any state, for good
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ class Acceptor:
 
     def _resume(self) -> None:
         self.resume_at = FOREVER
-        self._set_state(OPEN if self.room() > 0 else FULL)
+        self._set_state(OPEN if self.capacity() > 0 else FULL)
 
-    def room(self) -> int:
-        """Return for how many clients there is room."""
+    def capacity(self) -> int:
+        """Return for how many more clients there is room."""
         return self._cap - len(self._children.table)
 
     def accept(self, listener: Listener) -> int:  # noqa: C901 - a call costs every client page faults
@@ -108,9 +108,9 @@ class Acceptor:
         In a burst it goes on for BATCH clients without asking poll(2): 11 % of a connection. Alone, to ask poll(2)
         costs less than to find nobody: after that it is one at a time until the next reaping.
         """
-        children, accepted, room = self._children, 0, self.room()
-        most = min(self._batch, room) if room > 0 else 1
-        is_rejected = self._is_rejected if room <= 0 or self._checked else None
+        children, accepted, capacity = self._children, 0, self.capacity()
+        most = min(self._batch, capacity) if capacity > 0 else 1
+        is_rejected = self._is_rejected if capacity <= 0 or self._checked else None
         debugging = self.log.debugging
         if children.signals.waking:  # no burst yet
             children.begin_burst()
@@ -139,13 +139,13 @@ class Acceptor:
             else:
                 accepted += 1  # that many of them leave time for what is due
         attempt(self.log, "oom_score_adj", write, self._oom.fd, self._oom.own)
-        if self.state == OPEN and room <= accepted and self.room() <= 0:
+        if self.state == OPEN and capacity <= accepted and self.capacity() <= 0:
             self._set_state(FULL)
         return accepted
 
     def _is_rejected(self, fd: int, address: tuple[Any, ...]) -> bool:
-        """Close the connection of a client that may not come in; count one that may."""
-        why = self._admission.rejection(address) or (OVER_LIMIT if self.room() <= 0 else "")
+        """Close the connection of a client that is not admitted; count one that is."""
+        why = self._admission.rejection(address) or (OVER_LIMIT if self.capacity() <= 0 else "")
         if why:
             self._reject(address, why)
             attempt(self.log, "close", close, fd)
@@ -181,12 +181,12 @@ class Acceptor:
             self._resume()
 
     def on_reaped(self, addresses: Iterable[tuple[Any, ...]]) -> None:
-        """Let others in, in the place of those that have gone; they may come in a burst."""
+        """Admit others in the place of those that have gone; they may come in a burst."""
         self._batch = BATCH
         if self._admission.limit:
             for address in addresses:
                 self._admission.leave(address)
-        if self.state == FULL and self.room() > 0:
+        if self.state == FULL and self.capacity() > 0:
             self._set_state(OPEN)
 
     def close(self) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         def accept(self, listener: Listener) -> int:
             """Accept; returns how many."""
 
-        def room(self) -> int:
-            """Return for how many there is room."""
+        def capacity(self) -> int:
+            """Return for how many more there is room."""
 
 
 MOST = 2.0  # seconds: signals wait meanwhile
@@ -38,9 +38,9 @@ def retire(listeners: list[Listener], acceptor: Accepting, log: Log) -> None:
     for fd, listener in own.items():
         attempt(log, "unlist", listener.unlist)
         poller.register(fd, select.POLLIN)
-    tries, until = acceptor.room(), time.monotonic() + MOST
+    tries, until = acceptor.capacity(), time.monotonic() + MOST
     try:
-        while own and tries > 0 < acceptor.room() and time.monotonic() < until and (ready := poller.poll(QUIET)):
+        while own and tries > 0 < acceptor.capacity() and time.monotonic() < until and (ready := poller.poll(QUIET)):
             tries -= max(1, acceptor.accept(own[ready[0][0]]))  # one at a time: there may be room for one only
     except (OSError, MemoryError) as error:
         log.warning(f"poll error={reason(error)!r}")

@@ -21,7 +21,7 @@ class Accepting:
         self.left, self.hopeless, self.calls = room, hopeless, 0
         self.served: list[int] = []
 
-    def room(self):
+    def capacity(self):
         return self.left
 
     def accept(self, listener):
