@@ -9,6 +9,7 @@ from echod.echoc import PATTERNS, Target
 from echod.echoc.data import seeded
 from echod.echoc.patterns import named
 from echod.echoc.probe import Probe, Result
+from support.wait import wait_for
 
 if TYPE_CHECKING:
     from support.kinds import StartServer
@@ -56,6 +57,9 @@ def test_nothing_listens(unused_port: int) -> None:
 
 
 def test_a_server_that_an_abrupt_close_ends(server: StartServer) -> None:
-    result = probed(server("mortal"), "abrupt")
-    assert result.fault
+    def found() -> Result | None:
+        result = probed(server("mortal"), "abrupt")
+        return result if result.fault else None
+
+    result = wait_for(found, "a server that ends before it is asked again")
     assert (result.fault.kind, result.connected) == ("gone", True)
