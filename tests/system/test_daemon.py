@@ -185,7 +185,7 @@ def test_starts_in_a_directory_that_was_deleted(echod, tmp_path):
 def test_outlives_its_terminal(echod):
     pid, master = pty.fork()
     if pid == 0:
-        command = ["sh", "-c", '"$@" && echo started && read -r forever', "sh", *echod.command("start")]
+        command = ["sh", "-c", '"$@" && echo started && exec sleep 60', "sh", *echod.command("start")]
         os.execvp(command[0], command)
     shown = b""
     while b"started" not in shown:
