@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 
@@ -14,6 +15,7 @@ from echod.common.sockets import Listener, adopt
 from echod.server import privileges, successor
 from echod.server.board import Board
 from echod.server.execute import TRIAL
+from echod.server.failures import report
 from echod.server.log.log import ERROR, Log
 from echod.server.log.sink import Sink
 from echod.server.log.stderr import Stderr, mark
@@ -129,7 +131,7 @@ def serve(server: Server, handover: Handover) -> int:
         return FAILED
     server.log.flush(float("inf"))
     server.log.info("stopped")
-    remove_files(handover)
+    remove_files(handover, server.log)
     return 0
 
 
@@ -141,7 +143,7 @@ def report_crash(log: Log, error: Exception) -> None:
             return
 
 
-def remove_files(handover: Handover) -> None:
+def remove_files(handover: Handover, log: Log | None = None) -> None:
     """Remove pid file and scoreboard, unless another's have taken their place.
 
     Where the daemon's user may not remove them, an empty pid file says a clean end.
@@ -151,8 +153,9 @@ def remove_files(handover: Handover) -> None:
             found, own = os.lstat(path), os.fstat(fd)
             if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
                 os.unlink(path)
-        except OSError:
-            continue
+        except OSError as error:
+            if log and error.errno not in (errno.EACCES, errno.EPERM, errno.ENOENT):
+                report(log, "unlink", error)
     try:
         os.ftruncate(handover.pid_fd, 0)
     except OSError:

@@ -9,6 +9,11 @@ from __future__ import annotations
 import time
 
 from echod.common.cmodules import environ, os, socket
+from echod.server.failures import report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from echod.server.log.log import Log
 
 
 class Notify:
@@ -17,6 +22,7 @@ class Notify:
     def __init__(self, fd: int) -> None:
         """Take the notification descriptor, -1 for none. Raises OSError."""
         self._fd = fd
+        self.log: Log | None = None  # until there is one
         path = environ.get(b"NOTIFY_SOCKET", b"")
         self._path = b"\0" + path[1:] if path.startswith(b"@") else path
         self._sock: socket.socket | None = None
@@ -76,5 +82,6 @@ class Notify:
             return
         try:
             self._sock.sendto(message.encode(errors="surrogateescape"), self._path)
-        except OSError:
-            return  # a service manager that has gone is no reason to stop serving
+        except OSError as error:  # a service manager that has gone is no reason to stop serving
+            if self.log:
+                report(self.log, "notify", error)

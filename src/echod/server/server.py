@@ -161,6 +161,7 @@ class Server:
     def apply(self, change: Change) -> None:
         """Put a change in force. Nothing here can fail: what might is attempted."""
         old, self.log = self.log, change.log
+        self.notify.log = change.log
         self.children.configure(change.config, change.log)
         attempt(self.log, "close", old.hand_over, change.log)
         self.config = change.config

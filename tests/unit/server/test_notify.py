@@ -9,6 +9,7 @@ import pytest
 from echod.server import notify
 from echod.server.notify import Notify
 from support.processes import isolated
+from support.sockets import memory_log
 from support.wait import DEADLINE
 
 
@@ -164,3 +165,12 @@ def test_without_a_service_manager_nothing_happens(new):
         notify_of()
     notifier.ready("serving")
     notifier.failed(1, "why")
+
+
+def test_what_cannot_be_told_is_logged_once_there_is_a_log(manager, new):
+    one = new(-1)
+    manager.close()
+    one.stopping()
+    one.log, lines = memory_log()
+    one.stopping()
+    assert [line.partition("=")[0] for line in lines.texts] == ["notify error"]
