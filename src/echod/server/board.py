@@ -82,7 +82,7 @@ class Board:
 
         Between `begin` and `end`.
         """
-        if peer:
+        if peer and not self.map[slot * WORD_SIZE + PEER_AT]:  # or its child has crashed meanwhile, and says where
             self.write_text(slot, peer)
         self.words[slot] = pid
         self.words[ACCEPTED] += 1
@@ -129,6 +129,7 @@ class Board:
     def clear(self, slot: int) -> None:
         """Have a slot say that it is free."""
         self.words[slot : slot + ENDED + 1] = FREE
+        self.map[slot * WORD_SIZE + PEER_AT] = 0
 
     def raise_peak(self, clients: int, begun: list[int], ended: list[int]) -> None:
         """Remember how many clients were there at once, from `clients` on; some began and ended, at these moments."""

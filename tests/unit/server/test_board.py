@@ -408,3 +408,13 @@ def test_what_a_reader_sees_is_of_one_moment_while_clients_come_and_go(board, re
             return len(moments) > 200
 
         wait_for(read, "200 moments")
+
+
+def test_where_a_child_has_crashed_is_not_overwritten_by_its_peer(board):
+    slot = board.take()
+    board.write_text(slot, "KeyError session.py:85")
+    board.record(slot, 4711, "192.0.2.7:51514")
+    assert board.read_text(slot) == "KeyError session.py:85"
+    remove(board, slot)
+    board.record(slot, 4712, "192.0.2.7:51515")
+    assert board.read_text(slot) == "192.0.2.7:51515"
