@@ -24,8 +24,8 @@ if TYPE_CHECKING:
             """Return for how many more there is room."""
 
 
-MOST = 2.0  # seconds: signals wait meanwhile
-QUIET = 5  # milliseconds without a client that tell that a listener is empty, and no handshake under way
+MOST = 5.0  # seconds: signals wait meanwhile
+QUIET = 20  # milliseconds without a client that tell that a listener is empty, and no handshake under way
 
 
 def retire(listeners: list[Listener], acceptor: Accepting, log: Log) -> None:
