@@ -91,6 +91,7 @@ class Children:
         try:
             pid = fork()
         except (OSError, MemoryError):
+            self._board.clear(child.slot)
             free.append(child)
             raise
         if pid == 0:
@@ -148,9 +149,6 @@ class Children:
                 statuses.append(found)
         except OSError:  # none is left: ECHILD; or tried again
             self.may_have_exited = len(self.table) > len(statuses)
-        for pid, status in statuses:
-            if status == CRASHED << 8 and pid in self.table:  # before the peer is written there
-                self.log.error(f"crash child={pid} at={self._board.read_text(self.table[pid].slot)!r}")
         self._board.begin()
         clients, begun = self._record()
         addresses, lines, ended = [], [], []
@@ -183,7 +181,9 @@ class Children:
         child = self.table.pop(pid)
         child.state = EXITED
         self._free.append(child)
-        if child.named and status != CRASHED << 8:
+        if status == CRASHED << 8:
+            self.log.error(f"crash child={pid} at={self._board.read_text(child.slot)!r}")
+        elif child.named:
             child.peer = self._board.read_text(child.slot)
         received, sent, begun, ended = self._board.remove(child.slot)
         ended, reason = ended or monotonic_ns(), reason_of(status)

@@ -514,3 +514,25 @@ def test_a_fork_that_fails_takes_no_slot_and_no_descriptor():
         conn.close()
 
     isolated(check)
+
+
+def test_a_fork_that_fails_leaves_no_name_for_the_next_client():
+    need_root()
+
+    def check():
+        family = Family()
+        family.configure("proxy_from=127.0.0.1")
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        before = resource.getrlimit(resource.RLIMIT_NPROC)
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, before[1]))
+        with pytest.raises(BlockingIOError, match="temporarily unavailable"):
+            family.children.spawn(0, ("127.0.0.1", 4))
+        resource.setrlimit(resource.RLIMIT_NPROC, before)
+        family.configure()
+        client = family.spawn()
+        family.children.reap()
+        assert [entry[1] for entry in family.reader.copy().clients()] == [PEER]
+        client.close()
+        family.reap()
+
+    isolated(check)
