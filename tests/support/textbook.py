@@ -42,10 +42,12 @@ class Textbook:
         null, environment = subprocess.DEVNULL, {**os.environ, "PYTHONUNBUFFERED": ""}
         self._started.append(subprocess.Popen(words, stdin=null, stdout=null, stderr=null, env=environment))
         wait_for(lambda: self._up(before) or "Error" in self._logged()[logged:], "the server, or its error")
-        if up := self._up(before):
-            self._process = psutil.Process(self.pid)
-            self._sessions.add(os.getsid(self.pid))
-        return up
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # where it has ended already
+            if self._up(before):
+                self._process = psutil.Process(self.pid)
+                self._sessions.add(os.getsid(self._process.pid))
+                return True
+        return False
 
     def _up(self, before):
         return self.pid not in (0, before) and alive(self.pid)

@@ -25,15 +25,15 @@ class Client:
         self.ends = low, high
 
     def serve(self, counted=None):
-        """Serve in this process, on descriptors 10 and 11, and return the reason."""
-        for number, fd in enumerate(self.ends, 10):
-            os.dup2(fd, number)
+        """Serve in this process, on two descriptors in a row that nothing else has, and return the reason."""
+        first, second = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in self.ends]
+        assert second == first + 1
         for fd in (*self.ends, self.write_end, self.read_end):
             os.close(fd)
         counters = [0] * 5
         client = Pipes(self.limits)
         signal.signal(signal.SIGTERM, client.end)
-        reason = client.run(10, counters, 0)
+        reason = client.run(first, counters, 0)
         if counted:
             assert (counters[RECEIVED], counters[SENT]) == counted
         return reason
