@@ -102,7 +102,7 @@ def play(target, case):
         detail = DEATH, str(error)
     except BROKEN as error:
         detail = WRONG, f"{error}{'; ' + target.crash() if target.crash() else ''}"
-    if case.scene != start.NAME and case.call == "write" and ptrace.impossible(target.home / "trace"):
+    if case.scene != start.NAME and ptrace.impossible(target.home / "trace", SCENES[case.scene].until):
         detail = MISSED, ""
     elif detail[0] == WRONG and (end := how_ended(target)):
         detail = DEATH, f"{end}; {detail[1]}"
@@ -128,7 +128,7 @@ def fail(target, case):
     before = target.await_clients(1)
     prefix = target.home / "trace"
     pid = scene.prepare()
-    words = ptrace.failing(case.call, case.errno, case.when)
+    words = ptrace.failing(case.call, case.errno, case.when, scene.until)
     with Strace(pid, prefix, *(["-f"] if scene.follow else []), *words):
         scene.act()
     hit = ptrace.injected(prefix)

@@ -54,10 +54,19 @@ def injected(prefix):
     return sum(path.read_text(errors="replace").count("(INJECTED)") for path in files(prefix))
 
 
-def impossible(prefix):
-    """Tell whether the byte that wakes the loop was failed: its pipe is never full unless it is readable anyway."""
-    lines = [line for path in files(prefix) for line in path.read_text(errors="replace").splitlines()]
-    return any("(INJECTED)" in line and WAKE_UP.search(line) for line in lines)
+def impossible(prefix, until=""):
+    """Tell whether the byte that wakes the loop was failed: its pipe is never full unless it is readable anyway.
+
+    Or a call after `until`: one more or less than when they were counted, and the case is another.
+    """
+    for path in files(prefix):
+        later = False
+        for line in path.read_text(errors="replace").splitlines():
+            match = CALL.match(line)
+            later = later or (match is not None and match[1] == until)
+            if "(INJECTED)" in line and (later or WAKE_UP.search(line)):
+                return True
+    return False
 
 
 def calls(path, *, signals=True, until=""):
@@ -77,10 +86,10 @@ def calls(path, *, signals=True, until=""):
     return found
 
 
-def failing(call, errno, when):
-    """Return the words that have strace fail the call for the `when`-th time that it is made.
+def failing(call, errno, when, until=""):
+    """Return the words that have strace fail the call for the `when`-th time that it is made, and show `until`.
 
     brk(2) fails by returning a break that is not the one asked for, and not by an errno: to the C library 0 is one.
     """
     how = "retval=0" if call == "brk" else f"error={errno}"
-    return "-e", f"trace={call}", "-e", f"inject={call}:{how}:when={when}"
+    return "-e", f"trace={','.join(filter(None, (call, until)))}", "-e", f"inject={call}:{how}:when={when}"
