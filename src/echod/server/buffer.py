@@ -1,11 +1,11 @@
-"""What a session reads into: mapped before the fork, so that a child has the pages it writes to."""
+"""What a session reads bulk into: mapped before the fork, once for all children. A small message needs none of it."""
 
 from __future__ import annotations
 
 import mmap
 import select
 
-SIZE, SMALL = 256 << 10, 16 << 10  # a client whose reads are no larger has no more of it
+SIZE, SMALL = 256 << 10, (16 << 10) + 1  # bytes; a read that fills SMALL is of the bulk
 FEW = 16  # reads: after so many small ones in a row a client no longer moves bulk
 PAUSE = 100  # milliseconds without data: it is idle
 
@@ -25,7 +25,7 @@ def await_more(fd: int, count: int, small: int) -> int:
     """
     if not small:
         register(fd, POLLIN)
-    small = small + 1 if count <= SMALL else 1
+    small = small + 1 if count < SMALL else 1
     try:
         if small <= FEW and poll(PAUSE):
             return small

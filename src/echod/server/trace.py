@@ -33,7 +33,7 @@ class Traced(Session):
     def run(self, fd: int, counters: Counters, at: int) -> int:
         """Run the session, and log how it begins and ends."""
         self._debug(f"child fd={fd}; all others but 0 to 2 are closed")
-        session.readv, session.write = self._first("read", session.readv), self._first("write", session.write)
+        session.read, session.write = self._first("read", session.read), self._first("write", session.write)
         reason = self._inner.run(fd, counters, at)
         if reason == EOF:
             self._debug(f"read fd={fd} bytes=0, which is the client's FIN")
@@ -47,16 +47,17 @@ class Traced(Session):
         self._debug(f"signal name={signal_name(signum)}")
         self._inner.end(signum)
 
-    def _first(self, what: str, call: Callable[..., int]) -> Callable[..., int]:
-        """Return a call that logs its first result that is not nothing."""
+    def _first(self, what: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a call that logs its first result, bytes or how many, that is not nothing."""
         logged = False
 
-        def first(fd: int, argument: Any) -> int:
+        def first(fd: int, argument: Any) -> Any:
             nonlocal logged
             result = call(fd, argument)
             if not logged and result:
                 logged = True
-                self._debug(f"{what} fd={fd} bytes={result}, the first")
+                count = len(result) if isinstance(result, bytes) else result
+                self._debug(f"{what} fd={fd} bytes={count}, the first")
             return result
 
         return first

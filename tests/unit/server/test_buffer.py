@@ -5,11 +5,15 @@ import ctypes
 import mmap
 import os
 import socket
+import threading
 
 import pytest
 
+from echod.common.reasons import EOF
 from echod.server import buffer
 from echod.server.buffer import FEW, MAPPING, POLLER, SIZE, SMALL, VIEWS, await_more
+from echod.server.session import Limits, Session
+from support.sockets import receive
 
 
 @pytest.fixture
@@ -44,8 +48,19 @@ def test_memory_is_taken_only_as_far_as_it_is_read_into(pair):
     assert pages() == 0
     read(pair, 64)
     assert pages() == 1
-    read(pair, SMALL)
-    assert pages() == SMALL // mmap.PAGESIZE
+    read(pair, 4 * mmap.PAGESIZE)
+    assert pages() == 4
+
+
+@pytest.mark.parametrize(("size", "taken"), [(SMALL - 1, 0), (SMALL, 1)])
+def test_small_messages_take_none(pair, size, taken):
+    client, fd = pair
+    client.sendall(bytes(size))
+    reader = threading.Thread(target=lambda: (receive(client, size), client.sendall(b"more"), client.shutdown(1)))
+    reader.start()
+    assert Session(Limits(None, None, lambda: None)).run(fd, [0] * 5, 0) == EOF
+    reader.join()
+    assert pages() == taken
 
 
 def test_memory_is_kept_while_more_comes(pair):
@@ -64,7 +79,7 @@ def test_memory_is_given_back_when_nothing_comes(pair):
 def test_memory_is_given_back_when_reads_stay_small(pair):
     pair[0].sendall(b"more")
     returned = [0]
-    for count in [SIZE, *[SMALL] * (FEW - 1), SIZE, *[SMALL] * FEW]:
+    for count in [SIZE, *[SMALL - 1] * (FEW - 1), SIZE, *[SMALL - 1] * FEW]:
         returned.append(await_more(pair[1], count, returned[-1]))
     assert returned == [0, *range(1, FEW + 1), *range(1, FEW + 1), 0]
 

@@ -157,15 +157,15 @@ def test_small_messages_do_not_pay_for_large_ones(monkeypatch):
 
     def await_more(_fd, count, _small):
         counts.append(count)
-        return int(count > SMALL)
+        return int(count == SMALL)
 
     monkeypatch.setattr(session, "await_more", await_more)
     client, conn = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a read for each message
-    for count in (1, SMALL, SMALL + 1, SMALL, SMALL, 1):
+    for count in (1, SMALL - 1, SMALL, SMALL - 1, SMALL - 1, 1):
         client.sendall(bytes(count))
     client.shutdown(socket.SHUT_WR)
     assert Session(NEVER).run(conn.fileno(), [0, 0, 0, 0, 0], 0) == EOF
-    assert counts == [SMALL + 1, SMALL], "the second ends the bulk"
+    assert counts == [SMALL, SMALL - 1], "the second ends the bulk"
     client.close()
     conn.close()
 

@@ -265,10 +265,10 @@ class Stage:
         self.now, self.timeout, self.moves = 0.0, idle * IDLE_SHARE, sorted(moves)
         self.last = 0.0  # when a byte last moved
 
-    def readv(self, _fd, _views):
+    def read(self, _fd, _size):
         if self.moves and self.moves[0] <= self.now + self.timeout:
             self.now = self.last = max(self.now, self.moves.pop(0))
-            return 1
+            return b"x"
         self.now += self.timeout
         raise BlockingIOError
 
@@ -290,7 +290,7 @@ MOMENTS = st.lists(st.floats(0, 5), max_size=8)  # in idle limits
 def test_an_idle_client_is_ended_after_one_to_two_times_the_limit(idle, moments):
     stage = Stage(idle, [moment * idle for moment in moments])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "readv", stage.readv)
+        patch.setattr(module, "read", stage.read)
         patch.setattr(module, "write", stage.write)
         patch.setattr(module, "monotonic_ns", stage.monotonic_ns)
         patch.setattr(module, "time", stage)
@@ -313,7 +313,7 @@ def test_a_client_that_does_not_read_is_ended_after_one_to_two_times_the_limit(i
         raise BlockingIOError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "readv", lambda *_: 2)
+        patch.setattr(module, "read", lambda *_: b"xy")
         patch.setattr(module, "write", lambda *_: 1)
         patch.setattr(module, "monotonic_ns", stage.monotonic_ns)
         patch.setattr(module, "time", stage)
