@@ -12,7 +12,7 @@ import subprocess
 import psutil
 import pytest
 
-from support.debian import ROOT, build, run
+from support.debian import ROOT, run
 from support.wait import DEADLINE, need, need_root, wait_for
 
 MIRROR = "http://deb.debian.org/debian"
@@ -22,11 +22,11 @@ STEPS = dict(
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory):
+def image(built, tmp_path_factory):
     """Return a root file system: Debian's smallest, with what COPY and RUN put into it."""
     need_root()
     tool = need("mmdebstrap")
-    package = next(build(tmp_path_factory.mktemp("deb")).glob("*.deb"))
+    package = next(built.glob("echod_*.deb"))
     source, target = STEPS["COPY"].split()
     assert fnmatch.fnmatch(f"dist/{package.name}", source)
     root = tmp_path_factory.mktemp("image") / "root"

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import echod as package
-from support.debian import ROOT, build, run
+from support.debian import ROOT, run
 from support.systemd_box import Box
 from support.wait import need, need_root
 
@@ -15,12 +15,6 @@ NEXT = "9.9.9"
 PROBE = "while [ ! -e /run/done ]; do echoc --check 127.0.0.1 || echo $? >>/run/lost; echo >>/run/tried; done"
 
 pytestmark = pytest.mark.timeout(600)  # builds a package and boots a machine
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """Return the directory with the package and what lintian reads."""
-    return build(tmp_path_factory.mktemp("deb"))
 
 
 @pytest.fixture(scope="module")
