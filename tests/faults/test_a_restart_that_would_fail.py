@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from support.processes import NOBODY, proc_status
-from support.sockets import exchange
+from support.sockets import exchange, port_of_its_own
 from support.wait import alive, need_root
 
 
@@ -63,13 +63,15 @@ def test_a_user_or_group_that_does_not_exist(running, setting, value, option):
     goes_on(running, 6, where, value, words=[*words, "restart"])
 
 
-def test_addresses_that_overlap_with_those_it_holds(running):
-    pid, port = running.pid, running.port
-    running.write(listen=f"*:{port}")
-    running.run("restart", check=0)
+def test_addresses_that_overlap_with_those_it_holds(echod):
+    port = port_of_its_own()
+    echod.start(listen=f"127.0.0.1:{port}")
+    pid = echod.pid
+    echod.write(listen=f"*:{port}")
+    echod.run("restart", check=0)
     assert not alive(pid)
-    running.write(listen=f"127.0.0.1:{port} localhost:0")
-    running.run("restart", check=0)
+    echod.write(listen=f"127.0.0.1:{port} localhost:0")
+    echod.run("restart", check=0)
     assert exchange(("127.0.0.1", port), b"x") == b"x"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import random
 import select
 import signal
 import socket
@@ -60,6 +61,15 @@ def make_board(max_children=64):
     fd = os.memfd_create("scoreboard")
     scoreboard.initialize(fd, max_children)
     return Board(fd)
+
+
+def port_of_its_own():
+    """Return a port that is free on all addresses, and that the kernel gives to no client (ip(7))."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", random.randrange(10000, first)))
+            return probe.getsockname()[1]
 
 
 def receive_all(conn):

@@ -14,6 +14,7 @@ import pytest
 from support.daemon import Echod
 from support.network import Hosts
 from support.processes import MountNamespace
+from support.sockets import port_of_its_own
 from support.wait import DEADLINE, need, need_root
 
 
@@ -73,14 +74,13 @@ def test_the_network_of_another_machine(public):
 
 
 def test_a_port_that_another_process_holds(echod):
-    server = (
-        "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
-    )
+    port = port_of_its_own()
+    server = f"import socket; s = socket.create_server(('127.0.0.1', {port})); print(flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", server], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         try:
-            port = int(other.stdout.readline())
+            other.stdout.readline()
             echod.write(backlog=5, listen=f"*:{port}")
             (held,) = warnings(echod)
             name = Path(f"/proc/{other.pid}/comm").read_text().strip()

@@ -11,13 +11,13 @@ import pytest
 
 from support.daemon import Echod, give
 from support.processes import NOBODY, anonymous, descriptors, zombies
-from support.sockets import exchange, receive_all
+from support.sockets import exchange, port_of_its_own, receive_all
 from support.visitors import Visitors
 from support.wait import DEADLINE, alive, need_root, wait_for
 
 
 def test_100_reloads_while_clients_come_and_go(echod):
-    echod.start(log_clients="no")
+    echod.start(log_clients="no", listen=f"127.0.0.1:{port_of_its_own()}")
     address, pid = echod.address, echod.pid
     here, everywhere = f"127.0.0.1:{address[1]}", f"*:{address[1]}"
     echod.write(listen=here)
@@ -128,11 +128,9 @@ def test_a_log_that_cannot_be_opened_changes_nothing(running):
 
 def test_from_one_address_to_all_and_back(echod):
     """*:P overlaps 127.0.0.1:P; whoever connects to 127.0.0.1:P meanwhile is served."""
-    echod.start(log_clients="no")
+    port = port_of_its_own()
+    echod.start(log_clients="no", listen=f"127.0.0.1:{port}")
     address = echod.address
-    port = address[1]
-    echod.write(listen=f"127.0.0.1:{port}")
-    echod.run("reload", check=0)
     with echod.connect() as old, Visitors(address) as visitors:
         for _ in range(5):
             echod.write(listen=f"*:{port}")
@@ -146,10 +144,12 @@ def test_from_one_address_to_all_and_back(echod):
     assert not visitors.failures
 
 
-def test_a_second_daemon_cannot_share_the_port_after_a_reload(running, tmp_path):
-    address, port = running.address, running.port
-    running.write(listen=f"*:{port}")
-    running.run("reload", check=0)
+def test_a_second_daemon_cannot_share_the_port_after_a_reload(echod, tmp_path):
+    port = port_of_its_own()
+    echod.start(listen=f"127.0.0.1:{port}")
+    address = echod.address
+    echod.write(listen=f"*:{port}")
+    echod.run("reload", check=0)
     second = tmp_path / "second"
     second.mkdir()
     for listen in (f"127.0.0.1:{port}", f"*:{port}"):
