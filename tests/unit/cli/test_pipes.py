@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -80,11 +81,10 @@ def test_who_does_not_read_is_not_read_from():
 
     def fill():
         nonlocal sent
-        try:
-            sent += os.write(client.write_end, bytes(4096))
-        except BlockingIOError:
-            return state(pid) == "S"
-        return False
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sent += os.write(client.write_end, bytes(4096))
+        return state(pid) == "S"
 
     wait_for(fill, "the pipes to be full")
     assert sent <= 2 * CAPACITY + SIZE
