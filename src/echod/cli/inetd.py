@@ -15,18 +15,14 @@ from echod.cli.paths import Paths
 from echod.cli.pipes import Pipes
 from echod.common.config.addresses import write_address
 from echod.common.errors import DONE, EchodError, from_os_error
-from echod.common.reasons import REFUSED, reason_of
+from echod.common.reasons import reason_of
 from echod.common.sockets import set_options
-from echod.server.admission import Admission
 from echod.server.log.log import Log
 from echod.server.log.open import open_sink
-from echod.server.proxy import Proxied
 from echod.server.session import RECEIVED, SENT, Limits, Session
 
 if TYPE_CHECKING:
     from argparse import Namespace
-
-    from echod.common.config.settings import Config
 
 # in what socat, ncat and UCSPI servers say who the client is where they pass a socket or pipes of their own
 PEER_VARIABLES = (
@@ -40,18 +36,15 @@ def inetd(args: Namespace) -> int:
     config = Paths(args.config, args.options).load()
     limits = Limits(config.idle_timeout, config.max_lifetime, lambda: config.drain_timeout)
     client: Session | Pipes = Pipes(limits)
-    peer, conn, refusal = named_peer() or "pipe", connection(), ""
-    named: list[str] = []  # the client, by a load balancer
-    if conn and conn.family == socket.AF_UNIX:
-        client, peer = Session(limits), named_peer() or "unix"
-    elif conn:
-        address = conn.getpeername()
-        client = Session(limits)
-        if config.proxy_from:
-            client = Proxied(limits, config, lambda _slot, text: named.append(text))
-        peer, refusal = write_address(address), Admission(config).rejection(address)
+    peer, conn = named_peer() or "pipe", connection()
     if conn:
-        prepare(conn, config)
+        client = Session(limits)
+        peer = named_peer() or "unix" if conn.family == socket.AF_UNIX else write_address(conn.getpeername())
+        redirect_output(conn)
+        conn.setblocking(True)
+        with contextlib.suppress(OSError):  # those of TCP, which are the last
+            set_options(conn, config)
+        conn.close()
     try:
         log = Log(config, open_sink(config.log, config.syslog_facility))
     except OSError as error:
@@ -59,26 +52,16 @@ def inetd(args: Namespace) -> int:
     counters = [0, 0, 0, 0, 0]
     signal.signal(signal.SIGTERM, lambda signum, _frame: client.end(signum))
     begun = time.monotonic()
-    reason = refusal or reason_of(client.run(0, counters, 0) << 8)
+    reason = reason_of(client.run(0, counters, 0) << 8)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # socat sends it as soon as the connection is closed
     for fd in (0,) if conn else (0, 1):
         os.close(fd)
-    peer = "".join(named) or peer
-    if reason in REFUSED:
-        log.info(f"refuse peer={peer} reason={reason}")
-    elif log.clients:
-        served = f"in={counters[RECEIVED]} out={counters[SENT]} secs={time.monotonic() - begun:.3f}"
-        log.info(f"close peer={peer} child={os.getpid()} reason={reason} {served}")
+    if log.clients:
+        log.info(
+            f"close peer={peer} child={os.getpid()} reason={reason} "
+            f"in={counters[RECEIVED]} out={counters[SENT]} secs={time.monotonic() - begun:.3f}"
+        )
     return DONE
-
-
-def prepare(conn: socket.socket, config: Config) -> None:
-    """Have the connection be as the daemon's are, and let go of this copy of it."""
-    redirect_output(conn)
-    conn.setblocking(True)
-    with contextlib.suppress(OSError):  # those of TCP, which are the last
-        set_options(conn, config)
-    conn.close()
 
 
 def connection() -> socket.socket | None:

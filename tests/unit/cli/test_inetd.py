@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 from argparse import Namespace
@@ -50,40 +49,6 @@ def test_a_unix_socket_is_a_connection(tmp_path):
     assert client.recv(100) == b""
     client.close()
     assert "close peer=unix " in (tmp_path / "log").read_text()
-
-
-BALANCED = "proxy_from=127.0.0.1 deny=192.0.2.66"
-
-
-@pytest.mark.parametrize(
-    ("settings", "header", "echo", "line"),
-    [
-        (BALANCED, b"PROXY TCP4 192.0.2.7 192.0.2.1 5151 7\r\n", b"hello", "close peer=192.0.2.7:5151 "),
-        (BALANCED, b"PROXY TCP4 192.0.2.66 192.0.2.1 5151 7\r\n", b"", "refuse peer=192.0.2.66:5151 reason=access"),
-        (BALANCED, b"", b"", "refuse peer=127.0.0.1:"),
-        ("proxy_from=192.0.2.1", b"", b"hello", "close peer=127.0.0.1:"),
-        ("deny=127.0.0.1", b"", b"", "refuse peer=127.0.0.1:"),
-    ],
-)
-def test_who_the_client_is_and_whether_it_is_allowed(tmp_path, settings, header, echo, line):
-    options = [f"log={tmp_path}/log", "pid_file=/x", *settings.split()]
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        client = socket.create_connection(listening.getsockname())
-        conn, _ = listening.accept()
-    client.sendall(header + b"hello")
-    client.shutdown(socket.SHUT_WR)
-
-    def serve():
-        os.dup2(conn.fileno(), 0)
-        conn.close()
-        return inetd.inetd(Namespace(config="/dev/null", options=options))
-
-    isolated(serve)
-    conn.close()
-    with contextlib.suppress(ConnectionResetError):  # what was not read is not echoed
-        assert client.recv(100) == echo
-    client.close()
-    assert line in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize(
