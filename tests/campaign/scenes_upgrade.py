@@ -33,4 +33,5 @@ class UpgradeTrial(Upgrade):
 
     name = "upgrade, trial"
     follow = True
+    refusals = 1  # strace counts in each process: both clients' children are hit, too
     until = ""

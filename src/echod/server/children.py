@@ -17,6 +17,7 @@ from echod.common.config.addresses import write_address
 from echod.common.errors import place_of
 from echod.common.reasons import CRASHED, reason_of
 from echod.common.scoreboard import BEGUN, ENDED
+from echod.server.buffer import POLLER, SMALL
 from echod.server.failures import attempt
 from echod.server.log.clients import describe
 from echod.server.log.log import INFO
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
 
 SPAWNED, RECORDED, EXITED = range(3)
 BATCH = 16  # clients that are recorded and reaped at once
-WARM_UPS = 100
-LOCKS, FORK_LOCKS = 100, 7
+WARM_UPS, LOCKS, FORK_LOCKS = 100, 100, 7
 # names for the way of a client: see `session`
 fork, closerange, _exit = os.fork, os.closerange, os._exit  # noqa: SLF001
 
@@ -118,21 +118,21 @@ class Children:
         return reason
 
     def warm_up(self) -> None:
-        """Serve a few bytes to ourselves, before there is a client: 13 to 15 % of a connection. Raises OSError.
+        """Serve ourselves a few bytes, and bulk, before there is a client: 13 to 15 % of a connection. Raises OSError.
 
-        The interpreter specialises code as it runs (PEP 659). In a child that would begin anew for each client, and it
-        writes to many pages that are still shared with the parent.
+        The interpreter specialises code as it runs (PEP 659), and writes to it: in a child for each client anew.
         """
         child, limited = Child(self._board.take()), self._session
         self._session = Session(Limits(None, None, self._board.drain_timeout))  # a timer would be the daemon's
-        for _ in range(WARM_UPS):
+        for number in range(WARM_UPS):
             here, peer = socket.socketpair()
-            peer.send(b"echo")
+            peer.send(b"echo" if number % 4 else bytes(SMALL))
             peer.shutdown(socket.SHUT_WR)
             fd = here.fileno()
             self._serve(fd, child.slot, fd, fd)  # closes nothing: both ranges are empty
             peer.close()
             here.close()
+        POLLER.unregister(fd)  # registered for the bulk
         self.signals.session, self._session = None, limited
         self._board.clear(child.slot)
         self._free.append(child)

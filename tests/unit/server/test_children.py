@@ -11,6 +11,7 @@ import pytest
 
 from echod.common import scoreboard
 from echod.server import children as module
+from echod.server.buffer import POLLER
 from echod.server.children import EXITED, RECORDED, SPAWNED, Children
 from echod.server.descriptors import highest_fd
 from echod.server.session import Session
@@ -344,6 +345,7 @@ def test_the_warm_up_leaves_nothing_behind_and_has_no_lifetime():
         assert not any(slots)
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0), "a timer would wake the daemon"
         assert os.listdir("/proc/self/fd") == fds
+        assert POLLER.poll(0) == [], "a child would take its descriptor for bulk that comes"
         assert family.lines.texts == [], "nothing has happened to a client"
         client = family.spawn()
         assert client.recv(1) == b""
