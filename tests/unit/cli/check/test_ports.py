@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from echod.cli.check import ports
+from support.sockets import port_of_its_own
 
 
 def of(plan, listen, held=()):
@@ -17,8 +18,8 @@ def of(plan, listen, held=()):
 
 @pytest.mark.parametrize(("bound", "wanted"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "*"), ("", "127.0.0.1")])
 def test_a_port_that_another_holds_is_named_with_its_holder(plan, bound, wanted):
-    with socket.create_server((bound, 0)) as other:
-        port = other.getsockname()[1]
+    port = port_of_its_own()
+    with socket.create_server((bound, port)):
         (found,) = of(plan, f"{wanted}:{port}")
         assert f":{port}: is taken by process {os.getpid()} (" in found
         assert f"`kill {os.getpid()}`" in found
@@ -28,12 +29,12 @@ def test_a_port_that_another_holds_is_named_with_its_holder(plan, bound, wanted)
 
 @pytest.mark.parametrize("wanted", ["[::1]", "*"])
 def test_a_port_that_another_holds_on_ipv6(plan, wanted):
+    port = port_of_its_own()
     try:
-        other = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        other = socket.create_server(("::1", port), family=socket.AF_INET6)
     except OSError as error:
         pytest.skip(f"no IPv6: {error}")
     with other:
-        port = other.getsockname()[1]
         (found,) = of(plan, f"{wanted}:{port}")
         assert f"is taken by process {os.getpid()} (" in found
 
