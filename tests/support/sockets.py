@@ -64,12 +64,12 @@ def make_board(max_children=64):
 
 
 def port_of_its_own():
-    """Return a port that is free on all addresses, and that the kernel gives to no client (ip(7))."""
+    """Return a port that is free on all IPv4 addresses, and that the kernel gives to no client (ip(7))."""
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::", random.randrange(10000, first)))
-            return probe.getsockname()[1]
+    for port in random.sample(range(5000, first), 100):
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            return port
+    raise AssertionError(f"100 ports tried, none is free below {first}")
 
 
 def receive_all(conn):
