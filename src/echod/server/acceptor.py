@@ -20,16 +20,16 @@ from echod.common.sockets import Listener, is_client_error
 from echod.server.admission import Admission
 from echod.server.children import BATCH
 from echod.server.failures import attempt, reason, report
-from echod.server.log.log import INFO, WARNING
-from echod.server.log.summary import source_of
+from echod.server.log.log import DEBUG, WARNING
+from echod.server.refuse import FORK_FAILED, OVER_LIMIT, refuse
 from echod.server.retire import retire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
     from echod.common.config.settings import Config
+    from echod.common.sockets import Accept
     from echod.server.board import Board
     from echod.server.children import Children
     from echod.server.log.log import Log
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 OPEN, FULL, PAUSED, CLOSED = range(4)
 FOREVER = float("inf")
 PAUSE = 0.1  # seconds without accepting when the system is out of something
-OVER_LIMIT, FORK_FAILED = "over_limit", "fork_failed"
 close, write = os.close, os.write
 
 
@@ -102,25 +101,36 @@ class Acceptor:
         """Return for how many more clients there is room."""
         return self._cap - len(self._children.table)
 
-    def accept(self, listener: Listener) -> int:  # noqa: C901 - a call costs every client page faults
-        """Accept a client, and in a burst those behind it; returns how many.
-
-        In a burst it goes on for BATCH clients without asking poll(2): 11 % of a connection. Alone, to ask poll(2)
-        costs less than to find nobody: after that it is one at a time until the next reaping.
-        """
-        children, accepted, capacity = self._children, 0, self.capacity()
-        most = min(self._batch, capacity) if capacity > 0 else 1
-        is_rejected = self._is_rejected if capacity <= 0 or self._checked else None
-        debugging = self.log.debugging
+    def accept(self, listener: Listener) -> int:
+        """Accept a client, and in a burst those behind it; returns how many. Not `attempt`: that costs page faults."""
+        children = self._children
         if children.signals.waking:  # no burst yet
             children.begin_burst()
-        attempt(self.log, "oom_score_adj", write, self._oom.fd, self._oom.raised)
+        try:
+            write(self._oom.fd, self._oom.raised)
+        except OSError as error:
+            report(self.log, "oom_score_adj", error)
+        accepted = self._accept_burst(listener.accept, listener.name)
+        try:
+            write(self._oom.fd, self._oom.own)
+        except OSError as error:
+            report(self.log, "oom_score_adj", error)
+        if self.state == OPEN and self._cap <= len(children.table):
+            self._set_state(FULL)
+        return accepted
+
+    def _accept_burst(self, accept: Accept, name: str) -> int:
+        """Go on for BATCH clients without asking poll(2): 11 % of a connection; returns how many there were."""
+        children, level, accepted = self._children, self.log.level, 0
+        capacity = self._cap - len(children.table)
+        most = min(self._batch, capacity) if capacity > 0 else 1
+        is_rejected = self._is_rejected if capacity <= 0 or self._checked else None
         try:
             while accepted < most:
-                fd, address = listener.accept()
+                fd, address = accept()
                 accepted += 1
-                if debugging:
-                    self.log.debug(f"accept peer={write_address(address)} fd={fd} listener={listener.name}")
+                if level == DEBUG:
+                    self.log.debug(f"accept peer={write_address(address)} fd={fd} listener={name}")
                 if is_rejected and is_rejected(fd, address):
                     continue
                 try:
@@ -132,22 +142,19 @@ class Acceptor:
                 except OSError as error:
                     report(self.log, "close", error)
         except BlockingIOError:
-            self._batch = 1
+            self._batch = 1  # alone, to ask poll(2) costs less than to find nobody: until the next reaping
         except (OSError, MemoryError) as error:
             if isinstance(error, MemoryError) or not is_client_error(error):
                 self._pause(f"accept error={reason(error)!r}")
             else:
                 accepted += 1  # that many of them leave time for what is due
-        attempt(self.log, "oom_score_adj", write, self._oom.fd, self._oom.own)
-        if self.state == OPEN and capacity <= accepted and self.capacity() <= 0:
-            self._set_state(FULL)
         return accepted
 
     def _is_rejected(self, fd: int, address: tuple[Any, ...]) -> bool:
         """Close the connection of a client that is not admitted; count one that is."""
         why = self._admission.rejection(address) or (OVER_LIMIT if self.capacity() <= 0 else "")
         if why:
-            self._reject(address, why)
+            refuse(self._board, self.log, address, why)
             attempt(self.log, "close", close, fd)
         elif self._admission.limit:
             self._admission.enter(address)
@@ -157,17 +164,9 @@ class Acceptor:
         """Count the client that a failed fork has cost, and pause; returns 0: how many more to accept."""
         if self._admission.limit:
             self._admission.leave(address)
-        self._reject(address, FORK_FAILED)
+        refuse(self._board, self.log, address, FORK_FAILED)
         self._pause(f"fork error={reason(error)!r}")
         return 0
-
-    def _reject(self, address: tuple[Any, ...], why: str) -> None:
-        """Count and log a client that is closed unserved."""
-        peer = write_address(address)
-        self._board.begin()
-        self._board.count_refusal(why, peer)
-        self._board.end()
-        self.log.limited(INFO, why, source_of(peer), f"refuse peer={peer} reason={why}")
 
     def _pause(self, text: str) -> None:
         """Stop accepting for a moment: what is missing now, a descriptor or memory, may be there then."""
@@ -180,7 +179,7 @@ class Acceptor:
         if now >= self.resume_at:
             self._resume()
 
-    def on_reaped(self, addresses: Iterable[tuple[Any, ...]]) -> None:
+    def on_reaped(self, addresses: list[tuple[Any, ...]]) -> None:
         """Admit others in the place of those that have gone; they may come in a burst."""
         self._batch = BATCH
         if self._admission.limit:

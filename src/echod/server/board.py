@@ -135,9 +135,14 @@ class Board:
         """Remember how many clients were there at once, from `clients` on; some began and ended, at these moments."""
         if clients + len(begun) <= self.words[PEAK]:
             return
-        for _, step in sorted([(moment, 1) for moment in begun] + [(moment, -1) for moment in ended]):
-            clients += step
-            self.words[PEAK] = max(self.words[PEAK], clients)
+        begun.sort()
+        ended.sort()
+        gone = 0
+        for moment in begun:
+            clients += 1
+            while gone < len(ended) and ended[gone] <= moment:
+                gone += 1
+            self.words[PEAK] = max(self.words[PEAK], clients - gone)
 
     def answer(self, begun: int, code: int) -> None:
         """Say how a request ended, after all that was asked for is written; `begun` is the word that numbers it."""

@@ -20,7 +20,7 @@ from echod.common.scoreboard import BEGUN, ENDED
 from echod.server.buffer import POLLER, SMALL
 from echod.server.failures import attempt
 from echod.server.log.clients import describe
-from echod.server.log.log import INFO
+from echod.server.log.log import DEBUG, INFO
 from echod.server.session import Limits, Session, monotonic_ns
 from echod.server.sessions import make_session
 
@@ -43,13 +43,13 @@ fork, closerange, _exit = os.fork, os.closerange, os._exit  # noqa: SLF001
 class Child:
     """The process of a client, or of none yet: a slot of the scoreboard is always the same Child's.
 
-    `peer` is text, made of the `address` when it is recorded; where it is `named` its child may change it: see `proxy`.
+    `peer` is text, made of the `address` when it is recorded; where it is `named` (1) its child may change it: `proxy`.
     """
 
     __slots__ = ("address", "named", "peer", "slot", "state")
 
     def __init__(self, slot: int) -> None:
-        self.slot, self.state, self.peer, self.named = slot, EXITED, "", False
+        self.slot, self.state, self.peer, self.named = slot, EXITED, "", 0
         self.address: tuple[Any, ...] = ()
 
 
@@ -71,7 +71,7 @@ class Children:
 
     def configure(self, config: Config, log: Log) -> None:
         """Put settings in force, for the children to come, and a log."""
-        self._session, self._named, self.log = make_session(config, self._board), bool(config.proxy_from), log
+        self._session, self._named, self.log = make_session(config, self._board), int(config.proxy_from != ()), log
 
     def set_highest_fd(self, highest: int) -> None:
         """Name the highest descriptor that a child may inherit: it closes up to that one, itself if it must."""
@@ -104,7 +104,7 @@ class Children:
                 _exit(reason)  # a child never returns: nothing buffered is written twice (TLPI 25.4)
         child.state, child.address, child.named = SPAWNED, address, self._named
         self.table[pid] = child
-        if self.log.debugging:
+        if self.log.level == DEBUG:
             self.log.debug(f"fork child={pid}, which keeps fd={fd} alone; the parent closes its copy")
         return pid
 
@@ -189,7 +189,7 @@ class Children:
         ended, reason = ended or monotonic_ns(), reason_of(status)
         if status:
             self._board.count_end(reason, child.peer)
-        if self.log.debugging:
+        if self.log.level == DEBUG:
             self.log.debug(f"waitpid child={pid} status={status:#06x} peer={child.peer}; slot={child.slot} is free")
         seconds = (ended - (begun or ended)) / 1e9
         return child.address, describe(self.log, child.peer, pid, reason, (received, sent, seconds)), ended

@@ -22,7 +22,7 @@ class OomScore:
             own = int(os.pread(self.fd, 16, 0))
         except (OSError, ValueError):
             self.fd, own = fd if fd >= 0 else os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), 0
-        self.own, self.raised = b"%d" % own, b"%d" % min(HIGHEST, own + CHILDREN)
+        self.own, self.raised = b"%d\n" % own, b"%d\n" % min(HIGHEST, own + CHILDREN)
 
     def check(self) -> None:
         """Try it, as the daemon's user: where a score may not be lowered again it is left alone. Raises OSError."""

@@ -22,6 +22,7 @@ from echod.server.children import Children
 from echod.server.descriptors import highest_fd
 from echod.server.drain import Drain
 from echod.server.failures import attempt, pause, reason
+from echod.server.log.log import DEBUG
 from echod.server.publish import outcomes, publish
 from echod.server.signals import SignalPipe
 from echod.server.successor import adopt
@@ -105,7 +106,7 @@ class Server:
     def process_signals(self) -> None:
         """Act on the signals that are pending, a stop first. See signals.HANDLED."""
         pending = self.signals.take()
-        if self.log.debugging:
+        if self.log.level == DEBUG:
             self.log.debug(f"signals pending={','.join(map(signal_name, sorted(pending)))}")
         if signal.SIGCHLD in pending:
             self.children.may_have_exited = True

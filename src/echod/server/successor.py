@@ -33,5 +33,5 @@ def adopt(children: Children, handover: Handover) -> None:
     """Take over the children: those who have exited meanwhile are reaped at first."""
     for pid, slot, named, address in handover.children:
         child = children.table[pid] = Child(slot)
-        child.state, child.address, child.named, child.peer = RECORDED, address, bool(named), write_address(address)
+        child.state, child.address, child.named, child.peer = RECORDED, address, named, write_address(address)
     children.may_have_exited = bool(handover.version)

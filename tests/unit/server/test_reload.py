@@ -13,7 +13,7 @@ from echod.common.handover import Handover
 from echod.common.sockets import Listener, bind_all
 from echod.server import reload
 from echod.server.log.file import File
-from echod.server.log.log import Log
+from echod.server.log.log import DEBUG, INFO, Log
 from support.processes import NOBODY, isolated
 from support.sockets import make_board, memory_log, settings
 from support.wait import need_root, wait_for
@@ -96,8 +96,8 @@ def test_nothing_is_in_force_before_it_is_applied(before):
     held = vars(before.config).copy()
     change = before.prepare()
     assert vars(before.config) == held
-    assert not before.log.debugging
-    assert change.log.debugging
+    assert before.log.level == INFO
+    assert change.log.level == DEBUG
     assert before.board.words[scoreboard.MAX_CHILDREN] == 256
     assert change.listeners[0] is not before.listeners[0]
     before.listeners[0].sock.getsockname()  # open, still

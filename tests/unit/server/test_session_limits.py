@@ -94,7 +94,7 @@ def test_the_lifetime_ends_a_busy_session_with_all_that_was_read_echoed(serve):
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGQUIT])
 def test_a_drain_echoes_what_is_queued_and_then_sends_fin(serve, pair, signum):
     served = serve(pair=PAIRS[pair])
-    data = os.urandom(100_000)
+    data = os.urandom(50_000)
     served.pause()
     served.conn.sendall(data)
     served.signal(signum, signal.SIGCONT)
@@ -120,7 +120,7 @@ def signalled(served, signum):
 
 def test_a_repeated_drain_changes_nothing(serve):
     served = serve()
-    data = os.urandom(200_000)
+    data = os.urandom(50_000)  # less than a window: all of it is there before the first signal
     served.pause()
     served.conn.sendall(data)
     served.signal(signal.SIGTERM, signal.SIGCONT)

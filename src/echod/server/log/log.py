@@ -26,7 +26,6 @@ class Log:
         self.sink = sink
         self.level = LEVELS.index(config.log_level)
         self.clients = config.log_clients and self.level >= INFO
-        self.debugging = self.level >= DEBUG
         self.limits = limits or RateLimits()
         self.summaries = Summaries(config.log_summary)
 
@@ -59,7 +58,7 @@ class Log:
         self.write(INFO, text)
 
     def debug(self, text: str) -> None:
-        """Log one step. Ask `debugging` first where the text costs something to make."""
+        """Log one step. Look at `level` first where the text costs something to make."""
         self.write(DEBUG, text)
 
     def limited(self, level: int, event: str, source: object, text: str) -> None:

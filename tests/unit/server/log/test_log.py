@@ -40,7 +40,7 @@ def test_a_level_lets_through_what_is_as_grave_or_graver(open_log, lines, level,
     for write in (one.error, one.warning, one.info, one.debug):
         write(write.__name__)
     assert lines() == ["error", "warning", "info", "debug"][:count]
-    assert one.debugging == (level == "debug")
+    assert (one.level == DEBUG) == (level == "debug")
 
 
 @pytest.mark.parametrize(
