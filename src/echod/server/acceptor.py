@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from echod.server.oom import OomScore
 
 OPEN, FULL, PAUSED, CLOSED = range(4)
-FOREVER = float("inf")
-PAUSE = 0.1  # seconds without accepting when the system is out of something
+FOREVER, PAUSE = float("inf"), 0.1  # seconds without accepting when the system is out of something
 close, write = os.close, os.write
 
 
@@ -116,7 +115,9 @@ class Acceptor:
         except OSError as error:
             report(self.log, "oom_score_adj", error)
         if self.state == OPEN and self._cap <= len(children.table):
-            self._set_state(FULL)
+            self.on_reaped(children.reap())  # for whose sake it is not full
+            children.may_have_exited = True  # whose end wakes nobody yet
+            self._resume()
         return accepted
 
     def _accept_burst(self, accept: Accept, name: str) -> int:

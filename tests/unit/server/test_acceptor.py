@@ -442,6 +442,26 @@ def test_a_server_that_is_full_says_so_once():
     isolated(check)
 
 
+def test_it_is_not_full_for_the_sake_of_those_who_have_exited():
+    def check():
+        front = Front("max_children=2")
+        first, second = front.connect(), front.connect()
+        front.accept()
+        (gone,) = (pid for pid, child in front.children.table.items() if child.address == first.getsockname())
+        front.end(second)
+        first.close()
+        os.waitid(os.P_PID, gone, os.WEXITED | os.WNOWAIT)
+        third = front.connect()
+        front.accept()
+        assert is_served(third)
+        assert front.acceptor.state == OPEN
+        assert front.children.may_have_exited, "the loop looks again before it sleeps"
+        assert len(front.lines.events("full")) == 1, "of the first two"
+        front.end(third)
+
+    isolated(check)
+
+
 def test_a_listener_that_was_passed_is_closed_and_listens_on():
     def check():
         front = Front()
