@@ -79,14 +79,15 @@ class Plan(NamedTuple):
     moved: int = 64  # MiB of each client that is idle then
 
 
-FULL = Plan(connect=1.0, pingpong=0.5, bulk=0.5)
+# Short, and many rounds: on a machine that others share its speed drifts within seconds.
+FULL = Plan(connect=0.3, pingpong=0.15, bulk=0.15)
 QUICK = Plan(connect=0.3, pingpong=0.1, bulk=0.1, held=(50,), most=200, moved=4)
 
 
 def connect(server: Server, generator: Generator, plan: Plan) -> Figures:
     """Measure connections a second and their latency; the cost includes exited children."""
     figures: Figures = {}
-    generator.run("connect", server.port, clients=8, seconds=plan.connect / 10)  # warms caches, counts for nothing
+    generator.run("connect", server.port, clients=8, seconds=plan.connect / 3)  # warms caches, counts for nothing
     for clients in (1, 8, 64):
         proc.wait_reaped(server.pid, 0)
         before = proc.cpu(server.pid)
@@ -180,4 +181,5 @@ GROUPS: dict[str, Callable[[Server, Generator, Plan], Figures]] = {
     "idle": idle,
     "most": most,
 }
-ONCE = ("idle", "most")  # hardly vary
+ONCE = ("memory", "idle", "most")  # hardly vary
+LONG = ("idle", "most", "growth")  # not for --quick

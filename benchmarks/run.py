@@ -120,7 +120,7 @@ def benchmark(arguments: argparse.Namespace) -> bool:
     if not peers:
         raise BenchmarkError("no server is left to measure")
     if arguments.quick and not arguments.metrics:
-        groups = [group for group in groups if group not in (*metrics.ONCE, "growth")]
+        groups = [group for group in groups if group not in metrics.LONG]
     facts = facts_of(peers)
     failures = Failures()
     grown: dict[str, dict[str, Any]] = {}
@@ -150,7 +150,7 @@ def benchmark(arguments: argparse.Namespace) -> bool:
 def parse() -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="benchmark", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=4, metavar="N", help="rounds over all peers (default: 4)")
+    parser.add_argument("--rounds", type=int, default=12, metavar="N", help="rounds over all peers (default: 12)")
     parser.add_argument("--peers", metavar="A,B", help=f"only these of {', '.join(PEERS)}; writes no page")
     parser.add_argument("--metrics", metavar="A,B", help=f"only these of {', '.join(metrics.GROUPS)}, growth; no page")
     parser.add_argument("--json", metavar="FILE", help="write every single figure there")
