@@ -285,3 +285,17 @@ class Front:
 
     def count(self, *words):
         return [self.reader.words[word] for word in words]
+
+
+def is_served(client):
+    """Tell whether a byte comes back."""
+    client.sendall(b"x")
+    return client.recv(1) == b"x"
+
+
+def is_rejected(client):
+    """Tell whether the connection is closed unserved."""
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True

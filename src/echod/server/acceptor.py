@@ -13,9 +13,9 @@ from __future__ import annotations
 import select
 import time
 
-from echod.common import scoreboard
 from echod.common.cmodules import os
 from echod.common.config.addresses import write_address
+from echod.common.scoreboard import FULL_SINCE
 from echod.common.sockets import Listener, is_client_error
 from echod.server.admission import Admission
 from echod.server.children import BATCH
@@ -57,10 +57,8 @@ class Acceptor:
         """Put settings and listeners in force. Those who wait at a listener that goes are served first."""
         dropped = [listener for listener in self.all() if listener not in listeners]
         self._set_state(PAUSED)
-        self.log = log
-        self.listeners = {listener.fd: listener for listener in listeners}
-        self._cap, self._batch = config.max_children, BATCH
-        self._refusing = config.over_limit == "refuse"
+        self.log, self.listeners = log, {listener.fd: listener for listener in listeners}
+        self._cap, self._batch, self._refusing = config.max_children, BATCH, config.over_limit == "refuse"
         self._admission = Admission(config, [child.address for child in self._children.table.values()])
         self._checked = not self._admission.open  # each client, before it gets a child
         for listener in listeners:
@@ -72,18 +70,21 @@ class Acceptor:
         """Change the state, and poll the listeners or not: the only place."""
         before, self.state = self._is_polled(), state
         self.reap_after = BATCH if state == OPEN and not self._admission.limit else 0
-        if state != PAUSED:  # which may be a moment of FULL
-            since = self._board.words[scoreboard.FULL_SINCE]
-            if state == FULL and not since:
-                clients = len(self._children.table)
-                self.log.limited(WARNING, "full", "", f"full clients={clients} max_children={self._cap}")
-            self._board.words[scoreboard.FULL_SINCE] = (since or time.monotonic_ns()) if state == FULL else 0
         if self._is_polled() != before:
             for fd in self.listeners:
                 if not before:
                     self._poller.register(fd, select.POLLIN)
                 else:
                     self._poller.unregister(fd)
+
+    def _tell(self) -> None:
+        """Tell whether it is full, now that it is known who has exited; a pause may be a moment of FULL."""
+        full = self.state == FULL
+        if full != bool(self._board.words[FULL_SINCE]) and self.state != PAUSED:
+            self._board.words[FULL_SINCE] = time.monotonic_ns() if full else 0
+            if full:
+                text = f"full clients={len(self._children.table)} max_children={self._cap}"
+                self.log.limited(WARNING, "full", "", text)
 
     def _is_polled(self) -> bool:
         return self.state == OPEN or (self.state == FULL and self._refusing)
@@ -95,6 +96,7 @@ class Acceptor:
     def _resume(self) -> None:
         self.resume_at = FOREVER
         self._set_state(OPEN if self.capacity() > 0 else FULL)
+        self._tell()
 
     def capacity(self) -> int:
         """Return for how many more clients there is room."""
@@ -102,9 +104,8 @@ class Acceptor:
 
     def accept(self, listener: Listener) -> int:
         """Accept a client, and in a burst those behind it; returns how many. Not `attempt`: that costs page faults."""
-        children = self._children
-        if children.signals.waking:  # no burst yet
-            children.begin_burst()
+        if self._children.signals.waking:  # no burst yet
+            self._children.begin_burst()
         try:
             write(self._oom.fd, self._oom.raised)
         except OSError as error:
@@ -114,16 +115,13 @@ class Acceptor:
             write(self._oom.fd, self._oom.own)
         except OSError as error:
             report(self.log, "oom_score_adj", error)
-        if self.state == OPEN and self._cap <= len(children.table):
-            self.on_reaped(children.reap())  # for whose sake it is not full
-            children.may_have_exited = True  # whose end wakes nobody yet
-            self._resume()
+        if self.state == OPEN and self._cap <= len(self._children.table):
+            self._set_state(FULL)
         return accepted
 
     def _accept_burst(self, accept: Accept, name: str) -> int:
         """Go on for BATCH clients without asking poll(2): 11 % of a connection; returns how many there were."""
-        children, level, accepted = self._children, self.log.level, 0
-        capacity = self._cap - len(children.table)
+        level, accepted, capacity = self.log.level, 0, self._cap - len(self._children.table)
         most = min(self._batch, capacity) if capacity > 0 else 1
         is_rejected = self._is_rejected if capacity <= 0 or self._checked else None
         try:
@@ -135,7 +133,7 @@ class Acceptor:
                 if is_rejected and is_rejected(fd, address):
                     continue
                 try:
-                    children.spawn(fd, address)
+                    self._children.spawn(fd, address)
                 except (OSError, MemoryError) as error:
                     most = self._on_fork_failed(address, error)
                 try:
@@ -188,6 +186,7 @@ class Acceptor:
                 self._admission.leave(address)
         if self.state == FULL and self.capacity() > 0:
             self._set_state(OPEN)
+        self._tell()
 
     def close(self) -> None:
         """Accept nobody any more, for good; who waits is served first, as far as there is room."""
@@ -198,3 +197,4 @@ class Acceptor:
         retire(listeners, self, self.log)
         self.resume_at = FOREVER
         self._set_state(CLOSED)
+        self._tell()

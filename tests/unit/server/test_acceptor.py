@@ -1,15 +1,9 @@
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-import resource
 import select
 import signal
-import socket
 import time
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -17,7 +11,6 @@ from echod.common.scoreboard import (
     ACCEPTED,
     ACCESS,
     CLOSED,
-    FORK_FAILED,
     FULL_SINCE,
     OVER_LIMIT,
     PER_SOURCE,
@@ -25,24 +18,11 @@ from echod.common.scoreboard import (
     REFUSED_WHY,
     SEQUENCE,
 )
-from echod.server.acceptor import CLOSED as FOR_GOOD
-from echod.server.acceptor import FOREVER, FULL, OPEN, PAUSED
+from echod.server.acceptor import FULL, OPEN
 from echod.server.children import BATCH
-from support.processes import NOBODY, isolated
-from support.sockets import Front, receive_all
-from support.wait import DEADLINE, need_root, wait_for
-
-
-def is_served(client):
-    client.sendall(b"x")
-    return client.recv(1) == b"x"
-
-
-def is_rejected(client):
-    try:
-        return client.recv(1) == b""
-    except ConnectionResetError:
-        return True
+from support.processes import isolated
+from support.sockets import Front, is_rejected, is_served
+from support.wait import wait_for
 
 
 def test_it_is_open_until_the_cap_is_reached_then_full_until_somebody_is_reaped():
@@ -56,6 +36,7 @@ def test_it_is_open_until_the_cap_is_reached_then_full_until_somebody_is_reaped(
         assert front.accept() == 1
         assert front.acceptor.state == FULL
         assert front.poller.registered == set(), "a full server sleeps"
+        assert front.reap() == 0
         assert front.lines.texts == ["full clients=2 max_children=2"]
         assert is_served(first)
         assert is_served(second)
@@ -78,6 +59,7 @@ def test_since_when_it_is_full_is_on_the_scoreboard():
         assert front.count(FULL_SINCE) == [0]
         first = front.connect()
         front.accept()
+        front.reap()
         (since,) = front.count(FULL_SINCE)
         assert 0 < since <= time.monotonic_ns()
         front.configure("max_children=1", "deny=192.0.2.1")
@@ -86,6 +68,7 @@ def test_since_when_it_is_full_is_on_the_scoreboard():
         assert front.count(FULL_SINCE) == [0]
         second = front.connect()
         front.accept()
+        front.reap()
         assert front.count(FULL_SINCE) > [since]
         front.end(second)
 
@@ -213,216 +196,6 @@ def test_a_limit_by_source_counts_those_who_came_before_it():
     isolated(check)
 
 
-def test_a_fork_that_fails_costs_its_client_and_a_pause():
-    need_root()
-
-    def check():
-        front = Front()
-        before = os.listdir("/proc/self/fd")
-        os.setresuid(NOBODY, NOBODY, NOBODY)
-        soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-        resource.setrlimit(resource.RLIMIT_NPROC, (0, hard))
-        unlucky, patient = front.connect(), front.connect()
-        assert front.accept() == 1
-        assert is_rejected(unlucky)
-        assert front.count(FORK_FAILED) == [1]
-        assert front.acceptor.state == PAUSED
-        assert front.poller.registered == set()
-        assert front.accept() == 0
-        assert [text.split()[0] for text in front.lines.texts] == ["refuse", "fork"]
-        assert len(os.listdir("/proc/self/fd")) == len(before) + 2, "the clients' ends"
-        resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
-        resume_at = front.acceptor.resume_at
-        front.acceptor.resume(resume_at - 0.001)
-        assert front.acceptor.state == PAUSED
-        front.acceptor.resume(resume_at)
-        assert front.acceptor.state == OPEN
-        assert front.acceptor.resume_at == FOREVER
-        assert front.accept() == 1
-        assert is_served(patient)
-        front.end(patient)
-
-    isolated(check)
-
-
-@pytest.mark.parametrize("full", [False, True])
-def test_without_descriptors_there_is_a_pause_and_the_client_waits(full):
-    def check():
-        front = Front("max_children=1" if full else "max_children=9", "over_limit=refuse")
-        first = front.connect()
-        front.accept()
-        second = front.connect()
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        assert front.accept() == 0
-        assert front.acceptor.state == PAUSED
-        assert front.lines.texts[-1] == "accept error='Too many open files'"
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        front.acceptor.resume(front.acceptor.resume_at)
-        assert front.acceptor.state == (FULL if full else OPEN)
-        assert front.accept() == 1
-        assert is_rejected(second) if full else is_served(second)
-        front.end(first, second)
-
-    isolated(check)
-
-
-@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN])
-def test_an_error_of_the_clients_is_no_pause(number):
-    def check():
-        front = Front()
-        (listener,) = front.listeners
-        failing: Any = SimpleNamespace(name=listener.name)
-
-        def accept():
-            raise OSError(number, os.strerror(number))
-
-        failing.accept = accept
-        assert front.acceptor.accept(failing) == 1, "counted: what is due is done in time"
-        assert front.acceptor.state == OPEN
-        assert front.lines.texts == []
-
-    isolated(check)
-
-
-def test_to_accept_without_memory_is_a_pause():
-    def check():
-        front = Front()
-        (listener,) = front.listeners
-        failing: Any = SimpleNamespace(name=listener.name)
-
-        def accept():
-            raise MemoryError
-
-        failing.accept = accept
-        assert front.acceptor.accept(failing) == 0
-        assert front.acceptor.state == PAUSED
-        assert front.lines.texts == ["accept error='MemoryError'"]
-        front.acceptor.resume(front.acceptor.resume_at)
-        client = front.connect()
-        assert front.accept() == 1
-        assert is_served(client)
-        front.end(client)
-
-    isolated(check)
-
-
-def test_a_reload_changes_the_cap_for_all():
-    def check():
-        front = Front("max_children=4")
-        clients = [front.connect() for _ in range(6)]
-        front.accept()
-        front.configure("max_children=2")
-        assert front.acceptor.state == FULL
-        front.end(clients[0])
-        assert front.acceptor.state == FULL, "there are more than the cap, still"
-        front.configure("max_children=5")
-        assert front.acceptor.state == OPEN
-        assert front.accept() == 2
-        assert front.acceptor.state == FULL
-        front.end(*clients[1:])
-        assert front.count(ACCEPTED, CLOSED) == [6, 6]
-
-    isolated(check)
-
-
-def test_who_waits_at_a_listener_that_goes_is_served_as_far_as_there_is_room():
-    def check():
-        front = Front("max_children=3", listeners=2)
-        clients = [front.connect(1) for _ in range(5)]
-        dropped = front.listeners.pop()
-        address = dropped.sock.getsockname()
-        front.configure("max_children=3")
-        assert len(front.children.table) == 3
-        assert all(is_served(client) for client in clients[:3])
-        assert all(is_rejected(client) for client in clients[3:])
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(address, timeout=DEADLINE)
-        assert dropped.sock.fileno() == -1
-        assert front.acceptor.state == FULL
-        front.end(*clients[:3])
-        assert front.poller.registered == {front.listeners[0].fd}
-        kept = front.connect()
-        front.accept()
-        assert is_served(kept)
-        front.end(kept)
-
-    isolated(check)
-
-
-def test_a_burst_that_waits_at_a_listener_that_goes_is_served_whole():
-    def check():
-        front = Front("max_children=256", listeners=2)
-        clients = [front.connect(1) for _ in range(3 * BATCH)]
-        front.listeners.pop()
-        front.configure("max_children=256")
-        assert all(is_served(client) for client in clients)
-        front.end(*clients)
-
-    isolated(check)
-
-
-def test_once_closed_it_accepts_nobody_and_stays_so():
-    def check():
-        front = Front("max_children=9", listeners=2)
-        waiting = [front.connect(0), front.connect(1)]
-        addresses = [listener.sock.getsockname() for listener in front.listeners]
-        front.acceptor.close()
-        assert front.acceptor.state == FOR_GOOD
-        assert front.acceptor.all() == []
-        assert front.poller.registered == set()
-        assert all(is_served(client) for client in waiting)
-        for address in addresses:
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(address, timeout=DEADLINE)
-        front.end(*waiting)
-        assert front.acceptor.state == FOR_GOOD
-        front.acceptor.resume(1e12)
-        assert front.acceptor.state == FOR_GOOD
-
-    isolated(check)
-
-
-def test_closing_while_paused_still_serves_who_waits():
-    def check():
-        front = Front()
-        front.acceptor._pause("accept error='a test'")
-        client = front.connect()
-        front.acceptor.close()
-        assert front.acceptor.state == FOR_GOOD
-        assert is_served(client)
-        front.end(client)
-
-    isolated(check)
-
-
-@pytest.mark.parametrize("paused", ["before", "by the closing"])
-def test_a_pause_that_ends_after_the_closing_opens_nothing(paused):
-    def check():
-        front = Front()
-        client = front.connect()
-        if paused == "before":
-            front.acceptor._pause("accept error='a test'")
-        else:
-            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        due = front.acceptor.resume_at
-        front.acceptor.close()
-        if paused != "before":
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            assert front.lines.texts == ["accept error='Too many open files'"]
-        assert (front.acceptor.state, front.acceptor.resume_at) == (FOR_GOOD, FOREVER)
-        for now in (min(due, 1e12), 1e12):
-            front.acceptor.resume(now)
-            assert front.acceptor.state == FOR_GOOD
-            assert front.poller.registered == set()
-        if paused == "before":
-            front.end(client)
-        assert front.acceptor.state == FOR_GOOD
-
-    isolated(check)
-
-
 def test_a_server_that_is_full_says_so_once():
     def check():
         front = Front("max_children=1", listeners=2)
@@ -444,35 +217,21 @@ def test_a_server_that_is_full_says_so_once():
 
 def test_it_is_not_full_for_the_sake_of_those_who_have_exited():
     def check():
-        front = Front("max_children=2")
-        first, second = front.connect(), front.connect()
-        front.accept()
-        (gone,) = (pid for pid, child in front.children.table.items() if child.address == first.getsockname())
-        front.end(second)
+        front = Front("max_children=1")
+        (first, second) = front.connect(), front.connect()
         first.close()
-        os.waitid(os.P_PID, gone, os.WEXITED | os.WNOWAIT)
-        third = front.connect()
         front.accept()
-        assert is_served(third)
+        assert front.acceptor.state == FULL
+        os.waitid(os.P_PID, *front.children.table, os.WEXITED | os.WNOWAIT)
+        front.reap()
         assert front.acceptor.state == OPEN
-        assert front.children.may_have_exited, "the loop looks again before it sleeps"
-        assert len(front.lines.events("full")) == 1, "of the first two"
-        front.end(third)
-
-    isolated(check)
-
-
-def test_a_listener_that_was_passed_is_closed_and_listens_on():
-    def check():
-        front = Front()
-        (listener,) = front.listeners
-        address = listener.sock.getsockname()
-        with socket.socket(fileno=os.dup(listener.fd)) as of_the_service_manager:
-            listener.address = None
-            front.acceptor.close()
-            with socket.create_connection(address, timeout=DEADLINE):
-                conn, _ = of_the_service_manager.accept()
-                conn.close()
+        assert front.count(FULL_SINCE) == [0]
+        assert front.lines.events("full") == []
+        front.accept()
+        front.reap()
+        assert front.acceptor.state == FULL
+        assert front.lines.events("full") == ["full clients=1 max_children=1"]
+        front.end(second)
 
     isolated(check)
 
@@ -505,20 +264,5 @@ def test_children_are_forked_with_a_score_of_their_own():
             assert int(childs.read()) > own or own == 1000
         os.kill(pid, signal.SIGKILL)
         front.end(client)
-
-    isolated(check)
-
-
-def test_what_a_client_sent_before_a_stop_comes_back():
-    def check():
-        front = Front()
-        clients = [front.connect() for _ in range(20)]
-        for client in clients:
-            client.sendall(b"early")
-            client.shutdown(socket.SHUT_WR)
-        front.acceptor.close()
-        assert [receive_all(client) for client in clients] == [b"early"] * 20
-        with contextlib.suppress(OSError):
-            front.end(*clients)
 
     isolated(check)
