@@ -23,7 +23,7 @@ class Family:
         self.log, self.lines = memory_log(*overrides)
         self.signals = signal_pipe()
         self.children = Children(self.board, self.signals, settings("idle_timeout=never"), self.log)
-        self.children.set_highest_fd(highest_fd())
+        self.children.highest_fd = highest_fd()
         self.addresses: list[tuple] = []
 
     def configure(self, *overrides):
@@ -33,7 +33,7 @@ class Family:
     def spawn(self, address=ADDRESS):
         """Spawn a child and return the client's end of its connection."""
         client, conn = tcp_pair()
-        self.children.set_highest_fd(highest_fd())
+        self.children.highest_fd = highest_fd()
         self.children.begin_burst()
         self.children.spawn(conn.fileno(), address)
         conn.close()

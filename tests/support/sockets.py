@@ -248,7 +248,7 @@ class Front:
 
     def configure(self, *overrides):
         """Put settings and the listeners in force, as a reload does."""
-        self.children.set_highest_fd(highest_fd() + 64)
+        self.children.highest_fd = highest_fd() + 64
         self.acceptor.configure(settings(*overrides), self.listeners, self.log)
 
     def connect(self, listener=0):

@@ -44,8 +44,8 @@ class Acceptor:
     """The listeners and its state. `reap_after`: after how many clients it matters who has exited."""
 
     __slots__ = (
-        "_admission", "_batch", "_board", "_cap", "_checked", "_children", "_oom", "_poller", "_refusing", "listeners",
-        "log", "reap_after", "resume_at", "state",
+        "_admission", "_admits_all", "_batch", "_board", "_cap", "_children", "_oom", "_poller", "_refusing",
+        "listeners", "log", "reap_after", "resume_at", "state",
     )  # fmt: skip
 
     def __init__(self, board: Board, children: Children, poller: select.poll, oom: OomScore) -> None:
@@ -60,7 +60,7 @@ class Acceptor:
         self.log, self.listeners = log, {listener.fd: listener for listener in listeners}
         self._cap, self._batch, self._refusing = config.max_children, BATCH, config.over_limit == "refuse"
         self._admission = Admission(config, [child.address for child in self._children.table.values()])
-        self._checked = not self._admission.open  # each client, before it gets a child
+        self._admits_all = self._admission.open
         for listener in listeners:
             attempt(log, "tune", listener.tune, config)
         self._resume()
@@ -104,7 +104,7 @@ class Acceptor:
 
     def accept(self, listener: Listener) -> int:
         """Accept a client, and in a burst those behind it; returns how many. Not `attempt`: that costs page faults."""
-        if self._children.signals.waking:  # no burst yet
+        if not self._children.signals.silent:  # no burst yet
             self._children.begin_burst()
         try:
             write(self._oom.fd, self._oom.raised)
@@ -123,7 +123,7 @@ class Acceptor:
         """Go on for BATCH clients without asking poll(2): 11 % of a connection; returns how many there were."""
         level, accepted, capacity = self.log.level, 0, self._cap - len(self._children.table)
         most = min(self._batch, capacity) if capacity > 0 else 1
-        is_rejected = self._is_rejected if capacity <= 0 or self._checked else None
+        is_rejected = None if self._admits_all and capacity > 0 else self._is_rejected
         try:
             while accepted < most:
                 fd, address = accept()

@@ -16,7 +16,7 @@ from echod.common.cmodules import os, socket
 from echod.common.config.addresses import write_address
 from echod.common.errors import place_of
 from echod.common.reasons import CRASHED, reason_of
-from echod.common.scoreboard import BEGUN, ENDED
+from echod.common.scoreboard import BEGUN, ENDED, MAX_CHILDREN, TOP
 from echod.server.buffer import POLLER, SMALL
 from echod.server.failures import attempt
 from echod.server.log.clients import describe
@@ -54,15 +54,15 @@ class Child:
 
 
 class Children:
-    """All children that have not been reaped, by pid."""
+    """All children that have not been reaped, by pid. Each closes what it inherits, up to `highest_fd`."""
 
     __slots__ = (
-        "_board", "_free", "_highest_fd", "_locks", "_named", "_session", "_words", "log", "may_have_exited",
+        "_board", "_free", "_locks", "_named", "_session", "_words", "highest_fd", "log", "may_have_exited",
         "others", "signals", "table",
     )  # fmt: skip
 
     def __init__(self, board: Board, signals: SignalPipe, config: Config, log: Log) -> None:
-        self._board, self._words, self.signals, self._highest_fd = board, board.words, signals, 0
+        self._board, self._words, self.signals, self.highest_fd = board, board.words, signals, 0
         self.table: dict[int, Child] = {}
         self._free: list[Child] = []  # the one freed last is taken first: its pages are warm
         self.may_have_exited = False  # who has not been told of by SIGCHLD
@@ -73,10 +73,6 @@ class Children:
         """Put settings in force, for the children to come, and a log."""
         self._session, self._named, self.log = make_session(config, self._board), int(config.proxy_from != ()), log
 
-    def set_highest_fd(self, highest: int) -> None:
-        """Name the highest descriptor that a child may inherit: it closes up to that one, itself if it must."""
-        self._highest_fd = highest
-
     def begin_burst(self) -> None:
         """Leave SIGCHLD at its default action until the next reaping: see `SignalPipe.set_waking`."""
         self.signals.set_waking(False)
@@ -84,20 +80,19 @@ class Children:
 
     def spawn(self, fd: int, address: tuple[Any, ...]) -> int:
         """Fork a child for a connection that the caller closes; returns its pid. Raises OSError."""
-        free = self._free
-        child = free.pop() if free else Child(self._board.take())
+        child = (self._free or self._add_slots()).pop()
         if self._named:  # now: later it would overwrite what the child writes
             self._board.write_text(child.slot, write_address(address))
         try:
             pid = fork()
         except (OSError, MemoryError):
             self._board.clear(child.slot)
-            free.append(child)
+            self._free.append(child)
             raise
         if pid == 0:
             reason = CRASHED
             try:
-                reason = self._serve(fd, child.slot, 3, self._highest_fd)
+                reason = self._serve(fd, child.slot, 3, self.highest_fd)
             except BaseException as error:  # noqa: BLE001 - a child has no log: the parent tells
                 self._board.write_text(child.slot, f"{type(error).__name__} {place_of(error)[-40:]}")
             finally:
@@ -107,6 +102,12 @@ class Children:
         if self.log.level == DEBUG:
             self.log.debug(f"fork child={pid}, which keeps fd={fd} alone; the parent closes its copy")
         return pid
+
+    def _add_slots(self) -> list[Child]:
+        """Take some more, the lowest first: taken one by one they cost each client that stays six pages."""
+        room = self._words[MAX_CHILDREN] - self._words[TOP]
+        self._free += [Child(self._board.take()) for _ in range(max(1, min(BATCH, room)))][::-1]
+        return self._free
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
         """Be the child: signals are the session's, no descriptor but its own (UNP 4.8); then echo."""
@@ -122,7 +123,7 @@ class Children:
 
         The interpreter specialises code as it runs (PEP 659), and writes to it: in a child for each client anew.
         """
-        child, limited = Child(self._board.take()), self._session
+        child, limited = self._add_slots()[-1], self._session
         self._session = Session(Limits(None, None, self._board.drain_timeout))  # a timer would be the daemon's
         for number in range(WARM_UPS):
             here, peer = socket.socketpair()
@@ -135,7 +136,6 @@ class Children:
         POLLER.unregister(fd)  # registered for the bulk
         self.signals.session, self._session = None, limited
         self._board.clear(child.slot)
-        self._free.append(child)
         # A fork renews six locks in the child, out of the blocks freed last: have these lie side by side (3 %)
         self._locks = [allocate_lock() for _ in range(LOCKS)]
         del self._locks[-FORK_LOCKS:]

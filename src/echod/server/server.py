@@ -85,7 +85,7 @@ class Server:
                 if children.may_have_exited:
                     signals.set_waking(True)  # first: whoever exits after the reaping wakes the loop
                     acceptor.on_reaped(children.reap())
-                    children.may_have_exited |= not signals.waking
+                    children.may_have_exited |= signals.silent
                 self.tick()
 
     def timeout(self) -> float | None:
@@ -166,7 +166,7 @@ class Server:
         self.children.configure(change.config, change.log)
         attempt(self.log, "close", old.hand_over, change.log)
         self.config = change.config
-        self.children.set_highest_fd(highest_fd())
+        self.children.highest_fd = highest_fd()
         self.acceptor.configure(change.config, change.listeners, change.log)
 
     def reopen(self) -> None:

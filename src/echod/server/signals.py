@@ -37,18 +37,18 @@ LAST = 64  # the highest signal (signal(7))
 class SignalPipe:
     """The read end, `fd`, is readable when a signal has come, and its number is in `pending` then.
 
-    A handler runs before the next bytecode, and its byte was written before that. SIGCHLD is caught while
-    `waking`. In a child `session` is its client's, which gets the signals.
+    A handler runs before the next bytecode, and its byte was written before that. While it is `silent` no signal wakes
+    the loop, and SIGCHLD is not caught. In a child `session` is its client's, which gets the signals.
     """
 
-    __slots__ = ("_write_end", "fd", "pending", "session", "waking")
+    __slots__ = ("_write_end", "fd", "pending", "session", "silent")
 
     def __init__(self) -> None:
         """Make the pipe and set all dispositions. Raises OSError."""
         self.fd, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.pending: set[int] = set()
         self.session: Session | None = None
-        self.waking = True
+        self.silent = False
         for signum in range(1, LAST + 1):
             try:
                 if signum in HANDLED:
@@ -77,7 +77,7 @@ class SignalPipe:
 
         A child must not find the wakeup descriptor closed: CPython's handler may deadlock then. SIGCHLD's default is to
         be ignored, but unlike SIG_IGN it leaves a zombie to be waited for (wait(2)). Whoever disables it polls with a
-        time-out; whoever enables it reaps once afterwards. Where a call fails `waking` tells: it is tried again.
+        time-out; whoever enables it reaps once afterwards. Where a call fails `silent` tells: it is tried again.
         """
         try:
             if enabled:
@@ -87,7 +87,7 @@ class SignalPipe:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         except OSError:
             enabled = False
-        self.waking = enabled
+        self.silent = not enabled
 
     def _handle(self, signum: int, _frame: object) -> None:
         if self.session is not None:

@@ -222,7 +222,8 @@ def test_it_is_not_full_for_the_sake_of_those_who_have_exited():
         first.close()
         front.accept()
         assert front.acceptor.state == FULL
-        os.waitid(os.P_PID, *front.children.table, os.WEXITED | os.WNOWAIT)
+        (pid,) = front.children.table
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         front.reap()
         assert front.acceptor.state == OPEN
         assert front.count(FULL_SINCE) == [0]

@@ -8,7 +8,7 @@ import pytest
 
 from echod.common import scoreboard
 from echod.server.buffer import POLLER
-from echod.server.children import EXITED, RECORDED, SPAWNED
+from echod.server.children import BATCH, EXITED, RECORDED, SPAWNED
 from echod.server.descriptors import highest_fd
 from support.family import ADDRESS, COUNTED, PEER, Family, exited
 from support.processes import isolated
@@ -66,7 +66,7 @@ def test_the_caller_closes_the_connection_and_the_child_all_but_its_own():
         client, conn = tcp_pair()
         fd = conn.fileno()
         os.dup2(0, highest_fd() - 1)
-        family.children.set_highest_fd(highest_fd())
+        family.children.highest_fd = highest_fd()
         family.children.spawn(fd, ADDRESS)
         os.fstat(fd)  # the caller's, still
         conn.close()
@@ -96,6 +96,25 @@ def test_many_that_exit_at_once_are_all_reaped():
         assert family.words(scoreboard.ACCEPTED, scoreboard.CLOSED) == [150, 150]
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
+
+    isolated(check)
+
+
+def test_slots_are_taken_some_at_a_time_but_none_that_has_no_room():
+    def check():
+        family = Family()
+        family.board.words[scoreboard.MAX_CHILDREN] = most = BATCH + 4
+        clients = [family.spawn()]
+        assert family.words(scoreboard.TOP) == [BATCH]
+        clients += [family.spawn() for _ in range(most - 1)]
+        assert family.words(scoreboard.TOP) == [most]
+        slots = [child.slot for child in family.children.table.values()]
+        assert slots == sorted(set(slots)), "the lowest first: those that are not used yet are the last ones"
+        clients.append(family.spawn())
+        assert family.words(scoreboard.TOP) == [most + 1], "after a reload that lowers max_children"
+        for client in clients:
+            client.close()
+        family.reap()
 
     isolated(check)
 

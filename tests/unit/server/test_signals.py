@@ -171,10 +171,10 @@ def test_what_cannot_be_enabled_is_tried_again_and_no_child_inherits_the_wakeup_
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(f"echod.server.signals.signal.{call}", fail)
             pipe.set_waking(True)
-        assert not pipe.waking
+        assert pipe.silent
         assert signal.set_wakeup_fd(-1) == -1
         pipe.set_waking(True)
-        assert pipe.waking
+        assert not pipe.silent
         os.kill(os.getpid(), signal.SIGCHLD)
         assert ready(pipe)
         assert take(pipe) == {signal.SIGCHLD}
