@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # the words of the counters: bytes out and in; when a byte last moved, and when it began: CLOCK_MONOTONIC nanoseconds
 SENT, RECEIVED, LAST, BEGUN = range(1, 5)
 FOREVER, FLUSH, LINGER = float("inf"), 1.0, 0.9  # seconds to echo what was read at the end; to drop after our FIN
-QUIET, TICK = 0.1, 0.5  # seconds without data that end a drain, more than most round trips; between looks at the limits
+QUIET, TICK = 0.5, 0.5  # seconds without data that end a drain, more than a round trip; between looks at the limits
 BYTES_ACKED, INFO_SIZE = slice(120, 128), 128  # of struct tcp_info (tcp(7), linux/tcp.h): what the peer has taken
 
 
