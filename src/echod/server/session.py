@@ -132,6 +132,7 @@ class Session:
 
     def _write_rest(self, rest: bytes | memoryview, counters: Counters, at: int) -> bool:
         """Write the rest of a partial write; False when a limit comes first."""
+        self._behind = True  # also where it goes through now: what had slept was cut short by the signal
         while rest:
             counters[at + SENT] = sent = counters[at + RECEIVED] - len(rest)
             counters[at + LAST] = time.monotonic_ns()
@@ -140,7 +141,6 @@ class Session:
             try:
                 rest = rest[os.write(self.fd, rest) :]
             except BlockingIOError:
-                self._behind = True
                 if self.ended and not self._wait(select.POLLOUT, self._deadline, sent):
                     return False
         return True

@@ -6,6 +6,7 @@ import select
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +18,7 @@ from echod.common.sockets import IDLE_SHARE
 from echod.server import session as module
 from echod.server.session import RECEIVED, SENT, Limits, Session
 from support.processes import fork, reap, state
-from support.sockets import PAIRS, limits, receive_all
+from support.sockets import PAIRS, limits, receive, receive_all
 from support.wait import wait_for
 
 
@@ -116,6 +117,21 @@ def signalled(served, signum):
     """Repeat a signal, as a drain does; tell whether the FIN has come."""
     served.signal(signum)
     return select.select([served.conn], [], [], 0.25)[0]
+
+
+def test_a_drain_waits_for_what_a_peer_that_was_behind_has_under_way(monkeypatch):
+    monkeypatch.setattr(module, "write", lambda fd, data: os.write(fd, data[:1]))  # cut by the signal: it slept
+    one = Session(limits())
+    one.end(signal.SIGTERM)
+    client, conn = socket.socketpair()
+    with client, conn, ThreadPoolExecutor(1) as pool:
+        client.sendall(b"first")
+        ending = pool.submit(one.run, conn.fileno(), [0, 0, 0, 0, 0], 0)
+        assert receive(client, 5) == b"first"
+        client.sendall(b"second")
+        client.shutdown(socket.SHUT_WR)
+        assert receive(client, 6) == b"second"
+        assert ending.result() == EOF
 
 
 def test_a_repeated_drain_changes_nothing(serve):
