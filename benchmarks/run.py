@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -165,6 +166,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Return the exit code: 1 for a wrong byte or a peer that failed, whatever its speed."""
     arguments = parse()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the servers first
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for servers that keep all clients in one process
     try:

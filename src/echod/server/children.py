@@ -105,8 +105,8 @@ class Children:
 
     def _add_slots(self) -> list[Child]:
         """Take some more, the lowest first: taken one by one they cost each client that stays six pages."""
-        room = self._words[MAX_CHILDREN] - self._words[TOP]
-        self._free += [Child(self._board.take()) for _ in range(max(1, min(BATCH, room)))][::-1]
+        for _ in range(max(1, min(BATCH, self._words[MAX_CHILDREN] - self._words[TOP]))):
+            self._free.insert(0, Child(self._board.take()))
         return self._free
 
     def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:

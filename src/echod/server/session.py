@@ -58,7 +58,7 @@ class Session:
         self.fd = -1
         self.ended = 0  # the reason, once somebody has ended it
         self._deadline, self._linger = FOREVER, LINGER
-        self._behind = False  # the peer has not taken all that was echoed
+        self._behind = False  # once the peer did not take at once what was echoed
         self._seen: tuple[object, ...] = ()  # what had moved when last looked
         self._moved = 0.0  # when something new was seen, in seconds
 
