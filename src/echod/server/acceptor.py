@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from echod.server.oom import OomScore
 
 OPEN, FULL, PAUSED, CLOSED = range(4)
-FOREVER, PAUSE = float("inf"), 0.1  # seconds without accepting when the system is out of something
+FOREVER, PAUSE, BURST = float("inf"), 0.1, 16  # seconds when the system is out of something; clients in one go
 close, write = os.close, os.write
 
 
@@ -44,7 +44,7 @@ class Acceptor:
     """The listeners and its state. `reap_after`: after how many clients it matters who has exited."""
 
     __slots__ = (
-        "_admission", "_admits_all", "_batch", "_board", "_cap", "_children", "_oom", "_poller", "_refusing",
+        "_admission", "_admits_all", "_board", "_burst", "_cap", "_children", "_oom", "_poller", "_refusing",
         "listeners", "log", "reap_after", "resume_at", "state",
     )  # fmt: skip
 
@@ -58,7 +58,7 @@ class Acceptor:
         dropped = [listener for listener in self.all() if listener not in listeners]
         self._set_state(PAUSED)
         self.log, self.listeners = log, {listener.fd: listener for listener in listeners}
-        self._cap, self._batch, self._refusing = config.max_children, BATCH, config.over_limit == "refuse"
+        self._cap, self._burst, self._refusing = config.max_children, BURST, config.over_limit == "refuse"
         self._admission = Admission(config, [child.address for child in self._children.table.values()])
         self._admits_all = self._admission.open
         for listener in listeners:
@@ -120,9 +120,10 @@ class Acceptor:
         return accepted
 
     def _accept_burst(self, accept: Accept, name: str) -> int:
-        """Go on for BATCH clients without asking poll(2): 11 % of a connection; returns how many there were."""
+        """Go on for a few clients without asking poll(2): 11 % of a connection; returns how many there were."""
         level, accepted, capacity = self.log.level, 0, self._cap - len(self._children.table)
-        most = min(self._batch, capacity) if capacity > 0 else 1
+        most = max(1, min(self._burst, capacity))
+        self._burst = min(BURST, 2 * self._burst)
         is_rejected = None if self._admits_all and capacity > 0 else self._is_rejected
         try:
             while accepted < most:
@@ -141,7 +142,7 @@ class Acceptor:
                 except OSError as error:
                     report(self.log, "close", error)
         except BlockingIOError:
-            self._batch = 1  # alone, to ask poll(2) costs less than to find nobody: until the next reaping
+            self._burst = max(1, accepted)  # alone, to ask poll(2) costs less than to find nobody
         except (OSError, MemoryError) as error:
             if isinstance(error, MemoryError) or not is_client_error(error):
                 self._pause(f"accept error={reason(error)!r}")
@@ -179,8 +180,7 @@ class Acceptor:
             self._resume()
 
     def on_reaped(self, addresses: list[tuple[Any, ...]]) -> None:
-        """Admit others in the place of those that have gone; they may come in a burst."""
-        self._batch = BATCH
+        """Admit others in the place of those that have gone."""
         if self._admission.limit:
             for address in addresses:
                 self._admission.leave(address)

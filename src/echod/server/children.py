@@ -10,22 +10,21 @@ each is copied. So a child is given nothing that was not there before, and many 
 
 from __future__ import annotations
 
-from _thread import allocate_lock
-
-from echod.common.cmodules import os, socket
+from echod.common.cmodules import os
 from echod.common.config.addresses import write_address
 from echod.common.errors import place_of
 from echod.common.reasons import CRASHED, reason_of
 from echod.common.scoreboard import BEGUN, ENDED, MAX_CHILDREN, TOP
-from echod.server.buffer import POLLER, SMALL
 from echod.server.failures import attempt
 from echod.server.log.clients import describe
 from echod.server.log.log import DEBUG, INFO
 from echod.server.session import Limits, Session, monotonic_ns
 from echod.server.sessions import make_session
+from echod.server.warm_up import free_locks, serve_ourselves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from echod.common.config.settings import Config
@@ -34,10 +33,8 @@ if TYPE_CHECKING:
     from echod.server.signals import SignalPipe
 
 SPAWNED, RECORDED, EXITED = range(3)
-BATCH = 16  # clients that are recorded and reaped at once
-WARM_UPS, LOCKS, FORK_LOCKS = 100, 100, 7
-# names for the way of a client: see `session`
-fork, closerange, _exit = os.fork, os.closerange, os._exit  # noqa: SLF001
+BATCH, SLOTS = 64, 16  # clients that are recorded and reaped at once (16: 4 % more); slots that are taken at once
+closerange = os.closerange  # a name for the way of a client: see `session`
 
 
 class Child:
@@ -78,25 +75,41 @@ class Children:
         self.signals.set_waking(False)
         self.may_have_exited = True
 
-    def spawn(self, fd: int, address: tuple[Any, ...]) -> int:
-        """Fork a child for a connection that the caller closes; returns its pid. Raises OSError."""
+    def spawn(
+        self,
+        fd: int,
+        address: tuple[Any, ...],
+        fork: Callable[[], int] = os.fork,
+        leave: Callable[[int], object] = os._exit,  # noqa: SLF001
+        lowest: int = 3,
+    ) -> int:
+        """Fork a child for a connection that the caller closes; returns its pid. Raises OSError.
+
+        The child has no descriptor but its own, from `lowest` on (UNP 4.8), and signals are its session's.
+        """
         child = (self._free or self._add_slots()).pop()
+        slot = child.slot
         if self._named:  # now: later it would overwrite what the child writes
-            self._board.write_text(child.slot, write_address(address))
+            self._board.write_text(slot, write_address(address))
         try:
             pid = fork()
         except (OSError, MemoryError):
-            self._board.clear(child.slot)
+            self._board.clear(slot)
             self._free.append(child)
             raise
         if pid == 0:
             reason = CRASHED
             try:
-                reason = self._serve(fd, child.slot, 3, self.highest_fd)
+                session = self.signals.session = self._session
+                closerange(lowest, fd)
+                closerange(fd + 1, self.highest_fd + 1)
+                reason = session.run(fd, self._words, slot)
+                self._words[slot + ENDED] = monotonic_ns()
             except BaseException as error:  # noqa: BLE001 - a child has no log: the parent tells
-                self._board.write_text(child.slot, f"{type(error).__name__} {place_of(error)[-40:]}")
+                self._board.write_text(slot, f"{type(error).__name__} {place_of(error)[-40:]}")
             finally:
-                _exit(reason)  # a child never returns: nothing buffered is written twice (TLPI 25.4)
+                leave(reason)  # a child never returns: nothing buffered is written twice (TLPI 25.4)
+            return 0  # to the warm-up
         child.state, child.address, child.named = SPAWNED, address, self._named
         self.table[pid] = child
         if self.log.level == DEBUG:
@@ -105,40 +118,27 @@ class Children:
 
     def _add_slots(self) -> list[Child]:
         """Take some more, the lowest first: taken one by one they cost each client that stays six pages."""
-        for _ in range(max(1, min(BATCH, self._words[MAX_CHILDREN] - self._words[TOP]))):
+        for _ in range(max(1, min(SLOTS, self._words[MAX_CHILDREN] - self._words[TOP]))):
             self._free.insert(0, Child(self._board.take()))
         return self._free
 
-    def _serve(self, fd: int, slot: int, lowest: int, highest: int) -> int:
-        """Be the child: signals are the session's, no descriptor but its own (UNP 4.8); then echo."""
-        client = self.signals.session = self._session
-        closerange(lowest, fd)
-        closerange(fd + 1, highest + 1)
-        reason = client.run(fd, self._words, slot)
-        self._words[slot + ENDED] = monotonic_ns()
-        return reason
-
     def warm_up(self) -> None:
-        """Serve ourselves a few bytes, and bulk, before there is a client: 13 to 15 % of a connection. Raises OSError.
+        """Do a child's part in this process, which neither forks nor exits nor closes what is inherited: see `warm_up`.
 
-        The interpreter specialises code as it runs (PEP 659), and writes to it: in a child for each client anew.
+        Before there is a client. Raises OSError.
         """
-        child, limited = self._add_slots()[-1], self._session
+        child, session, highest = self._add_slots()[-1], self._session, self.highest_fd
         self._session = Session(Limits(None, None, self._board.drain_timeout))  # a timer would be the daemon's
-        for number in range(WARM_UPS):
-            here, peer = socket.socketpair()
-            peer.send(b"echo" if number % 4 else bytes(SMALL))
-            peer.shutdown(socket.SHUT_WR)
-            fd = here.fileno()
-            self._serve(fd, child.slot, fd, fd)  # closes nothing: both ranges are empty
-            peer.close()
-            here.close()
-        POLLER.unregister(fd)  # registered for the bulk
-        self.signals.session, self._session = None, limited
+        self.highest_fd = 0
+
+        def serve(fd: int) -> None:
+            self.spawn(fd, ("", 0), lambda: 0, os.WIFEXITED, fd)
+            self._free.append(child)
+
+        serve_ourselves(serve)
+        self.signals.session, self._session, self.highest_fd = None, session, highest
         self._board.clear(child.slot)
-        # A fork renews six locks in the child, out of the blocks freed last: have these lie side by side (3 %)
-        self._locks = [allocate_lock() for _ in range(LOCKS)]
-        del self._locks[-FORK_LOCKS:]
+        self._locks = free_locks()
 
     def reap(self) -> list[tuple[Any, ...]]:
         """Collect who has exited: one SIGCHLD may stand for many (UNP 5.10, TLPI 26.3.1); return clients' addresses."""

@@ -18,7 +18,7 @@ from echod.common.scoreboard import (
     REFUSED_WHY,
     SEQUENCE,
 )
-from echod.server.acceptor import FULL, OPEN
+from echod.server.acceptor import BURST, FULL, OPEN
 from echod.server.children import BATCH
 from support.processes import isolated
 from support.sockets import Front, is_rejected, is_served
@@ -122,16 +122,13 @@ def test_with_refuse_a_full_server_closes_new_clients_at_once_and_counts_them():
 def test_a_burst_is_accepted_in_batches_and_nobody_is_left():
     def check():
         front = Front("max_children=256")
-        clients = [front.connect() for _ in range(2 * BATCH + 5)]
-        assert front.accept() == BATCH
-        assert front.accept() == BATCH
-        assert front.accept() == 5
-        assert front.accept() == 0
-        front.connect()
-        front.connect()
-        assert front.accept() == 1, "after a client alone it is one at a time, until the next reaping"
-        front.reap()
+        clients = [front.connect() for _ in range(2 * BURST + 5)]
+        assert [front.accept() for _ in range(4)] == [BURST, BURST, 5, 0]
+        clients.append(front.connect())
         assert front.accept() == 1
+        clients += [front.connect() for _ in range(8)]
+        accepted = [front.accept() for _ in range(4)]
+        assert accepted == [1, 2, 4, 1], "one, since the last one was alone; then twice as many as before"
         assert all(is_served(client) for client in clients)
         front.end(*front.clients)
 

@@ -8,7 +8,7 @@ import pytest
 
 from echod.common import scoreboard
 from echod.server.buffer import POLLER
-from echod.server.children import BATCH, EXITED, RECORDED, SPAWNED
+from echod.server.children import EXITED, RECORDED, SLOTS, SPAWNED
 from echod.server.descriptors import highest_fd
 from support.family import ADDRESS, COUNTED, PEER, Family, exited
 from support.processes import isolated
@@ -103,9 +103,9 @@ def test_many_that_exit_at_once_are_all_reaped():
 def test_slots_are_taken_some_at_a_time_but_none_that_has_no_room():
     def check():
         family = Family()
-        family.board.words[scoreboard.MAX_CHILDREN] = most = BATCH + 4
+        family.board.words[scoreboard.MAX_CHILDREN] = most = SLOTS + 4
         clients = [family.spawn()]
-        assert family.words(scoreboard.TOP) == [BATCH]
+        assert family.words(scoreboard.TOP) == [SLOTS]
         clients += [family.spawn() for _ in range(most - 1)]
         assert family.words(scoreboard.TOP) == [most]
         slots = [child.slot for child in family.children.table.values()]

@@ -83,7 +83,7 @@ def test_a_signal_during_the_warm_up_is_the_daemons():
     def check():
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         signals = SignalPipe()
-        before = Children._serve
+        before = Children.spawn
         sent: list[int] = []
 
         def interrupted(self, *args):
@@ -93,7 +93,7 @@ def test_a_signal_during_the_warm_up_is_the_daemons():
                     os.kill(os.getpid(), signum)
             return before(self, *args)
 
-        Children._serve = interrupted  # type: ignore[method-assign]
+        Children.spawn = interrupted  # type: ignore[method-assign]
         children = Children(make_board(), signals, settings(), memory_log()[0])
         children.warm_up()
         signals.open()
