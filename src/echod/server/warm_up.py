@@ -5,7 +5,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 
 from echod.common.cmodules import socket
-from echod.server.buffer import POLLER, SMALL
+from echod.server.buffer import FIRST, POLLER, SMALL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def serve_ourselves(serve: Callable[[int], None]) -> None:
     """
     for number in range(TIMES):
         here, peer = socket.socketpair()
-        peer.send(b"echo" if number % 4 else bytes(SMALL))
+        peer.send(b"echo" if number % 4 else bytes(FIRST + SMALL))
         peer.shutdown(socket.SHUT_WR)
         fd = here.fileno()
         serve(fd)

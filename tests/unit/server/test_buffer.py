@@ -11,7 +11,7 @@ import pytest
 
 from echod.common.reasons import EOF
 from echod.server import buffer
-from echod.server.buffer import FEW, MAPPING, POLLER, SIZE, SMALL, VIEWS, await_more
+from echod.server.buffer import FEW, FIRST, MAPPING, POLLER, SIZE, SMALL, VIEWS, await_more
 from echod.server.session import Limits, Session
 from support.sockets import receive
 
@@ -55,8 +55,9 @@ def test_memory_is_taken_only_as_far_as_it_is_read_into(pair):
 @pytest.mark.parametrize(("size", "taken"), [(SMALL - 1, 0), (SMALL, 1)])
 def test_small_messages_take_none(pair, size, taken):
     client, fd = pair
-    client.sendall(bytes(size))
-    reader = threading.Thread(target=lambda: (receive(client, size), client.sendall(b"more"), client.shutdown(1)))
+    count = FIRST + size
+    client.sendall(bytes(count))
+    reader = threading.Thread(target=lambda: (receive(client, count), client.sendall(b"more"), client.shutdown(1)))
     reader.start()
     assert Session(Limits(None, None, lambda: None)).run(fd, [0] * 5, 0) == EOF
     reader.join()

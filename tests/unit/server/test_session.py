@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from echod.common.reasons import EOF, ERRNO, IDLE, RESET
 from echod.server import session
-from echod.server.buffer import SIZE, SMALL
+from echod.server.buffer import FIRST, SIZE, SMALL
 from echod.server.session import RECEIVED, SENT, Session
 from support.sockets import NEVER, PAIRS, Served, limits, receive, receive_all
 from support.wait import DEADLINE, wait_for
@@ -150,6 +150,24 @@ def test_signals_for_the_daemon_cost_no_client(serve, signum):
     served.signal(signum)
     assert play(served.conn, [b"still here"]) == (b"still here", b"still here")
     assert served.end() == EOF
+
+
+def test_reads_are_short_until_a_message_fills_one(monkeypatch):
+    sizes = []
+
+    def read(fd, size):
+        sizes.append(size)
+        return os.read(fd, size)
+
+    monkeypatch.setattr(session, "read", read)
+    client, conn = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a read for each message
+    for count in (10, FIRST - 1, FIRST, 10):
+        client.sendall(bytes(count))
+    client.shutdown(socket.SHUT_WR)
+    assert Session(NEVER).run(conn.fileno(), [0, 0, 0, 0, 0], 0) == EOF
+    assert sizes == [FIRST, FIRST, FIRST, SMALL, SMALL]
+    client.close()
+    conn.close()
 
 
 def test_small_messages_do_not_pay_for_large_ones(monkeypatch):

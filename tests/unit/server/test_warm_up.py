@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import os
 
-from echod.server.buffer import POLLER, SMALL
+from echod.server.buffer import FIRST, POLLER, SMALL
 from echod.server.children import Children
 from echod.server.warm_up import FORK_LOCKS, LOCKS, TIMES, free_locks, serve_ourselves
 from support.family import Family
@@ -40,12 +40,12 @@ def test_messages_and_bulk_are_served_and_nothing_is_left():
 
     def serve(fd):
         served.append(len(os.read(fd, 2 * SMALL)))
-        if served[-1] == SMALL:
+        if served[-1] == FIRST + SMALL:
             POLLER.register(fd)
 
     serve_ourselves(serve)
     assert len(served) == TIMES
-    assert set(served) == {len(b"echo"), SMALL}
+    assert set(served) == {len(b"echo"), FIRST + SMALL}
     assert os.listdir("/proc/self/fd") == before
     assert POLLER.poll(0) == []
 
