@@ -85,7 +85,8 @@ class Children:
     ) -> int:
         """Fork a child for a connection that the caller closes; returns its pid. Raises OSError.
 
-        The child has no descriptor but its own, from `lowest` on (UNP 4.8), and signals are its session's.
+        The child has no descriptor but its own, from `lowest` on (UNP 4.8), and signals are its session's. The warm-up
+        gives a `fork` that forks nothing and a `leave` that returns, and does the child's part itself.
         """
         child = (self._free or self._add_slots()).pop()
         slot = child.slot
@@ -123,13 +124,10 @@ class Children:
         return self._free
 
     def warm_up(self) -> None:
-        """Do a child's part in this process, which neither forks nor exits nor closes what is inherited: see `warm_up`.
-
-        Before there is a client. Raises OSError.
-        """
+        """Do a child's part in this process, before there is a client: see `serve_ourselves`. Raises OSError."""
         child, session, highest = self._add_slots()[-1], self._session, self.highest_fd
         self._session = Session(Limits(None, None, self._board.drain_timeout))  # a timer would be the daemon's
-        self.highest_fd = 0
+        self.highest_fd = 0  # it closes nothing: both ranges are empty
 
         def serve(fd: int) -> None:
             self.spawn(fd, ("", 0), lambda: 0, os.WIFEXITED, fd)
