@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from echod.server.log.log import Log
     from echod.server.signals import SignalPipe
 
+    Fork = Callable[[], int]
+    Leave = Callable[[int], object]
+
 SPAWNED, RECORDED, EXITED = range(3)
 BATCH, SLOTS = 64, 16  # clients that are recorded and reaped at once (16: 4 % more); slots that are taken at once
-closerange = os.closerange  # a name for the way of a client: see `session`
+closerange, _exit = os.closerange, os._exit  # noqa: SLF001 - names for the way of a client: see `session`
 
 
 class Child:
@@ -76,12 +79,7 @@ class Children:
         self.may_have_exited = True
 
     def spawn(
-        self,
-        fd: int,
-        address: tuple[Any, ...],
-        fork: Callable[[], int] = os.fork,
-        leave: Callable[[int], object] = os._exit,  # noqa: SLF001
-        lowest: int = 3,
+        self, fd: int, address: tuple[Any, ...], fork: Fork = os.fork, leave: Leave = _exit, lowest: int = 3
     ) -> int:
         """Fork a child for a connection that the caller closes; returns its pid. Raises OSError.
 
