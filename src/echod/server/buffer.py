@@ -5,8 +5,8 @@ from __future__ import annotations
 import mmap
 import select
 
-SIZE, SMALL = 256 << 10, (16 << 10) + 1  # bytes; a read that fills SMALL is of the bulk
-FIRST = 960  # bytes that malloc(3) has at hand, from its cache: 2 % of a connection, 8 % of an idle client's memory
+SIZE, SMALL = 256 << 10, (16 << 10) + 1  # bytes; a read of SMALL or more is of the bulk
+FIRST = 960  # bytes that are read without it: malloc(3) has them at hand, which saves 2 % of a connection
 FEW = 16  # reads: after so many small ones in a row a client no longer moves bulk
 PAUSE = 100  # milliseconds without data: it is idle
 

@@ -65,14 +65,14 @@ class Session:
     def run(self, fd: int, counters: Counters, at: int) -> int:  # noqa: C901 - a call costs every client page faults
         """Echo on the connected socket `fd` until the end and return its reason; count in `counters` after `at`."""
         self.fd = fd
-        received, size, small = 0, FIRST, 0  # small: reads of the bulk, see await_more; 0 while none is under way
+        received = large = small = 0  # small: reads of the bulk, see await_more; 0 while none is under way
         try:
             counters[at + BEGUN] = counters[at + LAST] = monotonic_ns()
             if self.ended or self._lifetime:
                 self._begin()
             while True:
                 try:
-                    data = VIEWS[0][: readv(fd, VIEWS)] if small else read(fd, size)
+                    data = VIEWS[0][: readv(fd, VIEWS)] if large else read(fd, FIRST)
                 except BlockingIOError:
                     if self._may_read_on(counters[at + SENT]):
                         continue
@@ -92,8 +92,8 @@ class Session:
                 counters[at + LAST] = monotonic_ns()
                 if self.ended and (self.ended == LIFETIME or time.monotonic() > self._deadline):
                     break
-                if (small or count == size) and not self.ended:
-                    size, small = SMALL, await_more(fd, count, small) if size == SMALL else 0
+                if (small or count >= FIRST) and not self.ended:
+                    large, small = 1, await_more(fd, count, small) if small or count >= SMALL else 0
             reason = self.ended or IDLE  # now: a signal during the lingering close is not the reason
             self._close_lingering()
         except OSError as error:
