@@ -65,7 +65,7 @@ class Session:
     def run(self, fd: int, counters: Counters, at: int) -> int:  # noqa: C901 - a call costs every client page faults
         """Echo on the connected socket `fd` until the end and return its reason; count in `counters` after `at`."""
         self.fd = fd
-        received = large = small = 0  # small: reads of the bulk, see await_more; 0 while none is under way
+        received = large = small = 0  # large: 1 once a read has filled FIRST; small: see await_more, 0 without bulk
         try:
             counters[at + BEGUN] = counters[at + LAST] = monotonic_ns()
             if self.ended or self._lifetime:

@@ -53,7 +53,7 @@ def test_memory_is_taken_only_as_far_as_it_is_read_into(pair):
 
 
 @pytest.mark.parametrize(("size", "taken"), [(FIRST - 1, 0), (FIRST + 1, 1)])
-def test_small_messages_take_none(pair, size, taken):
+def test_messages_take_none_until_one_fills_a_read(pair, size, taken):
     client, fd = pair
     client.sendall(bytes(size))
     reader = threading.Thread(target=lambda: (receive(client, size), client.shutdown(socket.SHUT_WR)))
