@@ -20,7 +20,7 @@ from echod.server.log.clients import describe
 from echod.server.log.log import DEBUG, INFO
 from echod.server.session import Limits, Session, monotonic_ns
 from echod.server.sessions import make_session
-from echod.server.warm_up import free_locks, serve_ourselves
+from echod.server.warm_up import begin_pools, free_reserved, serve_ourselves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Children:
     """All children that have not been reaped, by pid. Each closes what it inherits, up to `highest_fd`."""
 
     __slots__ = (
-        "_board", "_free", "_locks", "_named", "_session", "_words", "highest_fd", "log", "may_have_exited",
+        "_board", "_free", "_kept", "_named", "_session", "_words", "highest_fd", "log", "may_have_exited",
         "others", "signals", "table",
     )  # fmt: skip
 
@@ -72,6 +72,7 @@ class Children:
     def configure(self, config: Config, log: Log) -> None:
         """Put settings in force, for the children to come, and a log."""
         self._session, self._named, self.log = make_session(config, self._board), int(config.proxy_from != ()), log
+        self.signals.session = self._session
 
     def begin_burst(self) -> None:
         """Leave SIGCHLD at its default action until the next reaping: see `SignalPipe.set_waking`."""
@@ -99,7 +100,8 @@ class Children:
         if pid == 0:
             reason = CRASHED
             try:
-                session = self.signals.session = self._session
+                session = self._session
+                session.fd = fd  # from now on signals are its
                 closerange(lowest, fd)
                 closerange(fd + 1, self.highest_fd + 1)
                 reason = session.run(fd, self._words, slot)
@@ -123,6 +125,7 @@ class Children:
 
     def warm_up(self) -> None:
         """Do a child's part in this process, before there is a client: see `serve_ourselves`. Raises OSError."""
+        self._kept = begin_pools()
         child, session, highest = self._add_slots()[-1], self._session, self.highest_fd
         self._session = Session(Limits(None, None, self._board.drain_timeout))  # a timer would be the daemon's
         self.highest_fd = 0  # it closes nothing: both ranges are empty
@@ -132,9 +135,9 @@ class Children:
             self._free.append(child)
 
         serve_ourselves(serve)
-        self.signals.session, self._session, self.highest_fd = None, session, highest
+        self._session, self.highest_fd = session, highest
         self._board.clear(child.slot)
-        self._locks = free_locks()
+        free_reserved()
 
     def reap(self) -> list[tuple[Any, ...]]:
         """Collect who has exited: one SIGCHLD may stand for many (UNP 5.10, TLPI 26.3.1); return clients' addresses."""

@@ -38,7 +38,8 @@ class SignalPipe:
     """The read end, `fd`, is readable when a signal has come, and its number is in `pending` then.
 
     A handler runs before the next bytecode, and its byte was written before that. While it is `silent` no signal wakes
-    the loop, and SIGCHLD is not caught. In a child `session` is its client's, which gets the signals.
+    the loop, and SIGCHLD is not caught. `session` is what a child begins with: where it has
+    a descriptor, this is a child, and the session gets the signals.
     """
 
     __slots__ = ("_write_end", "fd", "pending", "session", "silent")
@@ -90,7 +91,7 @@ class SignalPipe:
         self.silent = not enabled
 
     def _handle(self, signum: int, _frame: object) -> None:
-        if self.session is not None:
+        if self.session and self.session.fd >= 0:
             self.session.end(signum)
         else:
             self.pending.add(signum)

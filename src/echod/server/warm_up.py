@@ -9,10 +9,11 @@ from echod.server.buffer import FIRST, POLLER, SMALL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _thread import LockType
     from collections.abc import Callable
 
-TIMES, LOCKS, FORK_LOCKS = 100, 100, 7
+TIMES, SCATTERED, FORK_LOCKS, READS = 100, 1000, 7, 2
+POOL, HEADER = 16 << 10, 48  # bytes of a pool, and of its head
+MOST, NUMBER = 1000, 1 << 20  # blocks that may be free of a size; small numbers would be no new objects
 
 
 def serve_ourselves(serve: Callable[[int], None]) -> None:
@@ -31,11 +32,38 @@ def serve_ourselves(serve: Callable[[int], None]) -> None:
     POLLER.unregister(fd)  # registered for the bulk
 
 
-def free_locks() -> list[LockType]:
-    """Have the blocks of memory freed last lie side by side; returns what is to be kept for that: 3 % of a connection.
+def reserve() -> list[object]:
+    """Take as many blocks of memory as a child needs, side by side: behind all that are free here and there."""
+    scattered = [allocate_lock() for _ in range(SCATTERED)]
+    reserved: list[object] = [allocate_lock() for _ in range(FORK_LOCKS)]
+    reserved += [bytes(FIRST) for _ in range(READS)]
+    del scattered
+    return reserved
 
-    A fork renews six locks in the child, and takes these.
+
+RESERVED = reserve()  # early: what is imported later takes the scattered ones
+
+
+def free_reserved() -> None:
+    """Have malloc(3) give away the reserved blocks next: a fork renews six locks in the child, which then reads twice.
+
+    Side by side they save 3 % of a connection, and to be found in malloc's cache, without a search, 2 %.
     """
-    locks = [allocate_lock() for _ in range(LOCKS)]
-    del locks[-FORK_LOCKS:]
-    return locks
+    cached = [allocate_lock() for _ in range(FORK_LOCKS)]
+    RESERVED.clear()  # into malloc's cache, in the place of these
+    del cached
+
+
+def begin_pools() -> list[object]:
+    """Have small objects lie side by side from now on, as the first of a pool; returns what is to be kept for that.
+
+    CPython's allocator gives away first what is free here and there (Objects/obmalloc.c). A client's objects are of two
+    sizes, and what is free of these is taken here: 4 % of a connection.
+    """
+    kept: list[object] = []
+    for size, blocks in (32, range(NUMBER, NUMBER + MOST)), (64, (bytes(20) for _ in range(MOST))):
+        for block in blocks:
+            kept.append(block)
+            if all(id(each) % POOL < HEADER + 16 * size for each in kept[-4:]):  # one alone may be there by chance
+                break
+    return kept

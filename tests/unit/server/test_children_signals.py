@@ -97,7 +97,8 @@ def test_a_signal_during_the_warm_up_is_the_daemons():
         children = Children(make_board(), signals, settings(), memory_log()[0])
         children.warm_up()
         signals.open()
-        assert signals.session is None
+        assert signals.session is children._session
+        assert children._session.fd < 0
         assert signals.pending == {signal.SIGTERM, signal.SIGCHLD}
         assert children._session.ended == 0
 

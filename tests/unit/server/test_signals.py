@@ -238,6 +238,7 @@ def test_in_a_child_signals_are_the_sessions(signum, outcome):
         try:
             pipe = signal_pipe()
             client = pipe.session = Session(NEVER)
+            client.fd = os.open(os.devnull, os.O_RDWR)  # by which it is known to be a child
             os.write(write_end, b"ready")
             while not client.ended:
                 signal.pause()

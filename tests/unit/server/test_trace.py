@@ -28,6 +28,7 @@ class Child:
             config = settings(f"log={self.path}", "log_level=debug")
             pipe = signal_pipe()
             pipe.session = Traced(Session(NEVER), NEVER, config)
+            pipe.session.fd = self.fd
             os._exit(pipe.session.run(self.fd, [0] * 5, 0))
 
         self.pid = fork(run)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dis
+import mmap
 import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
 
 from echod.server.buffer import FIRST, POLLER, SMALL
 from echod.server.children import Children
-from echod.server.warm_up import FORK_LOCKS, LOCKS, TIMES, free_locks, serve_ourselves
+from echod.server.warm_up import TIMES, serve_ourselves
+from support.daemon import SOURCE
 from support.family import Family
 from support.processes import isolated
 
@@ -50,5 +57,37 @@ def test_messages_and_bulk_are_served_and_nothing_is_left():
     assert POLLER.poll(0) == []
 
 
-def test_as_many_blocks_as_a_fork_takes_are_free():
-    assert len(free_locks()) == LOCKS - FORK_LOCKS
+HOLES = """
+import sys
+sys.path.append(sys.argv[1])
+from _thread import allocate_lock
+from echod.server import warm_up
+import ctypes
+malloc = ctypes.CDLL(None).malloc
+malloc.restype = ctypes.c_void_p
+locks = [allocate_lock() for _ in range(600)]
+numbers, texts = list(range(10**6, 10**6 + 4000)), [b"%020d" % number for number in range(2000)]
+del locks[::2], numbers[::50], texts[::50]  # what is free lies here and there
+"""
+
+
+def run_with_holes(code):
+    """Run it in an interpreter whose free memory lies here and there; returns what it prints, as numbers."""
+    command = [sys.executable, "-I", "-S", "-c", HOLES + code, str(SOURCE.parent)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr == ""
+    return [int(word) for word in done.stdout.split()]
+
+
+def test_the_blocks_that_a_fork_takes_lie_side_by_side():
+    blocks = run_with_holes("warm_up.free_reserved(); print(*(malloc(32) for _ in range(6)))")
+    assert max(blocks) - min(blocks) < mmap.PAGESIZE
+
+
+@pytest.mark.parametrize("make", ["number + 10**7", "b'%020d' % number"])
+def test_small_objects_lie_side_by_side(make):
+    addresses = run_with_holes(
+        f"kept = warm_up.begin_pools(); new = [{make} for number in range(20)]; print(*map(id, new))"
+    )
+    pages = Counter(address // mmap.PAGESIZE for address in addresses)
+    assert max(pages.values()) >= 15, pages
