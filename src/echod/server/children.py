@@ -190,8 +190,9 @@ class Children:
             self._board.count_end(reason, child.peer)
         if self.log.level == DEBUG:
             self.log.debug(f"waitpid child={pid} status={status:#06x} peer={child.peer}; slot={child.slot} is free")
-        seconds = (ended - (begun or ended)) / 1e9
-        return child.address, describe(self.log, child.peer, pid, reason, (received, sent, seconds)), ended
+        line = describe(self.log, child.peer, pid, reason, (received, sent, (ended - (begun or ended)) / 1e9))
+        address, child.address, child.peer = child.address, (), ""  # what is free lies side by side
+        return address, line, ended
 
     def send(self, signum: int) -> None:
         """Signal every child. None of these pids can be another process's: they have not been waited for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 
 from echod.common.cmodules import socket
-from echod.server.buffer import FIRST, POLLER, SMALL
+from echod.server.buffer import DONTNEED, FIRST, POLLER, SMALL, give_back
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def serve_ourselves(serve: Callable[[int], None]) -> None:
         peer.close()
         here.close()
     POLLER.unregister(fd)  # registered for the bulk
+    give_back(DONTNEED)
 
 
 def reserve() -> list[object]:

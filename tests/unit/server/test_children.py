@@ -32,7 +32,7 @@ def test_a_child_is_spawned_then_recorded_then_exited():
         client.close()
         exited(pid)
         assert family.children.reap() == [ADDRESS]
-        assert child.state == EXITED
+        assert (child.state, child.address, child.peer) == (EXITED, (), "")
         assert family.children.table == {}
         assert family.reader.copy().clients() == []
         (line,) = family.lines.texts

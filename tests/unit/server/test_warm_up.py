@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 
-from echod.server.buffer import FIRST, POLLER, SMALL
+from echod.server.buffer import FIRST, MAPPING, POLLER, SMALL
 from echod.server.children import Children
 from echod.server.warm_up import TIMES, serve_ourselves
 from support.daemon import SOURCE
@@ -47,6 +47,7 @@ def test_messages_and_bulk_are_served_and_nothing_is_left():
 
     def serve(fd):
         served.append(len(os.read(fd, 2 * SMALL)))
+        MAPPING[0] = 1
         if served[-1] == FIRST + SMALL:
             POLLER.register(fd)
 
@@ -55,6 +56,7 @@ def test_messages_and_bulk_are_served_and_nothing_is_left():
     assert set(served) == {len(b"echo"), FIRST + SMALL}
     assert os.listdir("/proc/self/fd") == before
     assert POLLER.poll(0) == []
+    assert MAPPING[0] == 0, "its memory was not given back"
 
 
 HOLES = """
