@@ -102,7 +102,7 @@ def play(target, case):
         detail = DEATH, str(error)
     except BROKEN as error:
         detail = WRONG, f"{error}{'; ' + target.crash() if target.crash() else ''}"
-    if case.scene != start.NAME and ptrace.impossible(target.home / "trace", SCENES[case.scene].until):
+    if case.scene != start.NAME and ptrace.impossible(target.home / "trace", target.traced):
         detail = MISSED, ""
     elif detail[0] == WRONG and (end := how_ended(target)):
         detail = DEATH, f"{end}; {detail[1]}"
@@ -127,9 +127,9 @@ def fail(target, case):
     scene = ready(target, case.scene, case.call)
     before = target.await_clients(1)
     prefix = target.home / "trace"
-    pid = scene.prepare()
-    words = ptrace.failing(case.call, case.errno, case.when, scene.until)
-    with Strace(pid, prefix, *(["-f"] if scene.follow else []), *words):
+    pid = target.traced = scene.prepare()
+    words = ptrace.failing(case.call, case.errno, case.when, "execve")
+    with Strace(pid, prefix, *(["-ff"] if scene.follow else []), *words):
         scene.act()
     hit = ptrace.injected(prefix)
     judge(target, scene, before)

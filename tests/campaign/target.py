@@ -42,7 +42,7 @@ class Target:
     def __init__(self):
         self.home = Path(tempfile.mkdtemp(prefix="echod-inject-"))
         self.home.chmod(0o755)
-        self.pid = 0
+        self.pid = self.traced = 0
         self.scene = ""
         self.streams = []  # to be closed at its end
         self.renew()
@@ -166,7 +166,7 @@ class Target:
                 os.waitpid(-1, 0)
         if getattr(self, "bystander", None):
             self.bystander.sock.close()
-        self.pid = 0
+        self.pid = self.traced = 0
         self.scene = ""
         for stream in self.streams:
             stream.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 
 from echod.common.cmodules import socket
-from echod.server.buffer import DONTNEED, FIRST, POLLER, SMALL, give_back
+from echod.server.buffer import FEW, FIRST, POLLER, SMALL, await_more
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def serve_ourselves(serve: Callable[[int], None]) -> None:
         serve(fd)
         peer.close()
         here.close()
-    POLLER.unregister(fd)  # registered for the bulk
-    give_back(DONTNEED)
+    await_more(fd, 0, FEW)  # as at the end of bulk: gives its memory back
+    POLLER.unregister(fd)
 
 
 def reserve() -> list[object]:
