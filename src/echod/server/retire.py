@@ -44,6 +44,9 @@ def retire(listeners: list[Listener], acceptor: Accepting, log: Log) -> None:
             tries -= max(1, acceptor.accept(own[ready[0][0]]))  # one at a time: there may be room for one only
     except (OSError, MemoryError) as error:
         log.warning(f"poll error={reason(error)!r}")
+        for listener in own.values():  # who waits there already is served all the same
+            while tries > 0 < acceptor.capacity() and (accepted := acceptor.accept(listener)):
+                tries -= accepted
     for listener in listeners:
         attempt(log, "stop", listener.stop)
         attempt(log, "close", listener.close)

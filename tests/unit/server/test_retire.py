@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from types import SimpleNamespace
@@ -28,7 +29,10 @@ class Accepting:
         self.calls += 1
         if self.hopeless:
             return 0
-        fd, _ = listener.accept()
+        try:
+            fd, _ = listener.accept()
+        except BlockingIOError:
+            return 0
         if self.left > 0:
             self.served.append(fd)
             self.left -= 1
@@ -72,6 +76,26 @@ def test_who_waits_is_served_as_far_as_there_is_room(two, room):
             socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
     acceptor.close()
     assert all(is_reset(client) for client in clients)
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize("room", [0, 3, 9])
+def test_who_waits_is_served_where_poll_fails(two, room, monkeypatch):
+    class Poller:
+        def register(self, _fd, _event):
+            pass
+
+        def poll(self, _timeout):
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr("echod.server.retire.select.poll", Poller)
+    clients = connect(*two, *two)
+    acceptor, (log, lines) = Accepting(room), memory_log()
+    retire(two, acceptor, log)
+    assert len(acceptor.served) == min(room, len(clients))
+    assert lines.texts == (["poll error='Cannot allocate memory'"] if room else [])
+    acceptor.close()
     for client in clients:
         client.close()
 
