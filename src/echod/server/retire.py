@@ -44,9 +44,14 @@ def retire(listeners: list[Listener], acceptor: Accepting, log: Log) -> None:
             tries -= max(1, acceptor.accept(own[ready[0][0]]))  # one at a time: there may be room for one only
     except (OSError, MemoryError) as error:
         log.warning(f"poll error={reason(error)!r}")
-        for listener in own.values():  # who waits there already is served all the same
-            while tries > 0 < acceptor.capacity() and (accepted := acceptor.accept(listener)):
-                tries -= accepted
+        attempt(log, "accept", serve_waiting, list(own.values()), acceptor, tries)
     for listener in listeners:
         attempt(log, "stop", listener.stop)
         attempt(log, "close", listener.close)
+
+
+def serve_waiting(listeners: list[Listener], acceptor: Accepting, most: int) -> None:
+    """Serve who waits already, `most` clients at most, without poll(2): it fails."""
+    for listener in listeners:
+        while most > 0 < acceptor.capacity() and (accepted := acceptor.accept(listener)):
+            most -= accepted

@@ -11,9 +11,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TIMES, SCATTERED, FORK_LOCKS, READS = 100, 1000, 7, 2
+TIMES = 100  # sessions, after which all of the code is specialised
+SCATTERED, FORK_LOCKS, READS = 1000, 7, 2  # blocks of memory: free here and there, at most; what a child takes
 POOL, HEADER = 16 << 10, 48  # bytes of a pool, and of its head
-MOST, NUMBER = 1000, 1 << 20  # blocks that may be free of a size; small numbers would be no new objects
+MOST, NUMBER = 1000, 1 << 20  # blocks that may be free of a size; a small number would be no new object
 
 
 def serve_ourselves(serve: Callable[[int], None]) -> None:
@@ -56,7 +57,7 @@ def free_reserved() -> None:
 
 
 def begin_pools() -> list[object]:
-    """Have small objects lie side by side from now on, as the first of a pool; returns what is to be kept for that.
+    """Have small objects made from now on lie side by side, in a new pool; returns what is to be kept for that.
 
     CPython's allocator gives away first what is free here and there (Objects/obmalloc.c). A client's objects are of two
     sizes, and what is free of these is taken here: 4 % of a connection.
