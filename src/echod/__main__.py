@@ -2,6 +2,8 @@
 
 While its modules are imported SIGINT ends the program at once; then it raises KeyboardInterrupt, a single one: whoever
 has been interrupted cleans up in peace; and once `main` is over it is ignored, for there is nothing left to interrupt.
+A callback's exception is dropped (sys.unraisablehook), those of the import system among them: raised there, it ends the
+program at once, too.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ def run_interruptibly(name: str, module: str) -> int:
         return run(module)  # the caller has it ignored
     signal.signal(signal.SIGINT, lambda *_: leave(name))
     main = import_module(module).main
+    sys.unraisablehook = lambda dropped: end_or_report(name, dropped)
     try:
         signal.signal(signal.SIGINT, interrupt)
         code: int = main()
@@ -53,6 +56,13 @@ def interrupt(_signum: int, _frame: object) -> None:
     """Raise KeyboardInterrupt, once."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def end_or_report(name: str, dropped: sys.UnraisableHookArgs) -> None:
+    """End where what a callback has raised is KeyboardInterrupt: nobody else would hear of it."""
+    if dropped.exc_type is KeyboardInterrupt:
+        leave(name)
+    sys.__unraisablehook__(dropped)
 
 
 def leave(name: str) -> None:

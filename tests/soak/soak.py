@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import socket
 import sys
 import tempfile
 import threading
@@ -22,6 +21,7 @@ from soak.disturb import FEW, Disturber
 from soak.worker import worker
 from support.daemon import Echod
 from support.processes import anonymous, descriptors, many_descriptors, zombies
+from support.sockets import port_of_its_own
 from support.wait import need_root, wait_for
 from support.watcher import Watcher
 
@@ -32,16 +32,12 @@ GROWTH = 256  # KiB of anonymous memory that may come after the first round: the
 ROUND_TIMEOUT = 120.0  # seconds for the last clients of a round
 
 
-def free_port(host):
-    with socket.create_server((host, 0)) as listening:
-        return listening.getsockname()[1]
-
-
 class Soak:
     """A daemon under load; `home` is a directory of its user's."""
 
     def __init__(self, home, seed):
-        self.addresses = [(host, free_port(host)) for host in ("127.0.0.1", "127.0.0.2")]
+        # the second comes and goes: while it is gone nobody else may be given its port
+        self.addresses = [(host, port_of_its_own()) for host in ("127.0.0.1", "127.0.0.2")]
         first, second = (f"{host}:{port}" for host, port in self.addresses)
         denied = f"{DENIED_NET}.0.0/16"
         self.base = {

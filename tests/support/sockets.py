@@ -63,7 +63,7 @@ def make_board(max_children=64):
     return Board(fd)
 
 
-def port_of_its_own():
+def port_of_its_own() -> int:
     """Return a port that is free on all IPv4 addresses, and that the kernel gives to no client (ip(7))."""
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     for port in random.sample(range(5000, first), 100):

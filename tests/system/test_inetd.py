@@ -14,7 +14,7 @@ import pytest
 
 from support.daemon import ECHOD
 from support.processes import MountNamespace
-from support.sockets import exchange, receive_all
+from support.sockets import exchange, port_of_its_own, receive_all
 from support.wait import DEADLINE, need, wait_for
 
 MIB = 1 << 20
@@ -39,11 +39,6 @@ def config(tmp_path):
     path = tmp_path / "echod.conf"
     path.write_text(f"[echod]\nlog = {tmp_path}/inetd.log\n")
     return path
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -103,7 +98,7 @@ def patient_exchange(address, data):
     ["xinetd", "inetd", "tcpserver", "socat: its socket", "socat: a Unix socket", "socat: pipes", "ncat: pipes"],
 )
 def test_serves_under(name, config):
-    port = free_port()
+    port = port_of_its_own()
     data = os.urandom(MIB)
     command = commands(config, port)[name]
     command[0] = need(command[0])

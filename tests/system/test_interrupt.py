@@ -68,6 +68,35 @@ def test_echod(running, words):
     assert running.status()["state"] == "running"
 
 
+# Is interrupted in a callback, whose exceptions are dropped: the import system has some.
+CALLBACK = """
+import os, signal, sys, types
+import echod.__main__ as entry
+class Dropped:
+    def __del__(self):
+        {dropped}
+        sys.stdout.write("the rest of the callback")
+def main():
+    Dropped()
+    return 7
+entry.import_module = lambda name: types.SimpleNamespace(main=main)
+sys.exit(entry.echod())
+"""
+
+
+def test_an_interrupt_in_a_callback_is_not_lost():
+    code = CALLBACK.format(dropped="signal.raise_signal(signal.SIGINT)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "echod: interrupted\n")
+
+
+def test_what_else_a_callback_raises_is_told():
+    code = CALLBACK.format(dropped="raise ValueError('of a callback')")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 7
+    assert "ValueError: of a callback" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["echoc", "echod"])
 def test_who_started_it_in_the_background_has_it_ignored(running, name):
     words = ["--check", f"127.0.0.1:{running.port}"] if name == "echoc" else ["-c", str(running.config), "status"]

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import urllib.request
 from urllib.parse import urlencode
 
 import pytest
 
-from support.sockets import exchange
+from support.sockets import exchange, port_of_its_own
 from support.systemd_box import UNITS, EchodBox
 from support.wait import DEADLINE, need, wait_for
 
 RULES = UNITS.parent / "etc" / "prometheus"
 SERVICE, METRICS, TIMER = (UNITS / f"echod{name}" for name in (".service", "-metrics.service", "-metrics.timer"))
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def get(url):
@@ -66,7 +60,7 @@ def test_the_alerts_are_raised_when_they_are_to_be():
 
 def test_a_query_returns_what_the_clients_did(running, tmp_path, spawn):
     exporter, prometheus = need("prometheus-node-exporter"), need("prometheus")
-    textfiles, ports = tmp_path / "textfiles", (free_port(), free_port())
+    textfiles, ports = tmp_path / "textfiles", (port_of_its_own(), port_of_its_own())
     textfiles.mkdir()
     spawn(
         exporter, "--collector.disable-defaults", "--collector.textfile",

@@ -65,8 +65,8 @@ def claim(paths: Paths, pid_file: PidFile, launch: Callable[[PidFile], None]) ->
     """Launch a daemon unless one serves; returns the pid of that one, 0 when it was launched. Raises EchodError."""
     while True:
         try:
-            with pid_file.start():
-                if not pid_file.holder():
+            with pid_file.start() as running:
+                if not running:
                     launch(pid_file)
                     return 0
         except BaseException:

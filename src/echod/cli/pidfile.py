@@ -77,10 +77,10 @@ class PidFile(PIDLockFile):
             raise OSError(errno.EINVAL, "is no pid file; move it away, or use another pid_file", self.path)
 
     @contextlib.contextmanager
-    def start(self) -> Iterator[None]:
-        """Hold byte 1 of a new file: nobody else starts a daemon here or removes it. Raises LockFailed.
+    def start(self) -> Iterator[int]:
+        """Hold byte 1 of a new file, and give 0: nobody else starts a daemon here or removes it. Raises LockFailed.
 
-        When a daemon runs (see `holder`) nothing is held.
+        When a daemon runs nothing is held, and its pid (see `holder`) is given: it may have ended since.
         """
         try:
             before = os.umask(0o022)  # the caller's must not keep others from asking for the status
@@ -89,7 +89,7 @@ class PidFile(PIDLockFile):
             finally:
                 os.umask(before)
             deadline = time.monotonic() + START_TIMEOUT
-            while not self._claim():
+            while (running := self._claim()) is None:
                 self._close()
                 if time.monotonic() > deadline:
                     raise OSError(errno.ETIMEDOUT, f"echod has been starting for {START_TIMEOUT} s", self.path)
@@ -98,31 +98,31 @@ class PidFile(PIDLockFile):
             self._close()
             raise LockFailed(f"{error.filename or self.path}: {error.strerror}") from error
         try:
-            yield
+            yield running
         finally:
             self._close()
 
-    def _claim(self) -> bool:
-        """Take byte 1 of a new file, or find a daemon; False: to be tried again. Raises OSError."""
+    def _claim(self) -> int | None:
+        """Take byte 1 of a new file: 0; or find a daemon: its pid; None: to be tried again. Raises OSError."""
         try:
             self._open_or_make()
         except FileExistsError:
-            return False  # another start has just made it
-        if self.holder():
-            return True
+            return None  # another start has just made it
+        if running := self.holder():
+            return running
         locked = locks.lock(self.fd, STARTING)
         if not locked and (self._made or self.holder(STARTING)):
-            return False  # another start is under way
+            return None  # another start is under way
         if self._made or not locks.is_current(self.fd, self.path):
-            return locks.is_current(self.fd, self.path)
+            return 0 if locks.is_current(self.fd, self.path) else None
         self._check_content()
         try:
             os.unlink(self.path)
         except PermissionError:
             if locked:
-                return True  # the directory is another's, but not the file
+                return 0  # the directory is another's, but not the file
             raise
-        return False
+        return None
 
     def _close(self) -> None:
         if self.fd >= 0:

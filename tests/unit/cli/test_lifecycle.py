@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+
 import pytest
 
 from echod.cli import lifecycle
 from echod.cli.daemon import Daemon
+from echod.cli.paths import Paths
+from echod.cli.pidfile import STARTING, PidFile
 from echod.common import scoreboard
 from echod.common.errors import NOT_RUNNING, EchodError
 from support.board import new_board
+from support.processes import fork, reap
+from support.wait import wait_for
 
 
 class Running(Daemon):
@@ -58,3 +66,29 @@ def test_who_serves_and_who_has_ended():
     assert lifecycle.serves(Running())
     assert lifecycle.serves(Running(error=EchodError("its scoreboard cannot be read")))
     assert not lifecycle.serves(Running(error=EchodError("it has just ended", NOT_RUNNING)))
+
+
+def test_a_daemon_that_ends_while_a_start_finds_it_is_not_replaced_unlocked(tmp_path):
+    path = str(tmp_path / "echod.pid")
+
+    def hold():
+        PidFile(path).acquire()
+        signal.pause()
+
+    daemon = fork(hold)
+    wait_for(lambda: PidFile(path).holder() == daemon, "the lock")
+
+    class Starts(PidFile):
+        @contextlib.contextmanager
+        def start(self):
+            with super().start() as running:
+                if self.holder():
+                    os.kill(daemon, signal.SIGKILL)
+                    reap(daemon)
+                yield running
+
+    def launch(_pid_file):
+        assert reap(fork(lambda: PidFile(path).holder(STARTING) != parent)) == 0, "nobody holds off another start"
+
+    parent = os.getpid()
+    assert lifecycle.claim(Paths(None, [f"pid_file={path}"]), Starts(path), launch) == 0

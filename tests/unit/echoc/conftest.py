@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support import echo_servers
+from support.sockets import port_of_its_own
 from support.wait import need
 
 if TYPE_CHECKING:
@@ -53,13 +54,6 @@ def eventually(condition: Callable[[], object]) -> object:
     return result
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 def accepts(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
         return True
@@ -73,7 +67,7 @@ def eventually_fixture() -> Eventually:
 
 @pytest.fixture
 def unused_port() -> int:
-    return free_port()
+    return port_of_its_own()
 
 
 @pytest.fixture
@@ -102,7 +96,7 @@ def foreign_server() -> Iterator[StartServer]:
     with contextlib.ExitStack() as stack:
 
         def start(*command: str, port: int | None = None) -> int:
-            at = port or free_port()
+            at = port or port_of_its_own()
             arguments = [argument.format(at) for argument in command[1:]]
             stack.enter_context(running([need(command[0]), *arguments], stderr=subprocess.DEVNULL))
             eventually(lambda: accepts(at))

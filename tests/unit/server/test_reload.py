@@ -15,7 +15,7 @@ from echod.server import reload
 from echod.server.log.file import File
 from echod.server.log.log import DEBUG, INFO, Log
 from support.processes import NOBODY, isolated
-from support.sockets import make_board, memory_log, settings
+from support.sockets import make_board, memory_log, port_of_its_own, settings
 from support.wait import need_root, wait_for
 
 
@@ -61,11 +61,6 @@ def open_descriptors():
     return os.listdir("/proc/self/fd")
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
-
-
 def test_without_a_change_all_stays_as_it_is(before):
     fds = open_descriptors()
     change = before.prepare()
@@ -91,7 +86,7 @@ def test_a_line_for_each_setting_that_differs_says_when_it_takes_effect(before):
 
 
 def test_nothing_is_in_force_before_it_is_applied(before):
-    port = free_port()
+    port = port_of_its_own()
     before.write(f"listen = 127.0.0.1:{port}", "log_level = debug", "max_children = 3")
     held = vars(before.config).copy()
     change = before.prepare()
@@ -105,7 +100,7 @@ def test_nothing_is_in_force_before_it_is_applied(before):
 
 
 def test_listeners_that_stay_are_kept_and_the_new_ones_are_not_shared(before):
-    port = free_port()
+    port = port_of_its_own()
     before.write(f"listen = 127.0.0.1:0 127.0.0.1:{port}")
     change = before.prepare()
     kept, added = change.listeners
@@ -179,7 +174,7 @@ def test_a_bad_config_is_told_with_its_line(before):
 def test_an_address_in_use_leaves_all_as_it_was(before, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         used = other.getsockname()[1]
-        before.write(f"listen = 127.0.0.1:0 127.0.0.1:{free_port()} 127.0.0.1:{used}", f"log = {tmp_path}/log")
+        before.write(f"listen = 127.0.0.1:0 127.0.0.1:{port_of_its_own()} 127.0.0.1:{used}", f"log = {tmp_path}/log")
         text, code = failed(before)
     assert text.startswith(f"cannot listen on 127.0.0.1:{used}: Address already in use")
     assert code == FAILED
