@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from support.daemon import ECHOD
-from support.processes import NOBODY, servers
+from support.installed import Installed
+from support.processes import NOBODY, anonymous, servers
 from support.sockets import exchange, receive_all
 from support.wait import DEADLINE, alive, need, need_root, wait_for
 
@@ -152,6 +153,18 @@ def test_killed_while_it_serves(echod):
         conn.close()
     wait_for(lambda: not any(map(alive, children)), "the old children to end")
     echod.wait_idle()
+
+
+@pytest.mark.lean
+def test_the_server_is_compiled_before_it_starts(echod, public):
+    """Of a package without bytecode the first server is as small as the second."""
+    echod.prefix = Installed(public).prefix
+    memory = []
+    for _ in range(2):
+        echod.start()
+        memory.append(anonymous(echod.pid))
+        echod.run("stop", check=0)
+    assert memory[0] < memory[1] + 200, memory  # KiB; compiling in the server's process costs it 1000
 
 
 class TestStatus:
