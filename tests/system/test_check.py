@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
-from support.daemon import Echod
+from support.daemon import Echod, give
 from support.network import Hosts
-from support.processes import MountNamespace
+from support.processes import NOBODY, MountNamespace
 from support.sockets import port_of_its_own
 from support.wait import DEADLINE, need, need_root
 
@@ -110,15 +112,18 @@ def test_a_port_for_root(echod):
 
 def test_more_processes_than_the_user_may_have(echod):
     need_root()
-    echod.write(backlog=5, max_children=100)
+    busy = {process.uids().real for process in psutil.process_iter(["uids"])}
+    user = next(entry for entry in pwd.getpwall() if entry.pw_uid not in {0, *busy, NOBODY})
+    give(echod.home, user.pw_name)  # nobody is also the user of tests that run beside this one
+    echod.write(backlog=5, max_children=100, user=user.pw_name)
     echod.prefix = (need("prlimit"), "--nproc=50:")
     (limit,) = warnings(echod)
     assert limit.startswith("max_children = 100 needs 1")
-    assert "of user nobody, with those there are, and the limit is 50 (RLIMIT_NPROC); `ulimit -u 1" in limit
+    assert f"of user {user.pw_name}, with those there are, and the limit is 50 (RLIMIT_NPROC); `ulimit -u 1" in limit
     echod.run("start", check=0)
     (limit,) = warnings(echod)
     assert f"`prlimit --pid {echod.pid} --nproc=1" in limit
-    mend(echod, limit, user=65534, group=65534, extra_groups=[])  # root needs CAP_SYS_RESOURCE for that
+    mend(echod, limit, user=user.pw_uid, group=user.pw_gid, extra_groups=[])  # root needs CAP_SYS_RESOURCE for that
     assert warnings(echod) == []
 
 
