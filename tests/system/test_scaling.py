@@ -155,7 +155,10 @@ def test_one_is_stopped_and_one_killed(machines):
         assert f"peer={CLIENTS}:" in echods["echo1"].log.read_text(), "the PROXY protocol names the client"
         pid = echods["echo2"].pid
         os.kill(pid, signal.SIGKILL)
+        clients.more(40)  # until its sockets are closed, a fresh child's copy too, clients may still come to it
+        at_the_kill = set(clients.wrong)
         clients.more(40)
+        assert clients.wrong.keys() == at_the_kill, "HAProxy sends nobody to it any more"
         echods["echo1"].run("start", check=0)
         before = haproxy.sessions("echo1")
         wait_for(lambda: haproxy.sessions("echo1") > before, "it to have its share again")
@@ -163,7 +166,6 @@ def test_one_is_stopped_and_one_killed(machines):
     wait_for(lambda: clients.wrong.keys() <= haproxy.servers().keys(), "HAProxy to tell of those that failed")
     servers = haproxy.servers()
     assert {servers[name] for name in clients.wrong} <= {"echo2"}, clients.wrong
-    assert len(clients.wrong) <= 4, "no more than were there when it was killed"
 
 
 def test_one_is_taken_out_before_it_stops(machines):
