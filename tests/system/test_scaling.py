@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from support.daemon import Echod, give
 from support.network import Switch
+from support.processes import servers
 from support.systemd_box import UNITS
 from support.wait import DEADLINE, need, wait_for
 
@@ -29,6 +31,7 @@ class Clients:
     def __init__(self, switch):
         self._switch, self._enough = switch, threading.Event()
         self.echoed, self.wrong = 0, {}
+        self._begun = [0] * 4  # clients, of each thread
         self._threads = [threading.Thread(target=self._run, args=[number]) for number in range(4)]
 
     def __enter__(self):
@@ -41,10 +44,11 @@ class Clients:
         for thread in self._threads:
             thread.join()
 
-    def _run(self, seed):
+    def _run(self, number):
         self._switch.enter("clients")
-        chance = random.Random(seed)
+        chance = random.Random(number)
         while not self._enough.is_set():
+            self._begun[number] += 1
             data = chance.randbytes(chance.choice([1, 1000, 100_000]))
             with socket.socket() as conn:
                 try:
@@ -66,6 +70,11 @@ class Clients:
         """Wait until so many more have had their echo."""
         before = self.echoed
         wait_for(lambda: self.echoed >= before + count, f"{count} more echoes, {self.wrong}")
+
+    def others(self):
+        """Wait until those that there are now have ended."""
+        before = [*self._begun]
+        wait_for(lambda: all(map(operator.gt, self._begun, before)), "other clients")
 
 
 def send(conn, data):
@@ -153,19 +162,20 @@ def test_one_is_stopped_and_one_killed(machines):
         clients.more(40)
         assert clients.wrong == {}, "who was at the one that stopped has all of the echo, and nobody was refused"
         assert f"peer={CLIENTS}:" in echods["echo1"].log.read_text(), "the PROXY protocol names the client"
-        pid = echods["echo2"].pid
-        os.kill(pid, signal.SIGKILL)
-        clients.more(40)  # until its sockets are closed, a fresh child's copy too, clients may still come to it
-        at_the_kill = set(clients.wrong)
-        clients.more(40)
-        assert clients.wrong.keys() == at_the_kill, "HAProxy sends nobody to it any more"
         echods["echo1"].run("start", check=0)
+        wait_for(haproxy.all_up, "it to be found up again: where two of three are gone three tries may not do")
         before = haproxy.sessions("echo1")
-        wait_for(lambda: haproxy.sessions("echo1") > before, "it to have its share again")
+        os.kill(echods["echo2"].pid, signal.SIGKILL)
+        wait_for(lambda: not servers(echods["echo2"]), "its children to end: a fresh one has the listening socket, too")
+        clients.others()
+        were_there = set(clients.wrong)
+        clients.more(40)
+        assert clients.wrong.keys() == were_there, "nobody notices that it is gone"
+        assert haproxy.sessions("echo1") > before, "it has its share again"
 
     wait_for(lambda: clients.wrong.keys() <= haproxy.servers().keys(), "HAProxy to tell of those that failed")
-    servers = haproxy.servers()
-    assert {servers[name] for name in clients.wrong} <= {"echo2"}, clients.wrong
+    server_of = haproxy.servers()
+    assert {server_of[name] for name in clients.wrong} <= {"echo2"}, clients.wrong
 
 
 def test_one_is_taken_out_before_it_stops(machines):
