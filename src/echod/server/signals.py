@@ -38,8 +38,8 @@ class SignalPipe:
     """The read end, `fd`, is readable when a signal has come, and its number is in `pending` then.
 
     A handler runs before the next bytecode, and its byte was written before that. While it is `silent` no signal wakes
-    the loop, and SIGCHLD is not caught. `session` is what a child begins with: where it has
-    a descriptor, this is a child, and the session gets the signals.
+    the loop, and SIGCHLD is not caught. `session` is what a child begins with: where it has a descriptor, this is a
+    child, and the session gets the signals.
     """
 
     __slots__ = ("_write_end", "fd", "pending", "session", "silent")
