@@ -54,10 +54,15 @@ BOTH_LEVELS = ("test_clients", "test_reload", "test_stop", "test_overload", "tes
 
 
 def pytest_generate_tests(metafunc):
-    """Have the tests of a client, a reload, a stop and an overload run at two levels: `debug` changes nothing else."""
+    """Let the campaign repeat the tests of clients, reloads, stops, upgrades and overload at the log level `debug`.
+
+    `debug` changes nothing but the log. Each of these tests therefore holds at both levels.
+    """
     if "log_level" in metafunc.fixturenames:
-        levels = ["info", "debug"] if metafunc.module.__name__.endswith(BOTH_LEVELS) else ["info"]
-        metafunc.parametrize("log_level", levels, indirect=True, ids=levels if len(levels) > 1 else [""])
+        levels = [pytest.param("info", id="")]
+        if metafunc.module.__name__.endswith(BOTH_LEVELS):
+            levels = [pytest.param("info", id="info"), pytest.param("debug", id="debug", marks=pytest.mark.campaign)]
+        metafunc.parametrize("log_level", levels, indirect=True)
 
 
 @pytest.fixture

@@ -9,6 +9,9 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+from hypothesis import settings as hypothesis_settings
+
 from echod.cli.daemon import Daemon
 from echod.cli.main import fail
 from echod.cli.paths import board_path
@@ -20,6 +23,21 @@ from echod.common.config.settings import SETTINGS
 from echod.common.errors import BAD_CONFIG, ConfigError, EchodError
 
 CORPUS = Path(__file__).parent / "corpus"
+FEW = 40
+MANY = 1000
+
+# A test takes `examples`, a decorator. The campaign repeats the few that every run tries, and goes on from there.
+few_or_many = pytest.mark.parametrize(
+    "examples",
+    [
+        pytest.param(hypothesis_settings(max_examples=FEW, database=None, derandomize=True), id="few"),
+        pytest.param(
+            hypothesis_settings(max_examples=MANY, database=None, derandomize=True),
+            id="many",
+            marks=pytest.mark.campaign,
+        ),
+    ],
+)
 
 
 def corpus(kind):

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from echod.common.config.settings import SETTINGS
-from fuzz.inputs import check_file, check_options, corpus
-
-bounded = settings(
-    max_examples=300,
-    database=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+from fuzz.inputs import check_file, check_options, corpus, few_or_many
 
 FILES, OPTIONS = corpus("config"), corpus("options")
 WORDS = [*SETTINGS, "[echod]", "never", "yes", "*:7", "[::1]:7", "localhost:0", "10.0.0.0/8", "::/0", "30s", "1h30min"]
@@ -58,13 +51,19 @@ def test_options_of_the_corpus(name):
     check_options(OPTIONS[name])
 
 
-@bounded
-@given(files)
-def test_any_file(tmp_path, content):
-    check_file(str(tmp_path / "echod.conf"), content)
+options = st.one_of(st.binary(max_size=100), lines.map(lambda text: text.encode(errors="replace")))
 
 
-@bounded
-@given(st.one_of(st.binary(max_size=100), lines.map(lambda text: text.encode(errors="replace"))))
-def test_any_option(content):
-    check_options(content)
+@few_or_many
+def test_any_file(tmp_path, examples):
+    @examples
+    @given(files)
+    def check(content):
+        check_file(str(tmp_path / "echod.conf"), content)
+
+    check()
+
+
+@few_or_many
+def test_any_option(examples):
+    examples(given(options)(check_options))()

@@ -16,7 +16,8 @@ from support.visitors import Visitors
 from support.wait import DEADLINE, alive, need_root, wait_for
 
 
-def test_100_reloads_while_clients_come_and_go(echod):
+@pytest.mark.parametrize("reloads", [20, pytest.param(100, marks=pytest.mark.campaign)])
+def test_reloads_while_clients_come_and_go(echod, reloads):
     echod.start(log_clients="no", listen=f"127.0.0.1:{port_of_its_own()}")
     address, pid = echod.address, echod.pid
     here, everywhere = f"127.0.0.1:{address[1]}", f"*:{address[1]}"
@@ -24,16 +25,16 @@ def test_100_reloads_while_clients_come_and_go(echod):
     echod.run("reload", check=0)
     before, memory = descriptors(pid), anonymous(pid)
     with echod.connect() as old, Visitors(address) as visitors:
-        for number in range(100):
+        for number in range(reloads):
             echod.write(max_children=200 + number % 2, listen=here if number % 2 else everywhere)
             echod.run("reload", check=0)
         old.sendall(b"still here")
         assert old.recv(100) == b"still here"
         served = visitors.served
     assert not visitors.failures
-    assert served > 100
+    assert served > reloads
     state = echod.wait_idle()
-    assert (state["generation"], state["last_reload"], state["pid"]) == (102, "ok", pid)
+    assert (state["generation"], state["last_reload"], state["pid"]) == (reloads + 2, "ok", pid)
     assert state["accepted"] == state["closed"] >= served
     assert len(descriptors(pid)) == len(before)
     assert not zombies(pid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from echod.echoc.data import seeded
@@ -75,6 +75,7 @@ def test_every_pair_of_blocks_swapped(length: int) -> None:
     assert verdict(answer).kind == "swapped"
 
 
+@settings(max_examples=25)
 @given(places, st.binary(min_size=16, max_size=200))
 def test_inserted(at: int, rubbish: bytes) -> None:
     fault = verdict(SENT[:at] + rubbish + SENT[at:])
