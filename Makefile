@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 TESTS :=
-PIPFLAGS :=
+PIPFLAGS ?=
 BIN := $(VENV)/bin
 CONSTRAINTS := .ci/constraints.txt
 
