@@ -1,14 +1,13 @@
 PYTHON ?= python3
 VENV := .venv
 TESTS :=
-PIPFLAGS :=
+PIPFLAGS ?=
 BIN := $(VENV)/bin
-ECHOD := $(BIN)/echod
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIPFLAGS) --editable
+CONSTRAINTS := .ci/constraints.txt
 
 MINUTES ?= 10
 
-.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint deb completions coverage bench clean FORCE
+.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint pins deb completions coverage bench clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -16,35 +15,22 @@ help: ## list the targets
 	@echo "Variables: PYTHON=python3.12, TESTS='tests/system -k reload'"
 
 start: $(BIN)/echod ## install into .venv, start echod on port 27978, echo a line through it
-	@$(ECHOD) start
-	@echo "sent:     hello"
-	@printf 'hello\n' | $(BIN)/python -c 'import socket, sys; \
-	c = socket.create_connection(("localhost", 27978), 5); \
-	c.sendall(sys.stdin.buffer.read()); c.shutdown(socket.SHUT_WR); \
-	print("received:", "".join(iter(lambda: c.recv(4096).decode(), "")), end="")'
-	@echo "echod serves on port 27978. Talk to it: nc localhost 27978; look at it: $(ECHOD) status; stop it: make stop"
-	@$(ECHOD) check | sed -n -e 's/^log *= *\([^ ]*\).*/Its log: \1/p' | sed 's/syslog/& (journalctl -t echod, or \/var\/log\/syslog)/'
+	@.ci/start "$(VENV)"
 
-stop: $(BIN)/echod ## stop what make start has started, also after make clean
-	@$(ECHOD) stop
+stop: ## stop what make start has started, also after make clean; installs nothing
+	@.ci/stop "$(VENV)"
 
-# Each time: it may be of another place or Python. What is built in it is made anew only if this changes it.
-$(BIN)/python: FORCE
-	@.ci/environment "$(VENV)" $(if $(filter file,$(origin PYTHON)),,"$(PYTHON)")
+# Each time, for no file's time says whether an environment still serves: .ci/environment looks, and mostly does nothing.
+$(BIN)/echod: WHAT := echod
+$(BIN)/pytest: WHAT := test
+$(BIN)/ruff: WHAT := lint
+$(BIN)/.bench: WHAT := bench
+$(BIN)/echod $(BIN)/pytest $(BIN)/ruff $(BIN)/.bench: FORCE
+	@CONSTRAINTS="$(CONSTRAINTS)" PIPFLAGS="$(PIPFLAGS)" \
+	    .ci/environment "$(VENV)" "$(if $(filter file,$(origin PYTHON)),,$(PYTHON))" $(WHAT)
 FORCE:
-
-$(BIN)/echod: $(BIN)/python pyproject.toml
-	$(INSTALL) .
-	$(BIN)/python -m compileall -q src
-	@touch $@
-
-$(BIN)/pytest: $(BIN)/echod
-	$(INSTALL) '.[test]'
-	@touch $@
-
-$(BIN)/ruff: $(BIN)/echod
-	$(INSTALL) '.[lint]'
-	@touch $@
+# Two pips in one environment would be in each other's way.
+.NOTPARALLEL:
 
 test: $(BIN)/pytest ## run the whole suite (or TESTS=...)
 	$(BIN)/python -m pytest $(TESTS)
@@ -54,19 +40,20 @@ test-all: ## run the system tests on each Python from 3.11 on that the machine h
 
 test-minimal: ## run a few tests with the oldest dependencies that pyproject.toml allows
 	@mkdir -p build
-	@sed -n '/^dependencies/,/^]/s/^ *"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml >build/minimal
-	@$(MAKE) --no-print-directory test VENV=.venv-minimal PIPFLAGS='--constraint build/minimal' \
+	@sed -n '/^dependencies/,/^]/s/^ *"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml >build/oldest
+	@awk -F == '!named[$$1]++' build/oldest $(CONSTRAINTS) >build/minimal  # pip refuses two versions of one package
+	@$(MAKE) --no-print-directory test VENV=.venv-minimal CONSTRAINTS=build/minimal \
 	    TESTS='$(or $(TESTS),tests/unit/cli tests/system/test_start.py tests/system/test_stop.py tests/system/test_reload.py -k "not debug")'
 
 # What is released must hold what its tests need; and a path may have a blank in it.
 test-sdist: $(BIN)/pytest ## run the unit tests and a few others from the sdist, in a path with a blank
 	rm -rf dist
-	$(BIN)/python -m build --sdist --outdir dist >/dev/null
+	$(BIN)/python -m build --no-isolation --sdist --outdir dist >/dev/null
 	directory=$$(mktemp -d '/tmp/echod sdist.XXXXXX') && chmod 755 "$$directory" && trap 'rm -rf "$$directory"' EXIT && \
 	tar -xf dist/*.tar.gz -C "$$directory" --strip-components=1 && \
 	$(MAKE) --no-print-directory -C "$$directory" test TESTS='$(or $(TESTS),tests/unit tests/test_layout.py tests/system/test_start.py)'
 
-campaign: $(BIN)/pytest ## run the long searches for faults, as root, four minutes: networks, failing calls, any order of events
+campaign: $(BIN)/pytest ## run the long searches for faults, as root, five minutes: networks, failing calls, any order of events, a container
 	$(BIN)/python -m pytest -m campaign $(TESTS)
 
 soak: $(BIN)/pytest ## load of every kind for MINUTES=10, as root; prints a summary
@@ -77,6 +64,11 @@ lint: $(BIN)/pytest $(BIN)/ruff ## ruff, mandoc, mypy; the tests run shellcheck
 	$(BIN)/python -m ruff format --check
 	@! command -v mandoc >/dev/null || mandoc -T lint -W warning man/*
 	$(BIN)/python -m mypy
+
+# The last two are what python-daemon 2.3.0, which test-minimal installs, needs besides.
+pins: $(BIN)/pytest ## write .ci/constraints.txt: the newest versions of all that these targets install
+	printf 'docutils\nsetuptools\n' | $(BIN)/uv pip compile --quiet --upgrade --all-extras --python-version 3.11 \
+	    --python-platform linux --no-annotate --custom-compile-command 'make pins' --output-file $(CONSTRAINTS) pyproject.toml -
 
 # a quarter of an hour, as root; a sample of it is among the tests
 inject: $(BIN)/pytest ## fail and delay each system call of the daemon in turn, and write docs/injection.md
@@ -105,13 +97,11 @@ coverage: $(BIN)/pytest ## make test with the lines counted, those of forked and
 	-$(BIN)/python -m coverage combine -q 2>/dev/null  # the files of processes that were killed are torn
 	$(BIN)/python -m coverage report --skip-covered
 
-$(BIN)/.bench: $(BIN)/echod
-	$(INSTALL) '.[bench]'
-	@touch $@
-
 bench: $(BIN)/.bench ## measure echod and its peers, twelve minutes; writes RESULTS.md, picture, README
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/clients.py
 
-clean: ## remove all that make has made
-	rm -rf .venv .venv-* dist build .coverage* .coverage-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+# A daemon without its environment could not be stopped, reloaded or upgraded.
+clean: ## remove all that make has made, but .venv while echod runs from it
+	@if .ci/stop --runs; then echo "echod runs: .venv is kept; make stop, then make clean"; else rm -rf .venv; fi
+	rm -rf .venv-* dist build .coverage* .coverage-data .pytest_cache .mypy_cache .ruff_cache .hypothesis

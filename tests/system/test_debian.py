@@ -14,7 +14,8 @@ from support.wait import need, need_root
 NEXT = "9.9.9"
 PROBE = "while [ ! -e /run/done ]; do echoc --check 127.0.0.1 || echo $? >>/run/lost; echo >>/run/tried; done"
 
-pytestmark = pytest.mark.timeout(600)  # builds a package and boots a machine
+# builds a package, in one process of parallel ones, and boots a machine
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("debian")]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,8 @@ def test_lintian_has_nothing_to_say(built):
 def box(built):
     need_root()
     box = Box(shared={str(built): "/packages"})
-    box.run("rm -f /usr/sbin/policy-rc.d; export DEBIAN_FRONTEND=noninteractive")
+    # Without auto-update dpkg does not index all manuals of this machine after each step, which takes most of the time.
+    box.run("rm -f /usr/sbin/policy-rc.d /var/lib/man-db/auto-update; export DEBIAN_FRONTEND=noninteractive")
     yield box
     box.close()
 

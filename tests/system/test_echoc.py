@@ -67,5 +67,7 @@ def test_the_readmes_python(running):
     (block,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     code = block.replace('"localhost"', '"{}", {}'.format(*running.address))
     assert code != block
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    few = code.replace("parallel=50", "parallel=2")  # the text is tested, not the load
+    assert few != code
+    done = subprocess.run([sys.executable, "-c", few], capture_output=True, text=True, timeout=100)
     assert (done.stdout, done.stderr) == ("ok\n", "")
