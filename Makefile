@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 CONSTRAINTS := .ci/constraints.txt
 
 MINUTES ?= 10
+# Tests wait most of the time, so more of them run at once than there are processors. A few named tests start faster alone.
+JOBS ?= $(if $(TESTS),0,6)
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS)
 
 .PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint pins deb completions coverage bench clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Variables: PYTHON=python3.12, TESTS='tests/system -k reload'"
+	@echo "Variables: PYTHON=python3.12, TESTS='tests/system -k reload', JOBS=6"
 
 start: $(BIN)/echod ## install into .venv, start echod on port 27978, echo a line through it
 	@.ci/start "$(VENV)"
@@ -32,8 +35,8 @@ FORCE:
 # Two pips in one environment would be in each other's way.
 .NOTPARALLEL:
 
-test: $(BIN)/pytest ## run the whole suite (or TESTS=...)
-	$(BIN)/python -m pytest $(TESTS)
+test: $(BIN)/pytest ## run the whole suite (or TESTS=...), JOBS=6 tests at once
+	$(PYTEST) $(TESTS)
 
 test-all: ## run the system tests on each Python from 3.11 on that the machine has (but EXCEPT="3.11 ...")
 	@.ci/test-all $(EXCEPT)
@@ -54,7 +57,7 @@ test-sdist: $(BIN)/pytest ## run the unit tests and a few others from the sdist,
 	$(MAKE) --no-print-directory -C "$$directory" test TESTS='$(or $(TESTS),tests/unit tests/test_layout.py tests/system/test_start.py)'
 
 campaign: $(BIN)/pytest ## run the long searches for faults, as root, five minutes: networks, failing calls, any order of events, a container
-	$(BIN)/python -m pytest -m campaign $(TESTS)
+	$(PYTEST) -m campaign $(TESTS)
 
 soak: $(BIN)/pytest ## load of every kind for MINUTES=10, as root; prints a summary
 	PYTHONPATH=tests $(BIN)/python -m soak.soak --minutes $(MINUTES)

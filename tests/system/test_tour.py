@@ -14,6 +14,8 @@ from support.console import Console, blocks, differs
 from support.systemd_box import UNITS, EchodBox
 from support.wait import DEADLINE, need, need_root
 
+# All as one user with one place for its pid file.
+pytestmark = pytest.mark.xdist_group("console")
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ["docs/tour.md", "README.md"]
 
