@@ -1,0 +1,1 @@
+FAILURES: dict[tuple[str, str], str] = {}

@@ -1,0 +1,148 @@
+"""A daemon's life on machines that are not like this one, step by step: what fails there is one step, or all."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from support.daemon import alive
+from support.processes import NOBODY, proc_status, servers
+from support.sockets import receive_all
+from support.wait import DEADLINE, wait_for
+
+# what Python finds there, which no other place has
+PYTHON_FACTS = """
+import ctypes, errno, json, os, socket, struct, sys
+def call(function, *arguments):
+    try:
+        function(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+def bind(family, address):
+    with socket.socket(family) as sock:
+        sock.bind((address, 0))
+def interface():
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, 62, 0x7FFFFFFF)
+def close_range():
+    if ctypes.CDLL(None, use_errno=True).syscall(436, 1000, 1000, 0):
+        raise OSError(ctypes.get_errno(), "close_range")
+json.dump({
+    "long": struct.calcsize("l"),
+    "SO_RCVTIMEO": socket.SO_RCVTIMEO,
+    "pidfd_open": call(os.pidfd_open, os.getpid()),
+    "close_range": call(close_range),
+    "interface": call(interface),
+    "127.0.0.1": call(bind, socket.AF_INET, "127.0.0.1"),
+    "::1": call(bind, socket.AF_INET6, "::1"),
+}, sys.stdout)
+"""
+FACTS = {
+    "i386": {"long": 4, "SO_RCVTIMEO": 20},
+    "armhf": {"long": 4, "SO_RCVTIMEO": 66},
+    "linux-4.18": {"pidfd_open": "ENOSYS", "close_range": "ENOSYS", "interface": "ENOPROTOOPT"},
+    "linux-5.4": {"pidfd_open": None, "close_range": "ENOSYS", "interface": "EPERM"},
+    "no-ipv6-address": {"127.0.0.1": None, "::1": "EADDRNOTAVAIL"},
+    "no-ipv6-family": {"127.0.0.1": None, "::1": "EAFNOSUPPORT"},
+    "ipv6-only": {"127.0.0.1": "EADDRNOTAVAIL", "::1": None},
+    "no-ipv4-family": {"127.0.0.1": "EAFNOSUPPORT", "::1": None},
+}
+
+
+def echoed(daemon, data):
+    """Send bytes and a half-close through a daemon, and return what comes back."""
+    with daemon.connect() as conn:
+        conn.sendall(data)
+        conn.shutdown(1)
+        return receive_all(conn)
+
+
+def test_the_place_is_what_its_name_says(place, request):
+    done = place.run("-c", PYTHON_FACTS)
+    assert done.returncode == 0, done
+    expected = FACTS[request.node.callspec.id]
+    found = json.loads(done.stdout)
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_check(daemon):
+    """The settings are right there, and nothing is missing that the machine must give."""
+    daemon.run("check", check=0)
+
+
+def test_start(serving):
+    assert serving.events("ready")
+    assert proc_status(serving.pid)["Uid"].split() == [str(NOBODY)] * 4
+
+
+def test_echo(serving):
+    data = bytes(range(256)) * 1000
+    assert echoed(serving, data) == data
+
+
+def test_echoc(place, serving):
+    host, port = serving.address
+    done = place.run("-m", "echod.echoc", host, str(port), input="hello\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
+
+
+def test_status(serving):
+    before = serving.status()
+    assert (before["state"], before["pid"]) == ("running", serving.pid)
+    assert echoed(serving, b"x") == b"x"
+    wait_for(lambda: serving.status()["accepted"] == before["accepted"] + 1, "the client to be counted")
+
+
+def test_reload(serving):
+    for most in (7, 8):
+        serving.write(max_children=most)
+        assert "max_children" in serving.run("reload", check=0).stdout
+        assert serving.status()["max_children"] == most
+        assert echoed(serving, b"x") == b"x"
+
+
+def test_reload_of_addresses(serving):
+    """A listener that goes serves those who wait there; one that comes can be reached."""
+
+
+def test_upgrade(serving):
+    pid, ready = serving.pid, len(serving.events("ready"))
+    with serving.connect() as conn:
+        conn.sendall(b"before")
+        assert conn.recv(6, 0x100) == b"before"  # MSG_WAITALL
+        serving.run("upgrade", check=0)
+        conn.sendall(b"after")
+        assert conn.recv(5, 0x100) == b"after"
+    assert serving.pid == pid
+    assert alive(pid)
+    assert echoed(serving, b"x") == b"x"
+    assert len(serving.events("upgraded")) == 1
+
+
+@pytest.mark.parametrize("limit", ["idle", "lifetime"])
+def test_limits(daemon, limit):
+    setting = {"idle": "idle_timeout", "lifetime": "max_lifetime"}[limit]
+    daemon.start(**{setting: "1s"})
+    with daemon.connect() as conn:
+        conn.sendall(b"x")
+        assert conn.recv(1) == b"x"
+        assert conn.recv(1) == b""
+    wait_for(lambda: daemon.events("close"), "the client to be reaped")
+    assert f"reason={limit}" in daemon.events("close")[0]
+
+
+def test_stop(daemon):
+    daemon.start()
+    with daemon.connect() as conn:
+        conn.sendall(b"x")
+        assert conn.recv(1) == b"x"
+        pid = daemon.pid
+        family = [pid, *(child.pid for child in daemon.children())]
+        daemon.run("stop", "--timeout", DEADLINE, check=0)
+        assert conn.recv(1) == b""
+    assert not any(map(alive, family))
+    assert servers(daemon) == []
+    assert sorted(path.name for path in daemon.home.iterdir()) == ["echod.conf", "echod.log"]
+    with pytest.raises(ConnectionRefusedError):
+        daemon.connect()
