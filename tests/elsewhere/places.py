@@ -29,7 +29,7 @@ CLOSE_RANGE = 436  # the first of those that are newer than Linux 5.4
 NO_IPV6_ADDRESS = "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6"
 NO_IPV4_ADDRESS = "ip -4 address flush dev lo"
 LOOPBACK = "ip link set lo up"
-HOSTS = "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"  # as Debian has it
+HOSTS = "127.0.0.1 localhost ip4-localhost\n::1 localhost ip6-localhost\n"
 
 
 class Elsewhere(Echod):
@@ -44,12 +44,11 @@ class Elsewhere(Echod):
 
     @property
     def address(self):
-        ports = re.findall(r":(\d+)\b", wait_for(lambda: self.events("ready"), "the daemon to be ready")[-1])
-        return self.place.host, int(ports[0])
+        ready = wait_for(lambda: self.events("ready"), "the daemon to be ready")[-1]
+        return self.place.host, int(re.findall(r":(\d+)[, ]", ready)[0])
 
-    def connect(self, **kwargs):
-        with self.place.network():
-            return super().connect(**kwargs)
+    def connect(self, **_kwargs):
+        return self.place.connect(self.port)
 
 
 @dataclass
@@ -66,6 +65,15 @@ class Place:
         """Run Python with these arguments and return what became of it."""
         command = [*self.prefix, self.python, *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, cwd="/", **kwargs)
+
+    def at(self, port):
+        """Return the setting `listen` for a port of the clients' address."""
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
+
+    def connect(self, port):
+        """Return a connection to a port there, made there."""
+        with self.network():
+            return socket.create_connection((self.host, port), timeout=DEADLINE)
 
     def network(self):
         """Let this thread make its sockets there, in a `with` block."""
@@ -129,7 +137,7 @@ def linux_5_4():
 
 @contextlib.contextmanager
 def _network(script, *rules, host="127.0.0.1"):
-    """Yield a network of loopback alone, listened on at all its addresses, where localhost has both of Debian's."""
+    """Yield a network of loopback alone, listened on at all its addresses, where localhost has both its addresses."""
     need_root()
     need("ip")
     with tempfile.NamedTemporaryFile("w", prefix="echod-hosts-") as hosts:
