@@ -1,4 +1,4 @@
-"""Each test that asks for a `place` runs in all of them; those that fail today are strict expected failures."""
+"""Run each test that requests `place` in every place. Tests that fail today are strict expected failures."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import pytest
 
 from elsewhere.failures import FAILURES
 from elsewhere.places import PLACES
-from support.wait import need_root
 
 
 def pytest_configure(config):
-    """Know the mark of pytest-xdist where that is missing: one worker makes a place, and has all of its tests."""
+    """Register the mark of pytest-xdist, which may not be installed."""
     config.addinivalue_line("markers", "xdist_group(name): one worker of pytest-xdist runs the tests of a group")
 
 
 def pytest_generate_tests(metafunc):
-    """Give a test the places, or those that its mark `places` names."""
+    """Run a test in all places, or in those that `WHERE` in its module names. One worker runs all tests of a place."""
     if "place" not in metafunc.fixturenames:
         return
     params = []
@@ -29,21 +28,20 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="session")
 def place(request):
-    """Return a machine; it is made once, and nothing of it is left."""
-    need_root()
+    """Return a place; it is made once and removed at the end."""
     with PLACES[request.param]() as place:
         yield place
 
 
 @pytest.fixture(scope="module")
 def serving(place):
-    """Return a daemon there that serves, for all tests of a file."""
+    """Return a daemon that serves in the place, for all tests of a file."""
     with place.daemon() as daemon:
         yield daemon.start()
 
 
 @pytest.fixture
 def daemon(place):
-    """Return a daemon there of the test's own, which is not started yet."""
+    """Return the test's own daemon in the place, not started yet."""
     with place.daemon() as daemon:
         yield daemon

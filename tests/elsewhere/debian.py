@@ -1,6 +1,6 @@
-"""Debian of another architecture, in a directory: Python and what echod imports, unpacked, and echod beside them.
+"""Debian for another architecture, in a directory: Python, the packages that echod imports, and echod itself.
 
-The packages are not configured: no program of theirs runs before the tests' own, and it takes ten seconds.
+The packages are unpacked and not configured. Otherwise qemu would run their scripts, for a minute.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -33,23 +32,23 @@ ARM_MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xf
 BINFMT = "/proc/sys/fs/binfmt_misc"
 
 
-def unavailable(reason):
-    """Skip the test; where tools are required, fail."""
+def lack(what):
+    """Skip the test because the machine lacks something; where tools are required, as in CI, fail it."""
     if os.environ.get("ECHOD_REQUIRE_TOOLS"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+        pytest.fail(f"needs {what}")
+    pytest.skip(f"needs {what}")
 
 
 def mirror():
     """Return the address that apt has this machine's Debian from."""
     release = platform.freedesktop_os_release()
     form = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
-    words = [need("apt-get"), "indextargets", "--no-release-info", "--format", form, "Identifier: Packages"]
+    words = ["apt-get", "indextargets", "--no-release-info", "--format", form, "Identifier: Packages"]
     for line in subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines():
         address, suite, component = line.split()
         if (release["ID"], suite, component) == ("debian", release.get("VERSION_CODENAME"), "main"):
             return address
-    return unavailable("needs a Debian mirror among apt's sources")
+    return lack("a Debian mirror among the sources of apt")
 
 
 def unpack(architecture, root):
@@ -59,7 +58,7 @@ def unpack(architecture, root):
     words = [tool, *options, f"--include={PACKAGES}", SUITE, str(root), mirror()]
     done = subprocess.run(words, capture_output=True, text=True, timeout=DOWNLOAD_S)
     if done.returncode and any(text in done.stderr for text in UNREACHABLE):
-        unavailable("needs a Debian mirror")
+        lack("a Debian mirror")
     assert done.returncode == 0, done.stderr
     for name in ("bin", "lib", "sbin"):
         if not (root / name).exists():
@@ -71,33 +70,25 @@ def unpack(architecture, root):
 
 
 def mounts(root):
-    """Return the script that puts this machine's /proc, /dev and directory of temporary files into a root directory."""
+    """Return a script that mounts this machine's /proc, /dev and directory of temporary files into a root directory."""
     lines = []
     for path in ("/proc", "/dev", os.path.realpath(tempfile.gettempdir())):
         lines += [f"mkdir -p '{root}{path}'", f"mount --rbind '{path}' '{root}{path}'"]
     return "\n".join(lines)
 
 
-def emulated():
-    """Return two scripts: what has the kernel run programs for ARM through qemu, and what undoes that.
+def emulated(name):
+    """Return two scripts: one has the kernel run programs for ARM through qemu, the other undoes that.
 
-    The whole machine sees it (binfmt_misc), but for no program that it could run otherwise. F opens qemu now, where it
-    is outside of any root directory; P has it learn under which name it was executed.
+    The registration holds for the whole machine (binfmt_misc), which could not run these programs otherwise. F makes
+    the kernel open qemu now: in a root directory for ARM there is none. P passes the name of the program to qemu.
     """
-    name = f"echod-test-{os.getpid()}"
     entry = f":{name}:M::{ARM_MAGIC}:{ARM_MASK}:{need('qemu-arm-static')}:FP"
     begin = f"mount -t binfmt_misc none {BINFMT}\nprintf %s '{entry}' >{BINFMT}/register"
     return begin, f"echo -1 >{BINFMT}/{name}"
 
 
 def can_emulate():
-    """Tell whether programs of another architecture can be registered here: not in most containers."""
+    """Return True if programs of another architecture can be registered here: not in most containers."""
     words = [need("unshare"), "--mount", "sh", "-c", f"mount -t binfmt_misc none {BINFMT} && test -w {BINFMT}/register"]
     return subprocess.run(words, capture_output=True).returncode == 0
-
-
-def root_directory():
-    """Return a new directory for a root, which everybody may enter."""
-    path = Path(tempfile.mkdtemp(prefix="echod-root-"))
-    path.chmod(0o755)
-    return path

@@ -1,12 +1,12 @@
-"""What fails today on other machines, and why: a test that begins to pass must leave this table."""
+"""The tests that fail today, by place, and why. A test that passes must be removed from this table."""
 
 from __future__ import annotations
 
 TIME = "the time limits of sockets are set with two longs, where 32-bit Linux with 64-bit time takes two 8-byte numbers"
-PIDFD = "no command finds the daemon without pidfd_open(2): it says Function not implemented, and cannot stop it"
+PIDFD = "commands call pidfd_open(2) to find the daemon; without it they fail: Function not implemented"
 NO_IPV4 = "`*:PORT` needs an IPv4 socket: without one the daemon does not listen on IPv6 either"
-NAME = "one address of a name that the machine lacks keeps the daemon from listening on the other"
-UNNAMED = "the message has the name of `listen`, and not the address that the machine lacks"
+NAME = "if a name has an address that the machine lacks, the daemon does not listen on its other addresses either"
+UNNAMED = "the message names what `listen` says and not the address that the machine lacks"
 
 COMMANDS = ("test_status", "test_reload", "test_reload_to_another_address", "test_upgrade", "test_stop")
 SERVICE = ("test_start", "test_echo", "test_echoc", "test_limits")

@@ -1,4 +1,7 @@
-"""The machines that the tests have nothing of but this one: each is a context manager that yields a `Place`."""
+"""Machines unlike this one, made on it by a root directory, a filter of system calls or a network namespace.
+
+Each is a context manager that yields a `Place`.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ HOSTS = "127.0.0.1 localhost ip4-localhost\n::1 localhost ip6-localhost\n"
 
 
 class Elsewhere(Echod):
-    """A daemon on another machine: which its own commands may not find, so its log says where it listens."""
+    """A daemon in another place. Its commands may fail there, so its address is read from its log."""
 
     def __init__(self, place, home, **settings):
         self.place = place
@@ -62,7 +65,7 @@ class Place:
     network_file: str = ""
 
     def run(self, *words, **kwargs):
-        """Run Python with these arguments and return what became of it."""
+        """Run Python there with these arguments, and return the completed process."""
         command = [*self.prefix, self.python, *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, cwd="/", **kwargs)
 
@@ -81,7 +84,7 @@ class Place:
 
     @contextlib.contextmanager
     def daemon(self, **settings):
-        """Yield a daemon that is not started, and leave nothing of it."""
+        """Yield a daemon that is not started; at the end, stop it and remove its files."""
         home = Path(tempfile.mkdtemp(prefix="echod-test-"))
         home.chmod(0o755)
         give(home)
@@ -94,14 +97,16 @@ class Place:
 
 
 @contextlib.contextmanager
-def _debian(architecture, begin="", at_end=":"):
+def _debian(architecture, *, emulated=False):
     need_root()
     environment = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
-    root = debian.root_directory()
+    root = Path(tempfile.mkdtemp(prefix="echod-root-"))
     try:
+        root.chmod(0o755)
+        begin, at_end = debian.emulated(root.name) if emulated else ("", ":")
         debian.unpack(architecture, root)
         with MountNamespace(f"{debian.mounts(root)}\n{begin}", at_end=at_end) as space:
-            yield Place([*environment, *space.prefix, need("chroot"), str(root)], python=debian.PYTHON)
+            yield Place([*environment, *space.prefix, "chroot", str(root)], python=debian.PYTHON)
     finally:
         shutil.rmtree(root)
 
@@ -109,7 +114,7 @@ def _debian(architecture, begin="", at_end=":"):
 def i386():
     """Debian for i386, which a kernel for x86-64 runs: 32 bits, and 32-bit time."""
     if platform.machine() != "x86_64":
-        debian.unavailable("needs a processor that runs programs for i386")
+        debian.lack("a processor that runs programs for i386")
     return _debian("i386")
 
 
@@ -117,8 +122,8 @@ def armhf():
     """Debian for armhf, run by qemu: 32 bits, and 64-bit time."""
     need_root()
     if not debian.can_emulate():
-        debian.unavailable("needs binfmt_misc, to run programs for ARM")
-    return _debian("armhf", *debian.emulated())
+        debian.lack("binfmt_misc, to run programs for ARM")
+    return _debian("armhf", emulated=True)
 
 
 @contextlib.contextmanager
@@ -161,7 +166,7 @@ def no_ipv6_family():
 
 
 def ipv6_only():
-    """No IPv4 address, not even 127.0.0.1: sockets can be made, but no address bound."""
+    """No IPv4 address, not even 127.0.0.1: sockets can be made, but bound to no address except 0.0.0.0."""
     return _network(f"{LOOPBACK}\n{NO_IPV4_ADDRESS}", host="::1")
 
 

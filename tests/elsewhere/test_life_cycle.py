@@ -1,8 +1,9 @@
-"""A daemon's life on machines that are not like this one, step by step: what fails there is one step, or all."""
+"""The life of a daemon on machines unlike this one. Each step is a test, so that one that fails hides no other."""
 
 from __future__ import annotations
 
 import json
+import os
 import socket
 
 import pytest
@@ -11,7 +12,7 @@ from support.processes import NOBODY, proc_status, servers
 from support.sockets import port_of_its_own, receive, receive_all
 from support.wait import DEADLINE, alive, wait_for
 
-# what Python finds there, which no other place has
+# What Python finds in a place; FACTS has what must be so.
 PYTHON_FACTS = """
 import ctypes, errno, json, os, socket, struct, sys
 def call(function, *arguments):
@@ -38,7 +39,7 @@ json.dump({
     "::1": call(bind, socket.AF_INET6, "::1"),
 }, sys.stdout)
 """
-FACTS = {
+FACTS: dict[str, dict[str, object]] = {
     "i386": {"long": 4, "SO_RCVTIMEO": 20},
     "armhf": {"long": 4, "SO_RCVTIMEO": 66},
     "linux-4.18": {"pidfd_open": "ENOSYS", "close_range": "ENOSYS", "interface": "ENOPROTOOPT"},
@@ -78,8 +79,9 @@ def test_check(place):
 
 
 def test_start(serving):
+    user = NOBODY if os.geteuid() == 0 else os.geteuid()
     assert serving.events("ready")
-    assert proc_status(serving.pid)["Uid"].split() == [str(NOBODY)] * 4
+    assert proc_status(serving.pid)["Uid"].split() == [str(user)] * 4
 
 
 def test_echo(serving):
@@ -108,7 +110,7 @@ def test_reload(serving):
 
 
 def test_reload_to_another_address(place, daemon):
-    """The listener that goes is gone; its client stays."""
+    """The new address answers, the old one refuses, and a client of the old one is still served."""
     with place.network():
         before, after = port_of_its_own(), port_of_its_own()
     daemon.start(listen=place.at(before))

@@ -39,7 +39,7 @@ def call(number, error, *, compare=JUMP_IF_EQUAL, **arguments):
     for name, value in arguments.items():
         offset = ARGUMENTS_OFFSET + int(name.removeprefix("arg")) * ARGUMENT_BYTES
         checks.append((offset, JUMP_IF_EQUAL, value))
-    code = []
+    code: list[tuple[int, int, int, int]] = []
     for left, (offset, jump, value) in enumerate(reversed(checks)):
         code[:0] = [(LOAD, 0, 0, offset), (jump, 0, 2 * left + 1, value)]
     return [*code, (RETURN, 0, 0, ERRNO | error)]
