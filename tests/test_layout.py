@@ -40,6 +40,12 @@ def test_a_unit_test_is_of_a_module(folder):
 def test_the_tests_that_a_page_names_are_there(page):
     tests = UNIT.parent
     for file, name in re.findall(
-        r"`((?:unit|system|faults|fuzz)/[\w/]+\.py)(?:::(\w+))?`", (tests.parent / page).read_text()
+        r"`((?:unit|system|faults|elsewhere|fuzz)/[\w/]+\.py)(?:::(\w+))?`", (tests.parent / page).read_text()
     ):
         assert re.search(rf"^ *(def|class) {name}|^{name} =", (tests / file).read_text(), re.MULTILINE), (file, name)
+
+
+def test_the_table_of_contributing_has_each_folder_of_tests():
+    text = (UNIT.parent.parent / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`tests/(\w+)/", text))
+    assert named == {path.parent.name for path in UNIT.parent.glob("*/*.py")} | {"unit"}

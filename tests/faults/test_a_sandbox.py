@@ -10,28 +10,13 @@ import sys
 
 import pytest
 
+from support import seccomp
 from support.daemon import ECHOD, Echod
 from support.processes import MountNamespace, descriptors, proc_status
 from support.sockets import exchange
 from support.wait import DEADLINE, need, need_root, wait_for
 
 GAMES = 5
-FILTER = "2"  # Seccomp in /proc/PID/status: a filter is in force
-# seccomp(2) by prctl(2): close_range(2) fails with the errno in argv[1]; execute the rest of argv
-FILTERED = """
-import ctypes, os, struct, sys
-LOAD_NUMBER, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
-CLOSE_RANGE, ERRNO, ALLOW = 436, 0x50000, 0x7FFF0000
-code = [(LOAD_NUMBER, 0, 0, 0), (JUMP_IF_EQUAL, 0, 1, CLOSE_RANGE)]
-code += [(RETURN, 0, 0, ERRNO | int(sys.argv[1])), (RETURN, 0, 0, ALLOW)]
-program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in code))
-header = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(program))
-libc = ctypes.CDLL(None, use_errno=True)
-for call in ((38, 1, 0, 0, 0), (22, 2, header, 0, 0)):  # PR_SET_NO_NEW_PRIVS; PR_SET_SECCOMP, SECCOMP_MODE_FILTER
-    if libc.prctl(*call):
-        sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 @pytest.fixture
@@ -98,10 +83,10 @@ def test_the_way_out(user, namespace):
 @pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM])
 def test_a_seccomp_profile_without_close_range(public, error):
     """As container engines have it that are older than the call: they refuse what they do not know."""
-    echod = Echod(public, prefix=[sys.executable, "-c", FILTERED, str(error)])
+    echod = Echod(public, prefix=seccomp.prefix(seccomp.call(seccomp.CLOSE_RANGE, error)))
     try:
         echod.start()
-        assert proc_status(echod.pid)["Seccomp"] == FILTER
+        assert proc_status(echod.pid)["Seccomp"] == seccomp.IN_EFFECT
         address = echod.address
         with socket.create_connection(address, timeout=DEADLINE) as other:
             assert exchange(address, b"x" * 1000) == b"x" * 1000

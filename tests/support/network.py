@@ -74,18 +74,9 @@ class Hosts:
         with self.enter(name), open(f"/proc/sys/{key}", "w") as file:
             file.write(str(value))
 
-    @contextlib.contextmanager
     def enter(self, name):
-        """Have this thread make its sockets in a namespace (setns(2)); they stay there."""
-        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        inside = os.open(f"/run/netns/{name}", os.O_RDONLY)
-        try:
-            setns(inside)
-            yield
-        finally:
-            setns(before)
-            os.close(before)
-            os.close(inside)
+        """Have this thread make its sockets in a namespace; they stay there."""
+        return inside(f"/run/netns/{name}")
 
     def connect(self, port, name="", *, buffer=0):
         """Return a connection to the daemon, from `there` unless another namespace is named; closed with the block."""
@@ -145,6 +136,20 @@ class Switch:
         fd = os.open(f"/run/netns/{self.space(name)}", os.O_RDONLY)
         setns(fd)
         os.close(fd)
+
+
+@contextlib.contextmanager
+def inside(path):
+    """Let this thread make its sockets in the network namespace of a file (setns(2)); they stay there."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    wanted = os.open(path, os.O_RDONLY)
+    try:
+        setns(wanted)
+        yield
+    finally:
+        setns(before)
+        os.close(before)
+        os.close(wanted)
 
 
 def setns(fd):

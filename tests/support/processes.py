@@ -125,17 +125,22 @@ def close_all(conns):
 
 
 class MountNamespace:
-    """A private mount namespace, prepared by a shell script, for as long as the `with` block lasts."""
+    """A private mount namespace, prepared by a shell script, for as long as the `with` block lasts.
 
-    def __init__(self, script):
+    With `network` it has its own network, too. `at_end` is what the shell does last, even if this process was killed.
+    """
+
+    def __init__(self, script, *, network=False, at_end=":"):
         need_root()
+        kinds = ["--mount", *(["--net"] if network else [])]
+        stay = f"trap '' INT\n{script}\necho ready\ncat\n{at_end}"
         self.holder = subprocess.Popen(
-            [need("unshare"), "--mount", "--propagation", "private", "sh", "-ec", f"{script}\necho ready\nexec cat"],
+            [need("unshare"), *kinds, "--propagation", "private", "sh", "-ec", stay],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.prefix = [need("nsenter"), "--target", str(self.holder.pid), "--mount", "--"]
+        self.prefix = [need("nsenter"), "--target", str(self.holder.pid), *kinds, "--"]
 
     def __enter__(self):
         assert self.holder.stdout.readline() == "ready\n"
