@@ -8,7 +8,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP
 
 MINUTES ?= 10
 
-.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint deb completions coverage bench clean FORCE
+.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint deb completions coverage bench cost clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -112,6 +112,9 @@ $(BIN)/.bench: $(BIN)/echod
 bench: $(BIN)/.bench ## measure echod and its peers, twelve minutes; writes RESULTS.md, picture, README
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/clients.py
+
+cost: $(BIN)/echod ## print what a connection costs, and what each trick for it saves, two minutes; WRITE=1: docs/performance.md
+	$(BIN)/python benchmarks/cost.py $(if $(WRITE),--write)
 
 clean: ## remove all that make has made
 	rm -rf .venv .venv-* dist build .coverage* .coverage-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
