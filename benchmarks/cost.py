@@ -22,7 +22,7 @@ from peers import PEERS, Echod
 from tricks import TRICKS, Trick, changed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from meter import Faults, Summary
     from servers import Peer, Server
@@ -33,6 +33,7 @@ BLOCK = re.compile(r"(<!-- written by `make cost WRITE=1` -->\n).*?(\n<!-- end o
 AS_IT_IS = "as it is"
 STARTS = 3  # of each server: where its memory lies differs from one start to the next, and so does the cost
 ROUNDS = 2  # after each start
+UNCHANGED = 3  # copies of echod as it is
 LOADS: tuple[Callable[[Server], Faults], ...] = (meter.in_a_burst, meter.one_at_a_time)
 
 Figures: TypeAlias = "Mapping[str, tuple[list[Faults], ...]]"  # by name: the rounds of each load
@@ -53,28 +54,32 @@ def copy_without(trick: Trick, original: str, directory: str) -> str:
     return directory
 
 
-def variants(directory: str, tricks: Iterable[Trick]) -> dict[str, Peer]:
-    """Return echod as it is and without each of the tricks, all from copies: nothing else is to differ.
+def variants(directory: str, tricks: Sequence[Trick]) -> list[tuple[str, Peer]]:
+    """Return echod as it is and without each of the tricks, by name; all from copies, so that nothing else differs.
 
-    The names of the folders have one length, since they are in the memory of the daemon.
+    The names of the folders have one length, since they are in the memory of the daemon. Echod as it is comes several
+    times, first, last and between: all others are compared with it.
     """
     original = os.path.join(directory, "00")
     shutil.copytree(SOURCE, original, ignore=shutil.ignore_patterns("__pycache__"))
     compileall.compile_dir(original, quiet=2)
-    found: dict[str, Peer] = {AS_IT_IS: Echod(original)}
-    for number, trick in enumerate(tricks, 1):
-        found[trick.name] = Echod(copy_without(trick, original, os.path.join(directory, f"{number:02}")))
+    found: list[tuple[str, Peer]] = [
+        (trick.name, Echod(copy_without(trick, original, os.path.join(directory, f"{number:02}"))))
+        for number, trick in enumerate(tricks, 1)
+    ]
+    for number in range(UNCHANGED):
+        found.insert(number * len(found) // (UNCHANGED - 1), (AS_IT_IS, Echod(original)))
     return found
 
 
-def measure(peers: dict[str, Peer]) -> Figures:
+def measure(peers: Sequence[tuple[str, Peer]]) -> Figures:
     """Measure the servers in turn while all of them run, so that whatever the machine does meets all of them."""
-    figures: Figures = {name: tuple([] for _ in LOADS) for name in peers}
+    figures: Figures = {name: tuple([] for _ in LOADS) for name, _ in peers}
     for start in range(STARTS):
         with contextlib.ExitStack() as stack:
-            servers = {name: stack.enter_context(peer.serving()) for name, peer in peers.items()}
+            servers = [(name, stack.enter_context(peer.serving())) for name, peer in peers]
             for number in range(ROUNDS + 1):
-                for name, server in servers.items():
+                for name, server in servers:
                     taken = [load(server) for load in LOADS]
                     if number:  # the first one warms caches
                         for rounds, faults in zip(figures[name], taken, strict=True):
@@ -137,8 +142,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="echod-cost-") as directory:
             os.chmod(directory, 0o755)  # the daemon's user is to read its program
             others = [peer for name in ("smallest", "textbook") if not note_missing(peer := PEERS[name])]
-            peers = {**variants(directory, tricks), **{peer.name: peer for peer in others}}
-            figures = measure(peers)
+            figures = measure([*variants(directory, tricks), *((peer.name, peer) for peer in others)])
     except (BenchmarkError, OSError) as error:
         note(f"cost: {error}")
         return 1

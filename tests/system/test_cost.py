@@ -16,8 +16,8 @@ from servers import Server
 ROUNDS = 3
 # Page faults per connection, of daemon and child, that echod may have more than the smallest loop. How many both have
 # depends on the interpreter and on the kernel, the difference hardly: it was 14 to 18 in a burst with Python 3.11, 3.12
-# and 3.13, and one at a time at most 118. `make cost` prints it.
-BUDGET = {meter.in_a_burst: 20, meter.one_at_a_time: 122}
+# and 3.13, and one at a time 100 to 125. `make cost` prints it.
+BUDGET = {meter.in_a_burst: 20, meter.one_at_a_time: 130}
 
 
 @pytest.mark.lean
