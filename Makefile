@@ -109,7 +109,7 @@ $(BIN)/.bench: $(BIN)/echod
 	$(INSTALL) '.[bench]'
 	@touch $@
 
-bench: $(BIN)/.bench ## measure echod and its peers, twelve minutes; writes RESULTS.md, picture, README
+bench: $(BIN)/.bench ## measure echod and its peers, a quarter of an hour; writes RESULTS.md, picture, README
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/clients.py
 

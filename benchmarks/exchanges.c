@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <time.h>
 
 static struct options options;
 
@@ -51,11 +52,23 @@ static bool record(const struct client *c)
     return time < load.deadline;
 }
 
+/* Nothing else is to be done meanwhile: there is one client. */
+static void sleep_until(double moment)
+{
+    double left = moment - now();
+    struct timespec t = {.tv_sec = left, .tv_nsec = (left - (time_t)left) * 1e9};
+    if (left > 0)
+        nanosleep(&t, NULL);
+}
+
 static void connect_again(struct client *c)
 {
     client_close(c);
-    if (record(c))
-        client_start(c, options.bytes);
+    if (!record(c))
+        return;
+    if (options.interval > 0)
+        sleep_until(c->began + options.interval);
+    client_start(c, options.bytes);
 }
 
 static void send_again(struct client *c)
