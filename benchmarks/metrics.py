@@ -9,20 +9,18 @@ import moved
 import paces
 import proc
 from generator import BenchmarkError
+from plan import HELD, HELD_QUICK, MEMORY_AT, Figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from generator import Generator
+    from plan import Plan
     from servers import Server
 
-Figures = dict[str, float]
-MEMORY_AT = (1000,)  # clients held
 MESSAGES = (1, 16, 64, 256)  # KiB
 BULK = (1, 4, 16)  # clients
 NO_WINDOW = 1e15
-MOST = 10000
-HELD, HELD_QUICK = (0, 1000, 4000), (20,)  # clients held while others connect
 STEP = 2500  # clients held at a time on the way there, each step within
 STEP_SECONDS = 30.0
 SCARCE = 0.15  # share of the machine's memory left at which no more are held
@@ -85,30 +83,6 @@ METRICS = (
     Metric("networks.1", "one network in deny: CPU a connection, to none", "", "less"),
     Metric("networks.10000", "10,000 networks in deny: CPU a connection, to one", "", "less"),
 )
-
-
-class Plan(NamedTuple):
-    """How long a run lasts, in seconds, and how many clients are held for the memory."""
-
-    connect: float
-    pingpong: float
-    bulk: float
-    held: tuple[int, ...] = MEMORY_AT
-    most: int = MOST
-    moved: int = 64  # MiB of each client that is idle then
-    pace: float = 4.0  # the reading is in ticks of 10 ms
-    beside: float = 1.0  # while others are held
-    beside_held: tuple[int, ...] = HELD
-    honest: float = 4.0
-    slices: int = 2
-
-
-# Short, and many rounds: on a machine that others share its speed drifts within seconds.
-FULL = Plan(connect=0.3, pingpong=0.15, bulk=0.15)
-QUICK = Plan(
-    connect=0.3, pingpong=0.1, bulk=0.1, held=(50,), most=200, moved=4, pace=0.4, beside=0.2, beside_held=HELD_QUICK,
-    honest=0.3,
-)  # fmt: skip
 
 
 def connect(server: Server, generator: Generator, plan: Plan) -> Figures:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from generator import Generator
-    from metrics import Figures, Plan
+    from plan import Figures, Plan
     from servers import Server
 
 INTERVAL_S = 0.02  # a probe's pace

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from generator import Generator
-    from metrics import Figures, Plan
+    from plan import Figures, Plan
     from servers import Peer, Server
 
 DENIED = "127.0.1.0/24"  # the generator connects from 127.0.0.x

@@ -20,10 +20,12 @@ import report
 import rules
 from generator import BenchmarkError, Generator
 from peers import PEERS
+from plan import FULL, QUICK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from plan import Figures, Plan
     from report import Samples
     from servers import Peer
 
@@ -80,7 +82,7 @@ class Failures(list[str]):
             return {}
 
 
-def measure_group(peer: Peer, group: str, generator: Generator, plan: metrics.Plan) -> metrics.Figures:
+def measure_group(peer: Peer, group: str, generator: Generator, plan: Plan) -> Figures:
     """One group of figures, of a fresh server."""
     with peer.serving() as server:
         return metrics.GROUPS[group](server, generator, plan)
@@ -98,7 +100,7 @@ def measure_rounds(
 ) -> Samples:
     """Run all of it, round by round: A B C, B C A, …; a drift of the machine affects all alike."""
     samples: Samples = {peer.name: {} for peer in peers}
-    plan = metrics.QUICK if arguments.quick else metrics.FULL
+    plan = QUICK if arguments.quick else FULL
     began = time.monotonic()
     for number in range(arguments.rounds):
         turn = number % len(peers)
