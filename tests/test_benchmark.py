@@ -157,6 +157,13 @@ def test_load_waits_between_connections(load, textbook):
     assert 1 <= answer["count"] <= 11
 
 
+def test_who_would_have_waited_meanwhile_counts_as_well(load):
+    with wrong_server(answers_late) as port:  # by 100 ms: one that begins 20 ms later waits for 80, and so on
+        answer = json.loads(load("connect", "-t", 0.02, "-i", 0.02, "127.0.0.1", port).stdout)
+    assert answer["count"] == 1
+    assert answer["p50"] < answer["p99"]
+
+
 def test_slam_connects_and_closes_and_sends_nothing(load):
     received = []
     with wrong_server(lambda connection: received.append(connection.recv(1))) as port:
