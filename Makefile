@@ -10,7 +10,7 @@ MINUTES ?= 10
 JOBS ?= $(if $(TESTS),0,6)
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS)
 
-.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint pins deb completions coverage bench clean FORCE
+.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint pins deb completions coverage bench cost clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -100,9 +100,12 @@ coverage: $(BIN)/pytest ## make test with the lines counted, those of forked and
 	-$(BIN)/python -m coverage combine -q 2>/dev/null  # the files of processes that were killed are torn
 	$(BIN)/python -m coverage report --skip-covered
 
-bench: $(BIN)/.bench ## measure echod and its peers, twelve minutes; writes RESULTS.md, picture, README
+bench: $(BIN)/.bench ## measure echod and its peers, a quarter of an hour; writes RESULTS.md, picture, README
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/clients.py
+
+cost: $(BIN)/echod ## print what a connection costs, and what each trick for it saves, two minutes; WRITE=1: docs/performance.md
+	$(BIN)/python benchmarks/cost.py $(if $(WRITE),--write)
 
 # A daemon without its environment could not be stopped, reloaded or upgraded.
 clean: ## remove all that make has made, but .venv while echod runs from it

@@ -70,7 +70,7 @@ static void bind_source(int fd, unsigned serial)
         die("bind: %s", strerror(errno));
 }
 
-static bool connect_client(struct client *c)
+bool client_connect(struct client *c)
 {
     static unsigned serial;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -147,7 +147,7 @@ static void receive_some(struct client *c)
 void client_start(struct client *c, uint64_t bytes)
 {
     c->began = now();
-    bool connected = c->fd >= 0 || connect_client(c);
+    bool connected = c->fd >= 0 || client_connect(c);
     load.busy++;
     c->goal = bytes == UNBOUNDED ? UNBOUNDED : c->sent + bytes;
     if (!connected || !send_some(c))

@@ -30,6 +30,7 @@ void engine_open(const char *host, const char *port); /* where to connect to; IP
 bool engine_run(void); /* until no exchange is under way; false: some are, and nothing came for 10 s */
 
 void client_start(struct client *, uint64_t bytes); /* connects where needed, sends, expects the bytes back */
+bool client_connect(struct client *); /* begins to, and sends nothing; false: errno says why */
 void client_close(struct client *);
 void client_abandon(struct client *, const char *why); /* the connection is lost: closes it and tells load.fail */
 void client_finish(struct client *); /* half-closes; the server must close too and send nothing more */

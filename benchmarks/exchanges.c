@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <time.h>
 
 static struct options options;
 
@@ -14,6 +15,8 @@ static struct {
     float *taken; /* seconds, one of each exchange that ended in time */
     size_t count, capacity;
 } latencies;
+
+static size_t exchanged;
 
 static double cores_used(void)
 {
@@ -33,29 +36,52 @@ static double percentile_us(double share)
     return latencies.count ? latencies.taken[(size_t)(share * (latencies.count - 1))] * 1e6 : NAN;
 }
 
-/* False: the time is over. What ends later does not count, but for the first: a slow server gets the time it needs. */
-static bool record(const struct client *c)
+static void add(double latency)
 {
-    double time = now();
-    if (time >= load.deadline && latencies.count)
-        return false;
-    if (time >= load.deadline)
-        load.deadline = time;
     if (latencies.count == latencies.capacity) {
         latencies.capacity = latencies.capacity ? 2 * latencies.capacity : 1 << 16;
         latencies.taken = realloc(latencies.taken, latencies.capacity * sizeof *latencies.taken);
         if (!latencies.taken)
             die("out of memory");
     }
-    latencies.taken[latencies.count++] = time - c->began;
+    latencies.taken[latencies.count++] = latency;
+}
+
+/* False: the time is over. What ends later does not count, but for the first: a slow server gets the time it needs.
+ * With an interval the last one counts as well: it may be the one that had to wait for long. And while it waits, others
+ * ought to have begun. Each of them would have waited for one interval less, so their latencies are added. */
+static bool record(const struct client *c)
+{
+    double time = now();
+    if (time >= load.deadline && latencies.count && options.interval <= 0)
+        return false;
+    if (time >= load.deadline)
+        load.deadline = time;
+    double latency = time - c->began;
+    exchanged++;
+    add(latency);
+    for (double left = latency - options.interval; options.interval > 0 && left > 0; left -= options.interval)
+        add(left);
     return time < load.deadline;
+}
+
+/* Nothing else is to be done meanwhile: there is one client. */
+static void sleep_until(double moment)
+{
+    double left = moment - now();
+    struct timespec t = {.tv_sec = left, .tv_nsec = (left - (time_t)left) * 1e9};
+    if (left > 0)
+        nanosleep(&t, NULL);
 }
 
 static void connect_again(struct client *c)
 {
     client_close(c);
-    if (record(c))
-        client_start(c, options.bytes);
+    if (!record(c))
+        return;
+    if (options.interval > 0)
+        sleep_until(c->began + options.interval);
+    client_start(c, options.bytes);
 }
 
 static void send_again(struct client *c)
@@ -98,7 +124,7 @@ static void exchanges(const char *mode, const struct options *given, void (*done
     qsort(latencies.taken, latencies.count, sizeof *latencies.taken, ascending);
     printf("{\"mode\": \"%s\", \"clients\": %u, \"bytes\": %llu, \"count\": %zu, \"rate\": %.2f, "
            "\"p50\": %.1f, \"p99\": %.1f, \"cores\": %.3f}\n",
-           mode, options.clients, (unsigned long long)options.bytes, latencies.count, latencies.count / lasted,
+           mode, options.clients, (unsigned long long)options.bytes, exchanged, exchanged / lasted,
            percentile_us(0.50), percentile_us(0.99), cores_used() / lasted);
 }
 

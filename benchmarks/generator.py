@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 HOST = "127.0.0.1"
-LOAD = ("main.c", "exchanges.c", "hold.c", "engine.c", "util.c")
+LOAD = ("main.c", "exchanges.c", "slam.c", "hold.c", "engine.c", "util.c")
+
+OPTIONS = {"size": "-s", "window": "-w", "interval": "-i"}  # of load
 
 
 class BenchmarkError(Exception):
@@ -62,18 +64,27 @@ class Generator:
     def __init__(self, directory: str) -> None:
         self.program = compile_c(directory, "load", *LOAD)
 
-    def run(
-        self, mode: str, port: int, *, clients: int, seconds: float, size: int = 0, window: float = 0
-    ) -> dict[str, Any]:
-        """One run: the JSON that main.c tells of."""
-        options = ["-c", str(clients), "-t", str(seconds), *(["-s", str(size)] if size else [])]
-        options += ["-w", str(window)] if window else []
+    def run(self, mode: str, port: int, *, clients: int, seconds: float, **more: float) -> dict[str, Any]:
+        """One run: the JSON that main.c tells of. More options: `size`, `window`, `interval`."""
+        options = ["-c", str(clients), "-t", str(seconds)]
+        for name, value in more.items():
+            options += [OPTIONS[name], str(value)]
         command = [self.program, mode, *options, HOST, str(port)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BenchmarkError(done.stderr.strip() or f"load {mode}: exit code {done.returncode}")
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
+
+    @contextlib.contextmanager
+    def slam(self, port: int, *, seconds: float) -> Iterator[None]:
+        """Let a client connect and close as fast as it can, for so many seconds or until the block is left."""
+        command = [self.program, "slam", "-t", str(seconds), HOST, str(port)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            try:
+                yield
+            finally:
+                process.terminate()
 
     @contextlib.contextmanager
     def hold(self, port: int, *, seconds: float) -> Iterator[Held]:

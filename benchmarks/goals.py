@@ -63,6 +63,12 @@ GOALS = (
     Goal("private memory an idle client, to the smallest loop's", "memory.1000.private", LOOP, 1.4, 1.15, least=False),
     Goal("… more after it has moved 64 MiB", "idle.more", (), 64, 0, least=False, unit="KiB"),
     Goal("clients held at once, all echoing", "most.held", (), 10000, 10000, least=True),
+    Goal("a connection every 20 ms: CPU, to the smallest loop's", "pace.cpu", LOOP, 1.15, 1, least=False),
+    Goal("… p50, to the smallest loop's", "pace.p50", LOOP, 1.15, 1, least=False),
+    Goal("connections/s, 4,000 others held, to the smallest loop's", "held.4000.rate", LOOP, 0.9, 1, least=True),
+    Goal("… server CPU of each, to the smallest loop's", "held.4000.cpu", LOOP, 1.05, 1, least=False),
+    Goal("one network in deny: CPU a connection, to none", "networks.1", (), 1.15, 1.08, least=False),
+    Goal("10,000 networks in deny: CPU a connection, to one", "networks.10000", (), 1.1, 1, least=False),
 )
 
 

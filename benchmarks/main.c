@@ -1,11 +1,13 @@
 /* load: a load generator for echo servers, which checks every byte.
  *
- *     load connect|pingpong|bulk|hold [-c CLIENTS] [-s BYTES] [-t SECONDS] [-w WINDOW] HOST PORT
+ *     load connect|pingpong|bulk|slam|hold [-c CLIENTS] [-s BYTES] [-t SECONDS] [-w WINDOW] [-i SECONDS] HOST PORT
  *
- * connect   each client in a loop: connect, send BYTES (64), have them back, close
+ * connect   each client in a loop: connect, send BYTES (64), have them back, close; with -i the next connection of the
+ *           one client begins so many seconds after the last one began
  * pingpong  each client connects once; in a loop: send BYTES (64), have them back
  * bulk      each client sends and receives at the same time, for SECONDS or, with -s, BYTES in all; it is never more
  *           than WINDOW (262144) bytes ahead of what it has had back
+ * slam      one client in a loop, as fast as it can: connect, close
  * hold      connections are kept open: see hold.c
  *
  * Prints one line of JSON; times in it are microseconds, sizes bytes, "cores" is the processor time that the generator
@@ -27,12 +29,15 @@ static const struct mode {
     {"connect", mode_connect},
     {"pingpong", mode_pingpong},
     {"bulk", mode_bulk},
+    {"slam", mode_slam},
     {"hold", mode_hold},
 };
 
 _Noreturn static void usage(void)
 {
-    fputs("usage: load connect|pingpong|bulk|hold [-c CLIENTS] [-s BYTES] [-t SECONDS] [-w WINDOW] HOST PORT\n", stderr);
+    fputs("usage: load connect|pingpong|bulk|slam|hold [-c CLIENTS] [-s BYTES] [-t SECONDS] [-w WINDOW] [-i SECONDS] "
+          "HOST PORT\n",
+          stderr);
     exit(2);
 }
 
@@ -56,13 +61,15 @@ static const struct mode *find_mode(const char *name)
 static struct options read_options(int argc, char **argv)
 {
     struct options options = {.clients = 1, .bytes = 0, .seconds = 1};
-    for (int option; (option = getopt(argc, argv, "+c:s:t:w:")) != -1;) {
+    for (int option; (option = getopt(argc, argv, "+c:s:t:w:i:")) != -1;) {
         if (option == 'c')
             options.clients = number(optarg, 1, 10000);
         else if (option == 's')
             options.bytes = number(optarg, 1, 1e15);
         else if (option == 't')
             options.seconds = number(optarg, 0.001, 3600);
+        else if (option == 'i')
+            options.interval = number(optarg, 0.001, 3600);
         else if (option == 'w')
             load.window = number(optarg, 1, 1e15);
         else
@@ -70,6 +77,8 @@ static struct options read_options(int argc, char **argv)
     }
     if (argc - optind != 2)
         usage();
+    if (options.interval > 0 && options.clients > 1)
+        die("-i: for one client");
     engine_open(argv[optind], argv[optind + 1]);
     return options;
 }

@@ -6,21 +6,21 @@ import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import moved
+import paces
 import proc
 from generator import BenchmarkError
+from plan import HELD, HELD_QUICK, MEMORY_AT, Figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from generator import Generator
+    from plan import Plan
     from servers import Server
 
-Figures = dict[str, float]
-MEMORY_AT = (1000,)  # clients held
 MESSAGES = (1, 16, 64, 256)  # KiB
 BULK = (1, 4, 16)  # clients
 NO_WINDOW = 1e15
-MOST = 10000
 STEP = 2500  # clients held at a time on the way there, each step within
 STEP_SECONDS = 30.0
 SCARCE = 0.15  # share of the machine's memory left at which no more are held
@@ -65,23 +65,24 @@ METRICS = (
     ),
     Metric("idle.more", "… more after it has moved 64 MiB", "KiB", "less"),
     Metric("most.held", "clients held at once, all echoing", "", "more"),
+    Metric("pace.cpu", "a connection every 20 ms: server CPU of each", "µs", "less"),
+    Metric("pace.p50", "… p50", "µs", "less"),
+    *(
+        metric
+        for count in (*HELD, *HELD_QUICK)
+        for metric in (
+            Metric(f"held.{count}.rate", f"connections, 8 at a time, {count:,} others held", "/s", "more"),
+            Metric(f"held.{count}.cpu", "… server CPU of each", "µs", "less"),
+        )
+    ),
+    Metric("honest.alone.p50", "a connection every 20 ms, nobody else: p50", "µs", "less"),
+    Metric("honest.alone.p99", "… p99", "µs", "less"),
+    Metric("honest.beside.p50", "… next to one that connects and closes: p50", "µs", "less"),
+    Metric("honest.beside.p99", "… p99", "µs", "less"),
+    Metric("refusal.cpu", "a client that is denied: server CPU", "µs", "less"),
+    Metric("networks.1", "one network in deny: CPU a connection, to none", "", "less"),
+    Metric("networks.10000", "10,000 networks in deny: CPU a connection, to one", "", "less"),
 )
-
-
-class Plan(NamedTuple):
-    """How long a run lasts, in seconds, and how many clients are held for the memory."""
-
-    connect: float
-    pingpong: float
-    bulk: float
-    held: tuple[int, ...] = MEMORY_AT
-    most: int = MOST
-    moved: int = 64  # MiB of each client that is idle then
-
-
-# Short, and many rounds: on a machine that others share its speed drifts within seconds.
-FULL = Plan(connect=0.3, pingpong=0.15, bulk=0.15)
-QUICK = Plan(connect=0.3, pingpong=0.1, bulk=0.1, held=(50,), most=200, moved=4)
 
 
 def connect(server: Server, generator: Generator, plan: Plan) -> Figures:
@@ -180,6 +181,18 @@ GROUPS: dict[str, Callable[[Server, Generator, Plan], Figures]] = {
     "memory": memory,
     "idle": idle,
     "most": most,
+    "pace": paces.pace,
+    "held": paces.held,
+    "honest": paces.honest,
 }
-ONCE = ("memory", "idle", "most")  # hardly vary
+ROUNDS = {
+    "memory": 1,
+    "idle": 1,
+    "most": 1,
+    "pace": 6,
+    "held": 2,
+    "honest": 3,
+}  # of groups that hardly vary, or take long
+COMPARED = ("echod", "textbook", "smallest")  # who takes part in the groups of `paces`
+FEW = ("pace", "held", "honest")
 LONG = ("idle", "most", "growth")  # not for --quick

@@ -36,10 +36,18 @@ def release(text: str) -> str:
 
 
 class Echod(Peer):
-    """The daemon, through its own commands, from the environment that runs the benchmark."""
+    """The daemon, through its own commands, from the environment that runs the benchmark.
+
+    `source` is the folder of another copy of the package, and `settings` are more lines of its config file.
+    """
 
     name, title = "echod", "echod"
     program = os.path.join(os.path.dirname(sys.executable), "echod")
+
+    def __init__(self, source: str = "", settings: str = "") -> None:
+        self.settings = settings
+        self.words = [sys.executable, "-P", "-m", "echod"] if source else [self.program]
+        self.environment = {**os.environ, "PYTHONPATH": source} if source else None
 
     def version(self) -> str:
         """Return the installed release."""
@@ -52,7 +60,7 @@ class Echod(Peer):
         with open(config, "w") as file:
             file.write(
                 f"[echod]\nlisten = {HOST}:{port}\npid_file = {pid_file}\nlog = {log_file(directory)}\n"
-                f"log_clients = yes\nmax_children = {CHILDREN}\n"
+                f"log_clients = yes\nmax_children = {CHILDREN}\n{self.settings}"
             )
         self.call(config, "start")
         try:
@@ -64,7 +72,8 @@ class Echod(Peer):
 
     def call(self, config: str, verb: str) -> None:
         """Run one of its commands."""
-        done = subprocess.run([self.program, "-c", config, verb], capture_output=True, text=True, check=False)
+        command = [*self.words, "-c", config, verb]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=self.environment)
         if done.returncode:
             raise BenchmarkError(f"{verb}: exit code {done.returncode}: {done.stderr.strip()}")
 

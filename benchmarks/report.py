@@ -87,11 +87,7 @@ def growth(grown: dict[str, dict[str, Any]], peers: list[Peer]) -> str:
     """Return how cost grows with the number of clients held."""
     titles = {peer.name: peer.title for peer in peers}
     text = ""
-    for figure, title in (
-        ("rate", "connections/s, 8 at a time, while so many are held"),
-        ("cpu", "server CPU a connection, µs, while so many are held"),
-        ("private", "private memory a client, KiB, so many held"),
-    ):
+    for figure, title in (("private", "private memory a client, KiB, so many held"),):
         counts = sorted({count for taken in grown.values() for count in taken[figure]})
         rows = [
             [titles[name], *(show(taken[figure][count]) if count in taken[figure] else "-" for count in counts)]

@@ -17,12 +17,15 @@ import growth
 import metrics
 import page
 import report
+import rules
 from generator import BenchmarkError, Generator
 from peers import PEERS
+from plan import FULL, QUICK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from plan import Figures, Plan
     from report import Samples
     from servers import Peer
 
@@ -79,10 +82,17 @@ class Failures(list[str]):
             return {}
 
 
-def measure_group(peer: Peer, group: str, generator: Generator, plan: metrics.Plan) -> metrics.Figures:
+def measure_group(peer: Peer, group: str, generator: Generator, plan: Plan) -> Figures:
     """One group of figures, of a fresh server."""
     with peer.serving() as server:
         return metrics.GROUPS[group](server, generator, plan)
+
+
+def takes_part(peer: Peer, group: str) -> bool:
+    """Return True if a group of figures is taken of this server."""
+    if group in rules.GROUPS:
+        return peer.name == "echod"
+    return group not in metrics.FEW or peer.name in metrics.COMPARED
 
 
 def measure_rounds(
@@ -90,17 +100,22 @@ def measure_rounds(
 ) -> Samples:
     """Run all of it, round by round: A B C, B C A, …; a drift of the machine affects all alike."""
     samples: Samples = {peer.name: {} for peer in peers}
-    plan = metrics.QUICK if arguments.quick else metrics.FULL
+    plan = QUICK if arguments.quick else FULL
     began = time.monotonic()
     for number in range(arguments.rounds):
         turn = number % len(peers)
         for group in groups:
-            if group in metrics.ONCE and number:
+            if number >= metrics.ROUNDS.get(group, arguments.rounds):
                 continue
             for peer in peers[turn:] + peers[:turn]:
                 if arguments.quick and group in peer.excused[0]:
                     continue  # where it hangs that is 10 s
-                figures = failures.attempt(peer, group, measure_group, group, generator, plan)
+                if not takes_part(peer, group):
+                    continue
+                if group in rules.GROUPS:
+                    figures = failures.attempt(peer, group, rules.GROUPS[group], generator, plan)
+                else:
+                    figures = failures.attempt(peer, group, measure_group, group, generator, plan)
                 for key, value in figures.items():
                     samples[peer.name].setdefault(key, []).append(value)
         note(f"round {number + 1} of {arguments.rounds} done, {time.monotonic() - began:.0f} s")
@@ -116,7 +131,7 @@ def facts_of(peers: list[Peer]) -> list[str]:
 
 def benchmark(arguments: argparse.Namespace) -> bool:
     """Measure, print, and write what is to be written. False: a wrong byte, or a server that failed."""
-    groups = chosen(arguments.metrics, [*metrics.GROUPS, "growth"], "metric")
+    groups = chosen(arguments.metrics, [*metrics.GROUPS, *rules.GROUPS, "growth"], "metric")
     peers = present(chosen(arguments.peers, list(PEERS), "peer"), insist=arguments.peers is not None)
     if not peers:
         raise BenchmarkError("no server is left to measure")
@@ -127,7 +142,7 @@ def benchmark(arguments: argparse.Namespace) -> bool:
     grown: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="echod-benchmark-") as directory:
         generator = Generator(directory)
-        samples = measure_rounds(peers, [g for g in groups if g in metrics.GROUPS], generator, arguments, failures)
+        samples = measure_rounds(peers, [g for g in groups if g != "growth"], generator, arguments, failures)
         for peer in peers if "growth" in groups else []:
             if peer.name in GROWING:
                 note(f"how cost grows: {peer.title}")
@@ -153,7 +168,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmark", description=__doc__)
     parser.add_argument("--rounds", type=int, default=12, metavar="N", help="rounds over all peers (default: 12)")
     parser.add_argument("--peers", metavar="A,B", help=f"only these of {', '.join(PEERS)}; writes no page")
-    parser.add_argument("--metrics", metavar="A,B", help=f"only these of {', '.join(metrics.GROUPS)}, growth; no page")
+    parser.add_argument(
+        "--metrics", metavar="A,B", help=f"only these of {', '.join([*metrics.GROUPS, *rules.GROUPS])}, growth; no page"
+    )
     parser.add_argument("--json", metavar="FILE", help="write every single figure there")
     parser.add_argument("--quick", action="store_true", help="one short round: does it work, is every byte right")
     arguments = parser.parse_args()

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from support.wait import need
+from support.wait import need, wait_for
 
 BENCHMARKS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "benchmarks")
-LOAD = ("main.c", "exchanges.c", "hold.c", "engine.c", "util.c")
+LOAD = ("main.c", "exchanges.c", "slam.c", "hold.c", "engine.c", "util.c")
 
 
 def compiled(directory, name, *sources):
@@ -152,6 +152,27 @@ def test_load_waits_for_the_first_answer_of_a_slow_server(load, mode):
     assert answer["rate"] < 10
 
 
+def test_load_waits_between_connections(load, textbook):
+    answer = json.loads(load("connect", "-t", 0.5, "-i", 0.05, "127.0.0.1", textbook).stdout)
+    assert 1 <= answer["count"] <= 11
+
+
+def test_who_would_have_waited_meanwhile_counts_as_well(load):
+    with wrong_server(answers_late) as port:  # by 100 ms: one that begins 20 ms later waits for 80, and so on
+        answer = json.loads(load("connect", "-t", 0.02, "-i", 0.02, "127.0.0.1", port).stdout)
+    assert answer["count"] == 1
+    assert answer["p50"] < answer["p99"]
+
+
+def test_slam_connects_and_closes_and_sends_nothing(load):
+    received = []
+    with wrong_server(lambda connection: received.append(connection.recv(1))) as port:
+        answer = json.loads(load("slam", "-t", 0.1, "127.0.0.1", port).stdout)
+        wait_for(lambda: received, "a client")
+    assert answer["count"] > 0
+    assert set(received) == {b""}
+
+
 def test_bulk_of_so_many_bytes_verifies_each(load, textbook):
     answer = json.loads(load("bulk", "-c", 2, "-s", 5_000_000, "127.0.0.1", textbook).stdout)
     assert answer["bytes"] == 10_000_000
@@ -205,6 +226,7 @@ def test_hold_tells_how_many_a_server_takes(load):
         ([], 2, "usage: load"),
         (["dance", "127.0.0.1", "7"], 2, "usage: load"),
         (["connect", "-c", "0", "127.0.0.1", "7"], 1, "load: 0: not a number from 1 to 10000"),
+        (["connect", "-c", "2", "-i", "1", "127.0.0.1", "7"], 1, "load: -i: for one client"),
         (["connect", "localhost", "7"], 1, "load: localhost 7: not an IPv4 address and a port"),
     ],
 )

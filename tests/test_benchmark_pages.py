@@ -12,8 +12,10 @@ HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE / "benchmarks"))  # its scripts import each other
 
 import goals  # noqa: E402
+import metrics  # noqa: E402
 import page  # noqa: E402
 import picture  # noqa: E402
+import run  # noqa: E402
 from generator import BenchmarkError  # noqa: E402
 from goals import FORKING, Goal  # noqa: E402
 from metrics import METRICS  # noqa: E402
@@ -54,6 +56,16 @@ def test_goals_are_of_what_is_measured_and_of_peers_that_there_are():
     assert {goal.key for goal in goals.GOALS} <= {metric.key for metric in METRICS}
     assert {peer for goal in goals.GOALS for peer in goal.peers} <= PEERS.keys()
     assert set(FORKING) == PEERS.keys() - {"echod", "uvloop"}
+
+
+def test_groups_of_few_servers_are_of_those():
+    assert set(metrics.FEW) <= metrics.GROUPS.keys()
+    assert set(metrics.COMPARED) <= PEERS.keys()
+    taking_part = {name for name, peer in PEERS.items() if run.takes_part(peer, "pace")}
+    assert taking_part == set(metrics.COMPARED)
+    assert {name for name, peer in PEERS.items() if run.takes_part(peer, "networks")} == {"echod"}
+    assert all(run.takes_part(peer, "connect") for peer in PEERS.values())
+    assert metrics.ROUNDS.keys() <= metrics.GROUPS.keys()
 
 
 def medians_of_all():

@@ -39,7 +39,7 @@ PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 READY = 2  # newlines: one after the pid of the process that becomes the server, one when that is ready
 KEPT = ("PATH", "LANG", "TZ")  # of the environment
 KEPT_BY_RUN = (*KEPT, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM")
-# ld.so(8) resolves symbols now, once, or every child does it again: 5 to 7 % of a connection
+# ld.so(8) resolves symbols now, once; otherwise every child does it again
 LEAN = {"LD_BIND_NOW": "1", "LC_ALL": "C"}
 
 
@@ -157,7 +157,7 @@ def execute(handover: Handover, listeners: list[Listener], kept: tuple[str, ...]
 
 
 def compile_server() -> None:
-    """Compile the server's image, as far as we may write there: in the server it would cost 1 MiB, for good."""
+    """Compile the server's image, as far as we may write there. In the server it would leave memory behind for good."""
     for part in ("", "common", "server"):
         compileall.compile_dir(os.path.join(PACKAGE, part), maxlevels=1 if part else 0, quiet=2)
 

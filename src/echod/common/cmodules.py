@@ -1,8 +1,8 @@
 """`os`, `socket` and `signal` as their C modules: the same calls without the enums and wrappers in Python.
 
-A forking server pays for every page its parent has touched. `socket` and `signal` import `enum`, which costs the
-forking process 1.3 MiB; `os` costs another 0.25 MiB. The C modules beneath them cost next to nothing, and the calls a
-server makes are all there, but for `socket.accept`, which `_accept` gives as a bare descriptor and an address.
+A forking server pays for every page its parent has touched. `socket` and `signal` import `enum`, and `os` imports more;
+all of that is memory of the forking process. The C modules beneath them need next to none, and the calls a server makes
+are all there, but for `socket.accept`, which `_accept` gives as a bare descriptor and an address.
 """
 
 from sys import byteorder
@@ -25,7 +25,7 @@ LONG = memoryview(bytes(8)).cast("l").itemsize  # bytes of a C long, and of a po
 
 
 def as_long(number: int) -> bytes:
-    """Return a number as a C long. `struct`, where it is a shared library, costs every fork five mappings more."""
+    """Return a number as a C long. Where `struct` is a shared library, every fork would copy its mappings."""
     return number.to_bytes(LONG, byteorder)
 
 

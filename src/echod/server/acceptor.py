@@ -103,7 +103,7 @@ class Acceptor:
         return self._cap - len(self._children.table)
 
     def accept(self, listener: Listener) -> int:
-        """Accept a client, and in a burst those behind it; returns how many. Not `attempt`: that costs page faults."""
+        """Accept a client, and in a burst those behind it; returns how many. Not `attempt`: see `failures.report`."""
         if not self._children.signals.silent:  # no burst yet
             self._children.begin_burst()
         try:
@@ -120,7 +120,7 @@ class Acceptor:
         return accepted
 
     def _accept_burst(self, accept: Accept, name: str) -> int:
-        """Go on for a few clients without asking poll(2): 11 % of a connection; returns how many there were."""
+        """Go on for a few clients without asking poll(2); returns how many there were."""
         level, accepted, capacity = self.log.level, 0, self._cap - len(self._children.table)
         most = max(1, min(self._burst, capacity))
         self._burst = min(BURST, 2 * self._burst)

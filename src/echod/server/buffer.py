@@ -6,7 +6,7 @@ import mmap
 import select
 
 SIZE, SMALL = 256 << 10, (16 << 10) + 1  # bytes; a read of SMALL or more is of the bulk
-FIRST = 960  # bytes that are read without it: malloc(3) has them at hand, which saves 2 % of a connection
+FIRST = 960  # bytes that are read without it: a block of this size malloc(3) has at hand, a larger one is new memory
 FEW = 16  # reads: after so many small ones in a row a client no longer moves bulk
 PAUSE = 100  # milliseconds without data: it is idle
 
@@ -22,7 +22,7 @@ def await_more(fd: int, count: int, small: int) -> int:
     """Wait, after a read of `count` bytes, for more of the bulk; when it is over, give its memory back and return 0.
 
     `small` is what the last call returned: how many reads in a row were small, and one. A time-out of the socket
-    (SO_RCVTIMEO) in place of poll(2) would save 2 % of a message of 64 KiB, but touch 100 KiB more of the interpreter.
+    (SO_RCVTIMEO) instead of poll(2) would touch more of the interpreter, and an idle client would keep that memory.
     """
     if not small:
         register(fd, POLLIN)

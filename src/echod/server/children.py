@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Leave = Callable[[int], object]
 
 SPAWNED, RECORDED, EXITED = range(3)
-BATCH, SLOTS = 64, 16  # clients that are recorded and reaped at once (16: 4 % more); slots that are taken at once
+BATCH, SLOTS = 64, 16  # clients that are recorded and reaped at once; slots that are taken at once
 closerange, _exit = os.closerange, os._exit  # noqa: SLF001 - names for the way of a client: see `session`
 
 
@@ -118,7 +118,7 @@ class Children:
         return pid
 
     def _add_slots(self) -> list[Child]:
-        """Take some more, the lowest first: taken one by one they cost each client that stays six pages."""
+        """Take some more, the lowest first: taken one by one they would lie apart, each on pages of its own."""
         for _ in range(max(1, min(SLOTS, self._words[MAX_CHILDREN] - self._words[TOP]))):
             self._free.insert(0, Child(self._board.take()))
         return self._free

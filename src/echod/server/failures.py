@@ -41,7 +41,7 @@ def attempt(log: Log, what: str, call: Callable[..., Any], *args: Any) -> bool:
 
 
 def report(log: Log, what: str, error: Exception) -> None:
-    """Log the failure of such a call: `attempt` without the call, which costs a client page faults (4 %)."""
+    """Log the failure of such a call: `attempt` without the call, for what is done for each client."""
     log.limited(WARNING, what, "", f"{what} error={reason(error)!r}")
 
 

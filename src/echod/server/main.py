@@ -124,7 +124,7 @@ def fail(notify: Notify, error: EchodError, before: str = "") -> int:
 def serve(server: Server, handover: Handover) -> int:
     """Run the loop to its end; then leave no pid file that would look like a crash."""
     try:
-        gc.freeze()  # what is made from now on is linked to none of what there is: three page faults less a client
+        gc.freeze()  # a new object is then linked to none of those that exist, and writes to no page of theirs
         server.run()
     except Exception as error:  # noqa: BLE001 - a daemon has no stderr: a bug must reach a log
         report_crash(server.log, error)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from echod.server.reload import Change
 
 LONGEST = 2.0**31 - 1  # milliseconds that poll(2) takes
-QUIET, FOREVER = 5, float("inf")  # milliseconds without a client before those who have exited are reaped: 13 %
+QUIET, FOREVER = 5, float("inf")  # milliseconds without a client before those who have exited are reaped
 
 
 class Server:

@@ -3,7 +3,7 @@
 The byte only wakes the loop; which signals are pending is noted in this process's own memory. A child shares the pipe
 but not the memory, so whatever becomes of a signal that reaches a fresh child, its parent never takes it for its own.
 A child has nothing to undo but the wakeup: it inherits handlers that ask whose process they are in. (Blocking all
-signals around the fork and restoring their dispositions in the child does the same, and costs 45 page faults a client.)
+signals around the fork and restoring their dispositions in the child does the same, but writes to far more memory.)
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class SignalPipe:
         return taken
 
     def set_waking(self, enabled: bool) -> None:
-        """Have signals wake the loop, SIGCHLD too; or neither, which is how children are forked: 14 % of a connection.
+        """Have signals wake the loop, SIGCHLD too; or neither, which is how children are forked.
 
         A child must not find the wakeup descriptor closed: CPython's handler may deadlock then. SIGCHLD's default is to
         be ignored, but unlike SIG_IGN it leaves a zombie to be waited for (wait(2)). Whoever disables it polls with a

@@ -18,7 +18,7 @@ MOST, NUMBER = 1000, 1 << 20  # blocks that may be free of a size; a small numbe
 
 
 def serve_ourselves(serve: Callable[[int], None]) -> None:
-    """Have `serve` echo a few bytes, and bulk, on a socket's descriptor: 13 to 15 % of a connection. Raises OSError.
+    """Have `serve` echo a few bytes, and bulk, on a socket's descriptor. Raises OSError.
 
     The interpreter specialises code as it runs (PEP 659), and writes to it: in a child for each client anew.
     """
@@ -49,7 +49,7 @@ RESERVED = reserve()  # early: what is imported later takes the scattered ones
 def free_reserved() -> None:
     """Have malloc(3) give away the reserved blocks next: a fork renews six locks in the child, which then reads twice.
 
-    Side by side they save 3 % of a connection, and to be found in malloc's cache, without a search, 2 %.
+    Side by side they are on few pages, and malloc finds them in its cache without a search.
     """
     cached = [allocate_lock() for _ in range(FORK_LOCKS)]
     RESERVED.clear()  # into malloc's cache, in the place of these
@@ -60,7 +60,7 @@ def begin_pools() -> list[object]:
     """Have small objects made from now on lie side by side, in a new pool; returns what is to be kept for that.
 
     CPython's allocator gives away first what is free here and there (Objects/obmalloc.c). A client's objects are of two
-    sizes, and what is free of these is taken here: 4 % of a connection.
+    sizes, and what is free of these is taken here.
     """
     kept: list[object] = []
     for size, blocks in (32, range(NUMBER, NUMBER + MOST)), (64, (bytes(20) for _ in range(MOST))):
