@@ -8,7 +8,7 @@ import os
 import sys
 from importlib import import_module
 from io import TextIOWrapper
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from lockfile import Error as LockError
 
@@ -51,6 +51,12 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong and exit."""
         print(f"{mark(ERROR)}echod: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(USAGE)
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        """Print help or a version at once, or raise OSError; argparse alone would drop it (from Python 3.12 on)."""
+        stream = file or sys.stderr
+        if stream is not None:  # closed by the caller
+            print(message, end="", file=stream, flush=True)
 
 
 def descriptor(text: str) -> int:
@@ -160,9 +166,7 @@ def main(argv: list[str] | None = None) -> int:
         return fail(str(error), error.code)
     except LockError as error:
         return fail(str(error), NOT_PERMITTED if isinstance(error.__cause__, PermissionError) else FAILED)
-    except BrokenPipeError:
-        with contextlib.suppress(OSError):  # `| head`: nothing to say, and nobody to say it to
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except BrokenPipeError:  # `| head`: no process reads the output, so no message is due
         return FAILED
     except OSError as error:
         return fail(describe(error), NOT_PERMITTED if isinstance(error, PermissionError) else FAILED)
