@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import time
+from typing import NoReturn
 
 import psutil
 import pytest
+
+from support.packages import PACKAGE_OF_TOOL, find
 
 DEADLINE = 20.0
 
@@ -23,30 +25,36 @@ def wait_for(condition, what="the event", deadline=DEADLINE):
     return value
 
 
+def skip(what) -> NoReturn:
+    """Skip the test because the machine lacks something that no package brings, such as "IPv6"."""
+    pytest.skip(f"needs {what}")
+
+
+def lack(what) -> NoReturn:
+    """Skip the test because something is not installed; where all is required, as in CI, fail it."""
+    if os.environ.get("ECHOD_REQUIRE_TOOLS"):
+        pytest.fail(f"needs {what}")
+    skip(what)
+
+
 def need(tool):
-    """Return the path of a program; without it the test is skipped, or fails where tools are required."""
-    path = shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
-    if path is None:
-        message = f"{tool} is not installed; .ci/packages.txt lists what the tests need"
-        if os.environ.get("ECHOD_REQUIRE_TOOLS"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
+    """Return the path of a program or file that `support.packages` names a package for."""
+    assert tool in PACKAGE_OF_TOOL, f"{tool}: name its package in tests/support/packages.py"
+    return find(tool) or lack(tool)
 
 
 def need_module(name):
-    """Return a module of the extra `test`; without it the test is skipped, or fails where tools are required."""
-    if os.environ.get("ECHOD_REQUIRE_TOOLS"):
+    """Return a module of the extra `test`."""
+    try:
         return importlib.import_module(name)
-    return pytest.importorskip(name)
+    except ModuleNotFoundError:
+        lack(f"module {name}")
 
 
 def need_root():
-    """Skip a test that only root can run; where tools are required, being root is, too."""
+    """Skip a test that only root can run."""
     if os.geteuid() != 0:
-        if os.environ.get("ECHOD_REQUIRE_TOOLS"):
-            pytest.fail("needs root")
-        pytest.skip("needs root")
+        lack("root")
 
 
 def alive(pid):
