@@ -20,6 +20,7 @@ import pytest
 from support.wait import need
 
 BENCHMARKS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "benchmarks")
+LIBRARY = "/usr/include/stdio.h"
 LOAD = ("main.c", "exchanges.c", "hold.c", "engine.c", "util.c")
 
 

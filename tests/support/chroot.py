@@ -1,7 +1,7 @@
 """A Debian of the smallest kind in a directory, and commands in it as on a machine that was installed just now.
 
-A command has its own processes, whose PID 1 reaps orphans at once, and its own mounts; it sees no PYTHON* variable and no
-/dev/log. pip is configured as on this machine.
+A command has its own processes, whose PID 1 reaps orphans at once, and its own mounts. It sees no PYTHON* variable and
+no /dev/log. pip is configured as on this machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ USER, USER_ID = "somebody", 1000
 def make_chroot(path, suite, packages, architecture=None):
     """Install a Debian of variant minbase into a new directory with more packages, and return it.
 
-    The packages come from the sources that apt has here; those of other suites than this machine's from the same archive.
+    The packages come from the sources that apt has here, if they are of this suite, and else from Debian's archive.
     """
     need_root()
     words = [need("mmdebstrap"), "--quiet", "--variant=minbase", f"--include={','.join(packages)}"]
@@ -44,7 +44,10 @@ def sources(suite):
 
 def add_user(root):
     """Add an ordinary user with a home to a chroot, and return the home as it is seen in there."""
-    for name, line in (("passwd", f"{USER}:x:{USER_ID}:{USER_ID}::/home/{USER}:/bin/sh"), ("group", f"{USER}:x:{USER_ID}:")):
+    for name, line in (
+        ("passwd", f"{USER}:x:{USER_ID}:{USER_ID}::/home/{USER}:/bin/sh"),
+        ("group", f"{USER}:x:{USER_ID}:"),
+    ):
         with (root / "etc" / name).open("a") as file:
             file.write(f"{line}\n")
     home = root / "home" / USER
@@ -54,14 +57,16 @@ def add_user(root):
 
 
 def shown_for_pip():
-    """Return the files and directories of this machine that configure pip, and those that they name, without overlaps."""
+    """Return the paths on this machine of pip's configuration and of what it names, none of them below another."""
     configs = [path for path in PIP_CONFIGS if os.path.exists(path)]
     texts = list(pip_environ().values())
     for config in configs:
         files = [config] if os.path.isfile(config) else [str(path) for path in Path(config).iterdir() if path.is_file()]
         texts += [Path(path).read_text() for path in files]
     named = re.findall(r"(?:(?<=file://)|(?<![\w:/.]))/[\w.+-]+(?:/[\w.+-]+)+", "\n".join(texts))
-    found = [path.removesuffix("/simple") for path in {*configs, *named} if os.path.exists(path)]  # an index has files beside it
+    found = [
+        path.removesuffix("/simple") for path in {*configs, *named} if os.path.exists(path)
+    ]  # an index has files beside it
     return sorted(path for path in found if not any(path.startswith(f"{other}/") for other in found))
 
 
@@ -81,7 +86,13 @@ def command(root, words, *, user="root", directory="/", network=False, **environ
         "directory": directory,
         "network": network,
         "shown": shown_for_pip(),
-        "environ": {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "USER": user, "TERM": "dumb", "LANG": "C.UTF-8"}
+        "environ": {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": home,
+            "USER": user,
+            "TERM": "dumb",
+            "LANG": "C.UTF-8",
+        }
         | pip_environ()
         | environ,
     }

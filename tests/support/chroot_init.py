@@ -2,8 +2,7 @@
 
 usage: chroot_init.py SPEC, in new pid, mount, ipc and uts namespaces; `support.chroot` writes SPEC, which is JSON.
 
-It imports the standard library alone, and all of it before it enters the chroot, for it finds no module afterwards. It does
-not use `support`, whose modules need packages that the Python outside may lack.
+It imports the standard library alone, and all of it before it enters the chroot: afterwards it finds no module.
 """
 
 from __future__ import annotations

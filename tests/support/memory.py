@@ -7,8 +7,6 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
-
 from support.wait import need_root, skip, wait_for
 
 ROOT = Path("/sys/fs/cgroup")

@@ -78,11 +78,14 @@ def reasons(reports):
 
 
 def skip_summary(counts, whole):
-    """Return lines that say how many tests were skipped for each reason, and the command that installs what is missing.
+    """Return lines that say how many tests were skipped for each reason, and how to install what is missing.
 
-    A test is skipped for the first tool that it lacks. So, if the whole suite ran, the command has the packages of all tools.
+    A test is skipped for the first tool that it lacks. After the whole suite, the command has the packages of all tools,
+    so that the next run does not ask for more.
     """
-    lines = [f"{count:4} {'test' if count == 1 else 'tests'} skipped: {reason}" for reason, count in counts.most_common()]
+    lines = [
+        f"{count:4} {'test' if count == 1 else 'tests'} skipped: {reason}" for reason, count in counts.most_common()
+    ]
     asked = [tool for reason in counts if (tool := reason.removeprefix("needs ")) in PACKAGE_OF_TOOL]
     packages = missing_packages(PACKAGE_OF_TOOL if asked and whole else asked)
     if packages:

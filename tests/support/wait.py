@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 import time
 from typing import NoReturn
 
@@ -55,6 +56,14 @@ def need_root():
     """Skip a test that only root can run."""
     if os.geteuid() != 0:
         lack("root")
+
+
+def need_localhost():
+    """Skip a test that connects to a name on a machine whose /etc/hosts does not have it, such as a new chroot."""
+    try:
+        socket.getaddrinfo("localhost", None)
+    except socket.gaierror:
+        skip("localhost in /etc/hosts")
 
 
 def alive(pid):

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import psutil
-import pytest
 
 from support.daemon import Echod, give
 from support.network import Hosts

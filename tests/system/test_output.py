@@ -18,7 +18,7 @@ ECHOC_WORDS = ["--help", "--version", "--check 127.0.0.1 1", "--verify -s 1 --pa
 
 @pytest.fixture(params=["buffered", "unbuffered"])
 def environ(request):
-    """Return an environment in which Python buffers its output, as it does for users, or not, as some set-ups have it."""
+    """Return an environment in which Python buffers its output, as it does for users, or does not."""
     unbuffered = {"PYTHONUNBUFFERED": "1"} if request.param == "unbuffered" else {}
     return {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"} | unbuffered
 

@@ -246,11 +246,13 @@ def test_a_trial_that_is_killed(echod, installed):
 
 
 def slow_trial(echod, installed):
-    """Have a trial that hangs under way; return its pid."""
+    """Start a trial that hangs, wait until it has loaded its modules, which tests replace, and return its pid."""
     echod.start()
-    installed.on_trial("time.sleep(60)")
+    loaded = echod.home / "loaded"
+    installed.on_trial(f"open({str(loaded)!r}, 'x').close(); time.sleep(60)")
     os.kill(echod.pid, signal.SIGUSR2)
-    return wait_for(lambda: trial_of(echod.pid), "the trial")
+    wait_for(loaded.exists, "the trial")
+    return trial_of(echod.pid)
 
 
 def test_signals_during_a_trial_are_not_lost(echod, installed):

@@ -8,7 +8,7 @@ import os
 import sys
 from importlib import import_module
 from io import TextIOWrapper
-from typing import IO, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from lockfile import Error as LockError
 
@@ -17,6 +17,9 @@ from echod.common.config.durations import LONGEST
 from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe, printable
 from echod.server.log.log import ERROR
 from echod.server.log.stderr import mark
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 COMMANDS = {  # name: the module with the function of that name, help
     "start": ("lifecycle", "become a daemon and serve; returns when clients can connect"),
@@ -52,11 +55,12 @@ class Parser(argparse.ArgumentParser):
         print(f"{mark(ERROR)}echod: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(USAGE)
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         """Print help or a version at once, or raise OSError; argparse alone would drop it (from Python 3.12 on)."""
-        stream = file or sys.stderr
-        if stream is not None:  # closed by the caller
-            print(message, end="", file=stream, flush=True)
+        stream = file or sys.stderr  # None if the caller closed it
+        if stream:
+            stream.write(message)
+            print(end="", flush=True)
 
 
 def descriptor(text: str) -> int:

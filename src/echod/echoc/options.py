@@ -6,7 +6,7 @@ import argparse
 import re
 import socket
 import sys
-from typing import IO, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from echod import __version__
 from echod.echoc import patterns
@@ -14,6 +14,9 @@ from echod.echoc.check import Outcome, State
 from echod.echoc.connect import PORT
 from echod.echoc.destination import destination, port
 from echod.echoc.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 MOST = 1e6
@@ -76,11 +79,12 @@ class Parser(argparse.ArgumentParser):
             self.exit(State.UNKNOWN)
         self.exit(2, f"echoc: usage: {message}; see echoc --help\n")
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         """Print help or a version at once, or raise OSError; argparse alone would drop it (from Python 3.12 on)."""
-        stream = file or sys.stderr
-        if stream is not None:  # closed by the caller
-            print(message, end="", file=stream, flush=True)
+        stream = file or sys.stderr  # None if the caller closed it
+        if stream:
+            stream.write(message)
+            print(end="", flush=True)
 
 
 def size(text: str) -> int:

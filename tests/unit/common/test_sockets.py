@@ -13,7 +13,7 @@ from echod.common.errors import FAILED, NOT_PERMITTED
 from echod.common.sockets import BindError, bind, bind_all
 from support.processes import CLONE_NEWNET, NOBODY, isolated, namespaces
 from support.sockets import accept, port_of, port_of_its_own, settings
-from support.wait import DEADLINE, need_root, skip
+from support.wait import DEADLINE, need_localhost, need_root, skip
 
 CONFIG = settings()
 
@@ -97,6 +97,7 @@ def test_where_no_interface_has_ipv6_ipv4_is_served():
 
 
 def test_a_host_is_all_its_addresses(bound):
+    need_localhost()
     found = bound("localhost", 0)
     assert {one.sock.getsockname()[0] for one in found} <= {"127.0.0.1", "::1"}
     assert all(one.address == ("localhost", 0) for one in found)
