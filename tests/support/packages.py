@@ -80,7 +80,7 @@ def reasons(reports):
 def skip_summary(counts, whole):
     """Return lines that say how many tests were skipped for each reason, and how to install what is missing.
 
-    A test is skipped for the first tool that it lacks. After the whole suite, the command has the packages of all tools,
+    A test is skipped for the first tool that it lacks. After the whole suite, the command has the packages of all tools
     so that the next run does not ask for more.
     """
     lines = [

@@ -57,8 +57,7 @@ class Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         """Print help or a version at once, or raise OSError; argparse alone would drop it (from Python 3.12 on)."""
-        stream = file or sys.stderr  # None if the caller closed it
-        if stream:
+        if stream := file or sys.stderr:  # None if the caller closed it
             stream.write(message)
             print(end="", flush=True)
 
