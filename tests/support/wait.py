@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import socket
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import NoReturn
 
 import psutil
@@ -64,6 +69,32 @@ def need_localhost():
         socket.getaddrinfo("localhost", None)
     except socket.gaierror:
         skip("localhost in /etc/hosts")
+
+
+@functools.cache
+def has_network():
+    """Return True if this machine has a route to others and pip gets a package from its index."""
+    if "00000000" not in [line.split()[1] for line in Path("/proc/net/route").read_text().splitlines()]:
+        return False
+    words = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--retries=0",
+        "--no-deps",
+        "--no-cache-dir",
+        "hatchling",
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        return subprocess.run([*words, "--dest", directory], capture_output=True).returncode == 0
+
+
+def need_network():
+    """Skip a test that installs packages."""
+    if not has_network():
+        lack("a network")
 
 
 def alive(pid):

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from support.debian import ROOT, run
-from support.wait import DEADLINE, need, need_root, wait_for
+from support.wait import DEADLINE, need, need_network, need_root, wait_for
 
 MIRROR = "http://deb.debian.org/debian"
 STEPS = dict(
@@ -26,6 +26,8 @@ def image(built, tmp_path_factory):
     """Return a root file system: Debian's smallest, with what COPY and RUN put into it."""
     need_root()
     tool = need("mmdebstrap")
+    need("runc")
+    need_network()
     package = next(built.glob("echod_*.deb"))
     source, target = STEPS["COPY"].split()
     assert fnmatch.fnmatch(f"dist/{package.name}", source)

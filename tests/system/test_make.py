@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.wait import DEADLINE, need, need_root, skip
+from support.wait import DEADLINE, need, need_network, need_root, skip
 
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = ROOT / ".ci" / "environment"
@@ -125,6 +125,7 @@ def machine():
 
 
 def test_start_in_a_moved_checkout_and_stop_after_clean(machine, checkout):
+    need_network()
     machine.make(checkout, ".venv/bin/echod", network=True)
     said = machine.make(checkout, "start")
     assert "received: hello" in said

@@ -1,0 +1,85 @@
+"""`make test` on a machine that was installed just now: Debian's smallest, with the packages that README names.
+
+A sample of the suite runs there without a network, as an ordinary user and as root from below root's home, where other
+users may not go.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from support import chroot
+from support.debian import ROOT
+from support.wait import need_network, need_root
+
+PACKAGES = ["make", "python3", "python3-venv"]
+SAMPLE = [
+    "tests/test_layout.py",
+    "tests/unit/cli/test_main.py",
+    "tests/unit/cli/test_control.py",
+    "tests/unit/cli/test_identity.py",
+    "tests/unit/common/test_sockets.py",
+    "tests/unit/echoc/test_destination.py",
+    "tests/system/test_output.py",
+    "tests/system/test_as_user.py",
+    "tests/system/test_upgrade.py::test_a_daemon_that_is_killed_during_a_trial",
+    "tests/faults/test_commands_during_a_start.py",
+]
+NEITHER_TESTED_NOR_COPIED = shutil.ignore_patterns(
+    ".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "dist"
+)
+TOTAL = re.compile(r"(\d+) passed(?:, (\d+) skipped)?(?:, \d+ deselected)? in ")
+
+pytestmark = pytest.mark.timeout(600)  # installs Debian and the test tools
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    """Return the root directory of the machine, with an ordinary user."""
+    need_root()
+    need_network()
+    root = chroot.make_chroot(tmp_path_factory.mktemp("fresh") / "root", "bookworm", PACKAGES)
+    chroot.add_user(root)
+    yield root
+    shutil.rmtree(root)
+
+
+def clone(machine, home, user_id):
+    """Put the sources into a user's home, as a user who clones them has them, and return their directory."""
+    directory = machine / home.lstrip("/") / "echod"
+    shutil.copytree(ROOT, directory, ignore=NEITHER_TESTED_NOR_COPIED)
+    subprocess.run(["chown", "-R", f"{user_id}:{user_id}", directory], check=True)
+    return f"{home}/echod"
+
+
+def make(machine, *words, **kwargs):
+    """Run make on the machine and return what it printed."""
+    said, code = chroot.run(machine, ["make", *words], **kwargs)
+    assert code == 0, said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("user", "home", "user_id"),
+    [("somebody", "/home/somebody", chroot.USER_ID), ("root", "/root", 0)],
+    ids=["user", "root"],
+)
+def test_make_test_is_green(machine, user, home, user_id):
+    assert (machine / "root").stat().st_mode & 0o777 == 0o700
+    directory = clone(machine, home, user_id)
+    make(machine, ".venv/bin/pytest", user=user, directory=directory, network=True)
+    said = make(machine, "test", f"TESTS={' '.join(SAMPLE)}", user=user, directory=directory)
+    passed, skipped = TOTAL.search(said.splitlines()[-1]).groups()
+    assert int(passed) > 100
+    reasons = dict(
+        (reason, int(count)) for count, reason in re.findall(r"^ *(\d+) tests? skipped: (.+)$", said, re.MULTILINE)
+    )
+    assert sum(reasons.values()) == int(skipped)
+    assert {"needs strace", "needs /etc/services", "needs localhost in /etc/hosts"} <= reasons.keys()
+    assert ("needs root" in reasons) == (user != "root")
+    (command,) = re.findall("^To run them: apt-get install (.*)$", said, re.MULTILINE)
+    assert {"netbase", "strace"} <= set(command.split())
