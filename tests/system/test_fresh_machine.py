@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -29,6 +30,7 @@ SAMPLE = [
     "tests/system/test_upgrade.py::test_a_daemon_that_is_killed_during_a_trial",
     "tests/faults/test_commands_during_a_start.py",
 ]
+USERS = {chroot.USER: (f"/home/{chroot.USER}", chroot.USER_ID), "root": ("/root", 0)}
 NEITHER_TESTED_NOR_COPIED = shutil.ignore_patterns(
     ".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "dist"
 )
@@ -63,21 +65,29 @@ def make(machine, *words, **kwargs):
     return said
 
 
-@pytest.mark.parametrize(
-    ("user", "home", "user_id"),
-    [("somebody", "/home/somebody", chroot.USER_ID), ("root", "/root", 0)],
-    ids=["user", "root"],
-)
-def test_make_test_is_green(machine, user, home, user_id):
+def install_and_test(machine, user):
+    """Run the sample in a clone of a user's and return what was printed; only the installation has a network."""
+    home, user_id = USERS[user]
+    where = {"user": user, "directory": clone(machine, home, user_id)}
+    make(machine, ".venv/bin/pytest", network=True, **where)
+    return make(machine, "test", f"TESTS={' '.join(SAMPLE)}", **where)
+
+
+@pytest.fixture(scope="module")
+def runs(machine):
+    """Return for each user what will have been printed; both work at once, since both wait most of the time."""
+    with ThreadPoolExecutor() as pool:
+        yield {user: pool.submit(install_and_test, machine, user) for user in USERS}
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_make_test_is_green(runs, machine, user):
     assert (machine / "root").stat().st_mode & 0o777 == 0o700
-    directory = clone(machine, home, user_id)
-    make(machine, ".venv/bin/pytest", user=user, directory=directory, network=True)
-    said = make(machine, "test", f"TESTS={' '.join(SAMPLE)}", user=user, directory=directory)
+    said = runs[user].result()
     passed, skipped = TOTAL.search(said.splitlines()[-1]).groups()
     assert int(passed) > 100
-    reasons = dict(
-        (reason, int(count)) for count, reason in re.findall(r"^ *(\d+) tests? skipped: (.+)$", said, re.MULTILINE)
-    )
+    lines = re.findall(r"^ *(\d+) tests? skipped: (.+)$", said, re.MULTILINE)
+    reasons = {reason: int(count) for count, reason in lines}
     assert sum(reasons.values()) == int(skipped)
     assert {"needs strace", "needs /etc/services", "needs localhost in /etc/hosts"} <= reasons.keys()
     assert ("needs root" in reasons) == (user != "root")
