@@ -15,7 +15,7 @@ from support.terminal import Terminal
 
 
 def later(board, before, seconds=2.0):
-    """Return a snapshot that is of `seconds` after another, whose uptime becomes a number that a float holds exactly."""
+    """Return a snapshot that is of `seconds` after another, whose uptime becomes one that a float holds exactly."""
     before["uptime"] = 1.0
     return snapshot(board.copy()) | {"uptime": before["uptime"] + seconds}
 
