@@ -98,6 +98,7 @@ class Machine:
 
     def __init__(self):
         need_root()
+        need("ip")
         words = [need("unshare"), "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
         script = "mount -t tmpfs none /run && ip link set lo up && echo up && exec cat"
         self._holder = subprocess.Popen([*words, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -106,7 +107,7 @@ class Machine:
 
     def make(self, where, *targets, network=False):
         """Run make in the namespaces, or with the machine's network where it must install."""
-        words = ["nsenter", "-t", str(self._init), "-m", "-p", *([] if network else ["-n"])]
+        words = ["nsenter", "-t", str(self._init), "-m", "-r", "-p", *([] if network else ["-n"])]
         environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MAKE"))}
         words += ["make", "--no-print-directory", "-C", where, *targets]
         done = subprocess.run(words, capture_output=True, text=True, env=environ)

@@ -284,7 +284,7 @@ def test_a_stop_during_a_trial(echod, installed, signum):
 
 
 def test_an_upgrade_of_a_daemon_that_drains(echod):
-    echod.start()
+    echod.start(drain_timeout="1min")
     with echod.connect():
         wait_for(lambda: echod.status()["clients"], "the client")
         pid = echod.pid
