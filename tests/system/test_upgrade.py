@@ -16,6 +16,7 @@ from support.daemon import Echod
 from support.installed import Installed
 from support.processes import close_all, connect_many, descriptors, proc_status, signal_set, zombies
 from support.sockets import exchange
+from support.stream import fill
 from support.visitors import Regulars, Visitors
 from support.wait import DEADLINE, alive, need, need_root, wait_for
 from support.watcher import Watcher
@@ -285,8 +286,8 @@ def test_a_stop_during_a_trial(echod, installed, signum):
 
 def test_an_upgrade_of_a_daemon_that_drains(echod):
     echod.start(drain_timeout="1min")
-    with echod.connect():
-        wait_for(lambda: echod.status()["clients"], "the client")
+    with echod.connect() as conn:
+        fill(conn)  # otherwise the drain might end before the upgrade begins
         pid = echod.pid
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGUSR2)
