@@ -15,6 +15,8 @@ import pytest
 
 from echod.common.sockets import Listener, bind
 from support.daemon import Echod, give
+from support.packages import reasons, skip_summary
+from support.reachable import open_the_way
 from support.sockets import Served, settings
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -23,6 +25,8 @@ PR_SET_CHILD_SUBREAPER = 36
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for signum in (signal.SIGQUIT, signal.SIGHUP):
     signal.signal(signum, signal.SIG_DFL)
+
+open_the_way()
 
 hypothesis.settings.register_profile(
     "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -48,6 +52,16 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.parent.name == "faults" and item.path.name.startswith(CAMPAIGN):
             item.add_marker(pytest.mark.campaign)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter, config):
+    """Say last, after the list of failures, how many tests were skipped for each reason, and what to install."""
+    yield
+    counts = reasons(terminalreporter.stats.get("skipped", ()))
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    for line in skip_summary(counts, whole):
+        terminalreporter.write_line(line)
 
 
 BOTH_LEVELS = ("test_clients", "test_reload", "test_stop", "test_overload", "test_upgrade")

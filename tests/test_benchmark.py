@@ -20,12 +20,14 @@ import pytest
 from support.wait import need, wait_for
 
 BENCHMARKS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "benchmarks")
+LIBRARY = "/usr/include/stdio.h"
 LOAD = ("main.c", "exchanges.c", "slam.c", "hold.c", "engine.c", "util.c")
 
 
 def compiled(directory, name, *sources):
     path = directory / name
     paths = [os.path.join(BENCHMARKS, source) for source in sources]
+    need(LIBRARY)
     subprocess.run([need("cc"), "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, *paths], check=True)
     return str(path)
 
@@ -246,6 +248,7 @@ def test_load_says_that_nobody_listens(load):
 
 def benchmark(*arguments):
     need("cc")
+    need(LIBRARY)
     command = [sys.executable, os.path.join(BENCHMARKS, "run.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
 

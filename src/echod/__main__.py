@@ -15,6 +15,7 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 else:
     import _signal as signal  # all that is needed here; what `signal` adds to it takes milliseconds to import
 
@@ -33,23 +34,38 @@ def enter(name: str, module: str) -> int:
 def run_interruptibly(name: str, module: str) -> int:
     """Import the module of a program and run its `main`; returns the exit code."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return run(module)  # the caller has it ignored
+        return run(import_module(module).main)  # the caller has it ignored
     signal.signal(signal.SIGINT, lambda *_: leave(name))
     main = import_module(module).main
     sys.unraisablehook = lambda dropped: end_or_report(name, dropped)
     try:
         signal.signal(signal.SIGINT, interrupt)
-        code: int = main()
+        code = run(main)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         leave(name)
     return code
 
 
-def run(module: str) -> int:
-    """Run a program that cannot be interrupted."""
-    code: int = import_module(module).main()
-    return code
+def run(main: Callable[[], int]) -> int:
+    """Run the `main` of a program to the end of its output, and return the exit code."""
+    try:
+        return main()
+    finally:
+        finish_output()
+
+
+def finish_output() -> None:
+    """Write out what stdout and stderr still hold. If that fails, `main` has reported it: drop the rest.
+
+    Otherwise Python would try again at exit, print "Exception ignored", and replace the exit code by 120.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            posix.dup2(posix.open("/dev/null", posix.O_WRONLY), stream.fileno())
 
 
 def interrupt(_signum: int, _frame: object) -> None:

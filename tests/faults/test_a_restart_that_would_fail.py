@@ -70,7 +70,7 @@ def test_addresses_that_overlap_with_those_it_holds(echod):
     echod.write(listen=f"*:{port}")
     echod.run("restart", check=0)
     assert not alive(pid)
-    echod.write(listen=f"127.0.0.1:{port} localhost:0")
+    echod.write(listen=f"127.0.0.1:{port} 127.0.0.2:0")
     echod.run("restart", check=0)
     assert exchange(("127.0.0.1", port), b"x") == b"x"
 

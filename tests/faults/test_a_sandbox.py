@@ -14,7 +14,7 @@ from support import seccomp
 from support.daemon import ECHOD, Echod
 from support.processes import MountNamespace, descriptors, proc_status
 from support.sockets import exchange
-from support.wait import DEADLINE, need, need_root, wait_for
+from support.wait import DEADLINE, need, need_root, skip, wait_for
 
 GAMES = 5
 
@@ -48,6 +48,8 @@ def user(public):
         prefix = [need("setpriv"), *ids, need("unshare"), "--map-root-user"]
         if not namespace:
             prefix = [need("setpriv"), "--bounding-set=-all", "--inh-caps=-all"]
+        elif subprocess.run([*prefix, "--", "true"], capture_output=True).returncode != 0:
+            skip("user namespaces, which the kernel refuses in a chroot")
         options = [f"-o{key}={public}/{name}" for key, name in (("pid_file", "echod.pid"), ("log", "echod.log"))]
         return subprocess.run(
             [*prefix, "--", ECHOD, *options, "-olisten=127.0.0.1:0", *words],

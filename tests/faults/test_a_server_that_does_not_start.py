@@ -36,7 +36,7 @@ def start(echod, interpreter):
     return said
 
 
-@pytest.mark.skipif(not LOADER, reason="no loader of glibc")
+@pytest.mark.skipif(not LOADER, reason="needs glibc")
 def test_a_library_that_is_missing(echod):
     said = start(echod, [*LOADER, "--preload", "/nowhere/lib.so", "/nowhere/python"])
     assert "/nowhere/" in said

@@ -18,7 +18,7 @@ def container(public):
     command = [need("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc", *echod.command("run")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         (first,) = wait_for(psutil.Process(process.pid).children, "the first process")
-        echod.prefix = [need("nsenter"), "--target", str(first.pid), "--pid", "--mount", "--"]
+        echod.prefix = [need("nsenter"), "--target", str(first.pid), "--pid", "--mount", "--root", "--"]
         wait_for(echod.status_or_none, "echod run")
         yield echod, process
         process.kill()

@@ -12,7 +12,7 @@ import pytest
 from support.daemon import Echod
 from support.memory import MemoryGroup
 from support.sockets import exchange
-from support.wait import DEADLINE, alive, wait_for
+from support.wait import DEADLINE, alive, need_root, wait_for
 
 # takes a little memory for each line that it reads, as a file's: so much is not counted as this process's
 HOG = """
@@ -32,6 +32,7 @@ def score(pid):
 @pytest.mark.parametrize("user", [None, "root"])
 def test_a_child_is_the_kernels_first_choice(echod, user):
     if user:
+        need_root()
         echod.write(user=user)
     own = score("self")
     echod.start()

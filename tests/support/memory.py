@@ -7,9 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
-
-from support.wait import need_root, wait_for
+from support.wait import need_root, skip, wait_for
 
 ROOT = Path("/sys/fs/cgroup")
 
@@ -27,13 +25,13 @@ class MemoryGroup:
         self._events = self.path / ("memory.oom_control" if version1 else "memory.events")
         try:
             self.path.mkdir()
-        except OSError as error:
-            pytest.skip(f"no cgroup can be made here: {error}")
+        except OSError:
+            skip("a cgroup that the test can make")
         try:
             self._limit.write_text(str(limit))
-        except OSError as error:
+        except OSError:
             self.path.rmdir()
-            pytest.skip(f"the cgroup above has no memory controller for it: {error}")
+            skip("a cgroup with a memory controller")
         self.prefix = ("sh", "-c", f'echo 0 >{self.path}/cgroup.procs; exec "$0" "$@"')
 
     def __enter__(self):

@@ -140,7 +140,8 @@ class MountNamespace:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.prefix = [need("nsenter"), "--target", str(self.holder.pid), *kinds, "--"]
+        # --root: in a chroot, setns(2) would lead out of it
+        self.prefix = [need("nsenter"), "--target", str(self.holder.pid), *kinds, "--root", "--"]
 
     def __enter__(self):
         assert self.holder.stdout.readline() == "ready\n"

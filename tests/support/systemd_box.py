@@ -39,7 +39,8 @@ class Box:
 
     def __init__(self, *units, binds=None, shared=None):
         need_root()
-        need("systemctl")
+        for tool in ("systemctl", "dbus-daemon", "setpriv", "unshare"):
+            need(tool)
         words = [str(HERE / "systemd-box")]
         for option, paths in (("--bind-ro", binds or {}), ("--bind", shared or {})):
             for source, target in paths.items():

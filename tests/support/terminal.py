@@ -24,7 +24,8 @@ class Terminal:
         termios.tcsetwinsize(slave, (lines, columns))
         self._slave = slave  # kept, or what the program wrote last would be gone with it
         self.modes = termios.tcgetattr(slave)
-        env = os.environ | {"TERM": term}
+        # Curses would take LINES and COLUMNS for the size and ignore the terminal's; pytest's workers set them.
+        env = {key: value for key, value in os.environ.items() if key not in ("LINES", "COLUMNS")} | {"TERM": term}
         self.process = subprocess.Popen(  # Ctrl-C and SIGWINCH come from the controlling terminal
             ["setsid", "--ctty", *command], stdin=slave, stdout=slave, stderr=slave, env=env
         )

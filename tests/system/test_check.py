@@ -11,13 +11,12 @@ import sys
 from pathlib import Path
 
 import psutil
-import pytest
 
 from support.daemon import Echod, give
 from support.network import Hosts
 from support.processes import NOBODY, MountNamespace
 from support.sockets import port_of_its_own
-from support.wait import DEADLINE, need, need_root
+from support.wait import DEADLINE, need, need_root, skip
 
 
 def warnings(echod, *words, **kwargs):
@@ -102,7 +101,7 @@ def test_the_port_that_the_daemon_holds_is_its_own(running):
 def test_a_port_for_root(echod):
     need_root()
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 1024:
-        pytest.skip("every user may bind ports below 1024 here")
+        skip("ports that are for root alone")
     words = ["-o", "listen=127.0.0.1:9", "-o", "backlog=5", "-o", f"pid_file={echod.home}/other.pid"]
     (port,) = warnings(echod, *words, user=65534, cwd="/")
     assert port == (
@@ -148,8 +147,8 @@ def test_a_cgroup_without_room(echod):
     try:
         group.mkdir()
         (group / "pids.max").write_text("50")
-    except OSError as error:
-        pytest.skip(f"no cgroup can be made here: {error}")
+    except OSError:
+        skip("a cgroup that the test can make")
     try:
         echod.prefix = ("sh", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "sh")
         echod.write(backlog=5, max_children=100)

@@ -14,7 +14,7 @@ import pytest
 
 from support.processes import close_all, connect_many, descriptors, zombies
 from support.sockets import exchange, receive_all
-from support.wait import DEADLINE, need, wait_for
+from support.wait import DEADLINE, need, skip, wait_for
 
 MIB = 1 << 20
 # bash cannot half-close: it has to know how much comes back
@@ -137,7 +137,7 @@ def ipv6():
         with socket.socket(socket.AF_INET6) as sock:
             sock.bind(("::1", 0))
     except OSError:
-        pytest.skip("no IPv6 on loopback")
+        skip("IPv6")
 
 
 @pytest.mark.usefixtures("ipv6")

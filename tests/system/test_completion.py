@@ -68,8 +68,8 @@ class Shell:
 
     def __init__(self, name, share):
         need(name)
-        if name == "bash" and not os.path.exists("/usr/share/bash-completion/bash_completion"):
-            need("bash-completion")
+        if name == "bash":
+            need("/usr/share/bash-completion/bash_completion")
         self.home = share.parent / f"home-{name}"
         self.home.mkdir()
         command, text = SHELLS[name]

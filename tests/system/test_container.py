@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from support.debian import ROOT, run
-from support.wait import DEADLINE, need, need_root, wait_for
+from support.wait import DEADLINE, need, need_network, need_root, wait_for
 
 # installs Debian from its mirror, which takes a minute and the network
 pytestmark = [pytest.mark.timeout(600), pytest.mark.campaign, pytest.mark.xdist_group("debian")]
@@ -29,6 +29,8 @@ def image(built, tmp_path_factory):
     """Return a root file system: Debian's smallest, with what COPY and RUN put into it."""
     need_root()
     tool = need("mmdebstrap")
+    need("runc")
+    need_network()
     package = next(built.glob("echod_*.deb"))
     source, target = STEPS["COPY"].split()
     assert fnmatch.fnmatch(f"dist/{package.name}", source)

@@ -15,7 +15,7 @@ import pytest
 from support.daemon import ECHOD, give
 from support.processes import NOBODY, descriptors, many_descriptors, proc_status, signal_set
 from support.sockets import exchange
-from support.wait import DEADLINE, need_root
+from support.wait import DEADLINE, need_root, skip
 
 HANDLED = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD}
 DEFAULT = {  # those of the kernel, for faults and limits, and job control
@@ -131,7 +131,7 @@ def test_environment_is_reduced(echod):
 
 def test_no_core_dumps(echod):
     if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0:
-        pytest.skip("core dumps are off here")
+        skip("a hard limit that allows core dumps")
     echod.run("start", check=0, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (4096, 4096)))
     with open(f"/proc/{echod.pid}/limits") as file:
         (line,) = [line for line in file if line.startswith("Max core file size")]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.wait import need
+from support.wait import need, need_network
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -26,6 +26,7 @@ def run(*words, **environ):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
+    need_network()
     directory = tmp_path_factory.mktemp("wheel")
     run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", directory, ROOT)
     return next(directory.glob("*.whl"))

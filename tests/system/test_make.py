@@ -20,7 +20,7 @@ import lockfile
 import psutil
 import pytest
 
-from support.wait import DEADLINE, need, need_root
+from support.wait import DEADLINE, need, need_root, skip
 
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = ROOT / ".ci" / "environment"
@@ -114,7 +114,7 @@ def test_that_of_another_python_than_is_asked_for_is_made_anew(made, tmp_path):
     done = subprocess.run([ROOT / ".ci/pythons"], capture_output=True, text=True, check=True)
     other = [line.split()[1] for line in done.stdout.splitlines() if os.path.realpath(sys.executable) not in line]
     if not other:
-        pytest.skip("the machine has no other Python from 3.11 on")
+        skip("another Python from 3.11 on")
     assert "making it anew" in environment(made, light(tmp_path, other[0]))
     assert environment(made) == ""
 
@@ -176,11 +176,12 @@ class Machine:
 
     def __init__(self):
         need_root()
+        need("ip")
         words = [need("unshare"), "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
         self._holder = subprocess.Popen([*words, MACHINE], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._holder.stdout.readline() == b"up\n"
         init = psutil.Process(self._holder.pid).children()[0].pid
-        self.prefix = ["nsenter", "-t", str(init), "-m", "-p", "-n"]
+        self.prefix = ["nsenter", "-t", str(init), "-m", "-r", "-p", "-n"]
 
     def make(self, where, *words, **kwargs):
         return make(where, *words, prefix=self.prefix, **kwargs)

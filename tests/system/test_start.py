@@ -108,6 +108,7 @@ def test_a_log_that_cannot_be_opened(echod):
 
 def test_a_privileged_port_as_an_ordinary_user(public):
     need_root()
+    need("ip")
     config = public / "echod.conf"
     config.write_text(f"[echod]\nlisten = 127.0.0.1:7\npid_file = {public}/echod.pid\n")
     command = ["--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--"]

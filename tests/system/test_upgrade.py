@@ -16,6 +16,7 @@ from support.daemon import Echod
 from support.installed import Installed
 from support.processes import close_all, connect_many, descriptors, proc_status, signal_set, zombies
 from support.sockets import exchange
+from support.stream import fill
 from support.visitors import Regulars, Visitors
 from support.wait import DEADLINE, alive, need, need_root, wait_for
 from support.watcher import Watcher
@@ -246,11 +247,13 @@ def test_a_trial_that_is_killed(echod, installed):
 
 
 def slow_trial(echod, installed):
-    """Have a trial that hangs under way; return its pid."""
+    """Start a trial that hangs, wait until it has loaded its modules, which tests replace, and return its pid."""
     echod.start()
-    installed.on_trial("time.sleep(60)")
+    loaded = echod.home / "loaded"
+    installed.on_trial(f"open({str(loaded)!r}, 'x').close(); time.sleep(60)")
     os.kill(echod.pid, signal.SIGUSR2)
-    return wait_for(lambda: trial_of(echod.pid), "the trial")
+    wait_for(loaded.exists, "the trial")
+    return trial_of(echod.pid)
 
 
 def test_signals_during_a_trial_are_not_lost(echod, installed):
@@ -282,9 +285,9 @@ def test_a_stop_during_a_trial(echod, installed, signum):
 
 
 def test_an_upgrade_of_a_daemon_that_drains(echod):
-    echod.start()
-    with echod.connect():
-        wait_for(lambda: echod.status()["clients"], "the client")
+    echod.start(drain_timeout="1min")
+    with echod.connect() as conn:
+        fill(conn)  # otherwise the drain might end before the upgrade begins
         pid = echod.pid
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGUSR2)

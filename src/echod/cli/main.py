@@ -8,7 +8,7 @@ import os
 import sys
 from importlib import import_module
 from io import TextIOWrapper
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from lockfile import Error as LockError
 
@@ -17,6 +17,9 @@ from echod.common.config.durations import LONGEST
 from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe, printable
 from echod.server.log.log import ERROR
 from echod.server.log.stderr import mark
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 COMMANDS = {  # name: the module with the function of that name, help
     "start": ("lifecycle", "become a daemon and serve; returns when clients can connect"),
@@ -51,6 +54,12 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong and exit."""
         print(f"{mark(ERROR)}echod: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(USAGE)
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Print help or a version at once, or raise OSError; argparse alone would drop it (from Python 3.12 on)."""
+        if stream := file or sys.stderr:  # None if the caller closed it
+            stream.write(message)
+            print(end="", flush=True)
 
 
 def descriptor(text: str) -> int:
@@ -160,9 +169,7 @@ def main(argv: list[str] | None = None) -> int:
         return fail(str(error), error.code)
     except LockError as error:
         return fail(str(error), NOT_PERMITTED if isinstance(error.__cause__, PermissionError) else FAILED)
-    except BrokenPipeError:
-        with contextlib.suppress(OSError):  # `| head`: nothing to say, and nobody to say it to
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except BrokenPipeError:  # `| head`: no process reads the output, so no message is due
         return FAILED
     except OSError as error:
         return fail(describe(error), NOT_PERMITTED if isinstance(error, PermissionError) else FAILED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, NoReturn
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import argparse
     from types import FrameType
 
-STDOUT, STDERR = 1, 2
+STDERR = 2
 INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -141,11 +142,8 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> int:
-    """Report a failure; output that failed must not be flushed again at exit."""
+    """Report a failure in one line, if stderr takes it, and return the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # one line is enough
-    try:
+    with suppress(OSError):
         os.write(STDERR, f"echoc: {message}\n".encode(errors="backslashreplace"))
-        print(end="", flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
     return code

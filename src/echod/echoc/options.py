@@ -6,7 +6,7 @@ import argparse
 import re
 import socket
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from echod import __version__
 from echod.echoc import patterns
@@ -14,6 +14,9 @@ from echod.echoc.check import Outcome, State
 from echod.echoc.connect import PORT
 from echod.echoc.destination import destination, port
 from echod.echoc.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 MOST = 1e6
@@ -70,12 +73,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Leave, with the reason."""
-        text = f"usage: {message}"
         if "--check" in sys.argv[1:]:
-            outcome = Outcome(State.UNKNOWN, text)
+            outcome = Outcome(State.UNKNOWN, f"usage: {message}")
             print(outcome.json() if "--json" in sys.argv[1:] else outcome.line())
             self.exit(State.UNKNOWN)
-        self.exit(2, f"echoc: {text}; see echoc --help\n")
+        self.exit(2, f"echoc: usage: {message}; see echoc --help\n")
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Print help or a version at once, or raise OSError; argparse alone would drop it (from Python 3.12 on)."""
+        if stream := file or sys.stderr:  # None if the caller closed it
+            stream.write(message)
+            print(end="", flush=True)
 
 
 def size(text: str) -> int:
@@ -176,13 +184,8 @@ def grammar() -> Parser:
 def _add_modes(parser: Parser) -> None:
     add = parser.add_argument_group("verify").add_argument
     add("--verify", action="store_true", help="send random data, compare every byte that returns")
-    add(
-        "-s",
-        "--size",
-        metavar="SIZE",
-        type=size,
-        help="bytes a connection, like 64MiB (default 64MiB); with --ping: bytes a round trip (default 56)",
-    )
+    text = "bytes a connection, like 64MiB (default 64MiB); with --ping: bytes a round trip (default 56)"
+    add("-s", "--size", metavar="SIZE", type=size, help=text)
     add("-P", "--parallel", metavar="N", type=positive, help="connections at once (default 1)")
     add("--pattern", metavar="NAME,...", type=pattern_list, help="only these patterns (default: all, see below)")
     add("--seed", metavar="N", type=int, help="repeat the run that had this seed, byte for byte")

@@ -7,6 +7,7 @@ import pytest
 
 from echod.cli import control
 from echod.common.errors import FAILED, USAGE, EchodError
+from support.wait import need_localhost
 
 
 def test_settings_that_the_daemon_was_started_with_are_understood():
@@ -22,7 +23,12 @@ def test_other_settings_are_a_usage_error(given, started_with):
 
 
 def test_what_needs_no_resolver_is_found():
-    control.look_up([("*", 7), ("127.0.0.1", 7), ("::1", 7), ("localhost", 7)])
+    control.look_up([("*", 7), ("127.0.0.1", 7), ("::1", 7)])
+
+
+def test_a_name_in_etc_hosts_is_found():
+    need_localhost()
+    control.look_up([("localhost", 7)])
 
 
 def test_a_resolver_that_fails_or_does_not_answer(monkeypatch):

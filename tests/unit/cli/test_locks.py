@@ -8,6 +8,7 @@ import pytest
 
 from echod.cli import locks
 from support.processes import isolated
+from support.wait import need_root
 
 
 @pytest.fixture
@@ -68,8 +69,7 @@ def test_a_file_that_was_replaced_is_not_current(file):
 
 
 def test_whoever_can_replace_a_file_controls_it(public):
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
+    need_root()
     path = public / "file"
     assert locks.controllers(str(path)) == {65534}
     os.chown(public, 0, 0)

@@ -13,7 +13,7 @@ from echod.common.errors import FAILED, NOT_PERMITTED
 from echod.common.sockets import BindError, bind, bind_all
 from support.processes import CLONE_NEWNET, NOBODY, isolated, namespaces
 from support.sockets import accept, port_of, port_of_its_own, settings
-from support.wait import DEADLINE, need_root
+from support.wait import DEADLINE, need_localhost, need_root, skip
 
 CONFIG = settings()
 
@@ -32,7 +32,7 @@ def has_ipv6():
         return False
 
 
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs IPv6")
 
 
 @needs_ipv6
@@ -59,7 +59,7 @@ def forbid_ipv6():
     """Let socket(AF_INET6) fail, as in a kernel without IPv6: a filter for seccomp(2), in classic BPF."""
     number = {"x86_64": 41, "aarch64": 198}.get(platform.machine())
     if number is None:
-        pytest.skip("the number of socket(2) is not known for this machine")
+        skip("a processor whose number of socket(2) the test knows")
     program = [
         (0x20, 0, 0, 0),  # load the system call's number
         (0x15, 0, 3, number),
@@ -97,6 +97,7 @@ def test_where_no_interface_has_ipv6_ipv4_is_served():
 
 
 def test_a_host_is_all_its_addresses(bound):
+    need_localhost()
     found = bound("localhost", 0)
     assert {one.sock.getsockname()[0] for one in found} <= {"127.0.0.1", "::1"}
     assert all(one.address == ("localhost", 0) for one in found)
@@ -142,7 +143,7 @@ def test_a_port_for_root_is_not_permitted_to_others():
 
     with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as file:
         if int(file.read()) <= 7:
-            pytest.skip("all ports are for everybody here")
+            skip("ports that are for root alone")
     isolated(check)
 
 

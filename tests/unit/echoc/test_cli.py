@@ -38,10 +38,11 @@ def test_closed_standard_descriptors(echo_server: tuple[str, int], closed: str) 
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
-def test_without_a_stderr_errors_do_not_end_up_in_the_output(unused_port: int) -> None:
-    command = f"{PYTHON} -m echod.echoc 127.0.0.1 {unused_port} 2>&-"
+@pytest.mark.parametrize(("option", "code"), [("", 3), ("--unknown", 2)])
+def test_without_a_stderr_errors_do_not_end_up_in_the_output(unused_port: int, option: str, code: int) -> None:
+    command = f"{PYTHON} -m echod.echoc 127.0.0.1 {unused_port} {option} 2>&-"
     result = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
-    assert (result.returncode, result.stdout) == (3, b"")
+    assert (result.returncode, result.stdout) == (code, b"")
 
 
 def read_until(descriptor: int, wanted: bytes) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 
 from echod.echoc import ConnectError, Target
 from echod.echoc.connect import connect
-from support.wait import need, need_root
+from support.wait import need, need_localhost, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,7 @@ def test_only_the_family_asked_for(echoc: Echoc, server: StartServer) -> None:
 
 def in_namespace_with_hosts(tmp_path: Path, hosts: str, command: str) -> CompletedProcess[bytes]:
     """Run a shell command where /etc/hosts is of our making."""
+    need_localhost()  # there must be a file to mount over
     (tmp_path / "hosts").write_text(hosts)
     script = f"mount --bind {shlex.quote(str(tmp_path))}/hosts /etc/hosts && {command}"
     return subprocess.run(

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echod.echoc.destination import destination, port
+from support.wait import need
 
 
 @pytest.mark.parametrize(
@@ -38,9 +39,14 @@ def test_any_address_with_and_without_a_port(address: object, number: int) -> No
     assert destination(with_port) == (host, str(number))
 
 
-@pytest.mark.parametrize(("text", "value"), [("1", 1), ("65535", 65535), ("ssh", 22)])
+@pytest.mark.parametrize(("text", "value"), [("1", 1), ("65535", 65535)])
 def test_a_port(text: str, value: int) -> None:
     assert port(text) == value
+
+
+def test_the_name_of_a_service() -> None:
+    need("/etc/services")
+    assert port("ssh") == 22
 
 
 @pytest.mark.parametrize("text", ["0", "65536", "no-such-service", "-1", "٣"])

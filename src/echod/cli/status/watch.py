@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COUNTERS = ("accepted", "bytes_in", "bytes_out")
 QUIT = ord("q")
 SHORTEST = 0.1  # seconds
+LONGEST_WAIT_MS = 500
 
 
 def watch(read: Callable[[], dict[str, Any] | str], interval: float) -> None:
@@ -63,7 +64,8 @@ def show(screen: curses.window, read: Callable[[], dict[str, Any] | str], interv
             before = state
         draw(screen, now or str(state))
         while (left := due - time.monotonic()) > 0:
-            screen.timeout(max(1, round(left * 1000)))
+            # Curses looks for SIGWINCH after a wait: after a long one, if it came shortly before that began.
+            screen.timeout(min(max(1, round(left * 1000)), LONGEST_WAIT_MS))
             key = screen.getch()
             if key == QUIT:
                 return

@@ -11,10 +11,12 @@ from echod.cli.status.watch import watch, with_rates
 from echod.common import scoreboard
 from echod.common.errors import USAGE, EchodError
 from support.board import record
+from support.terminal import Terminal
 
 
 def later(board, before, seconds=2.0):
-    """Return a snapshot that is of `seconds` after another."""
+    """Return a snapshot that is of `seconds` after another, whose uptime becomes one that a float holds exactly."""
+    before["uptime"] = 1.0
     return snapshot(board.copy()) | {"uptime": before["uptime"] + seconds}
 
 
@@ -54,3 +56,31 @@ def test_it_needs_a_terminal(monkeypatch):
 def test_curses_is_imported_for_it_only():
     code = "import sys, echod.cli.status.command; sys.exit('curses' in sys.modules or '_curses' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+RESIZED_BEFORE_THE_WAIT = """\
+import termios
+from echod.cli.status import watch
+drawn, sizes = watch.draw, []
+
+def draw(screen, state):
+    drawn(screen, state)
+    sizes.append(screen.getmaxyx())
+    if len(sizes) == 1:
+        termios.tcsetwinsize(0, (30, 120))
+    elif sizes[-1] == (30, 120):
+        raise KeyboardInterrupt
+
+watch.draw = draw
+watch.watch(lambda: "nothing", 1000.0)
+print(sizes[-1])
+"""
+
+
+def test_a_resize_just_before_it_waits_is_noticed():
+    terminal = Terminal([sys.executable, "-c", RESIZED_BEFORE_THE_WAIT], 80, 24, "xterm-256color")
+    try:
+        terminal.wait_for("(30, 120)")
+        assert terminal.end() == 0
+    finally:
+        terminal.close()
