@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import shutil
@@ -14,7 +13,7 @@ import hypothesis
 import pytest
 
 from echod.common.sockets import Listener, bind
-from support.daemon import Echod, give
+from support.daemon import Echod, children_of, give
 from support.packages import reasons, skip_summary
 from support.reachable import open_the_way
 from support.sockets import Served, settings
@@ -48,10 +47,11 @@ CAMPAIGN = ("test_network_", "test_soak", "test_state_machine", "test_injection_
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the long searches for faults."""
+    """Mark the long searches for faults, and put them first: the longest tests must not come last."""
     for item in items:
         if item.path.parent.name == "faults" and item.path.name.startswith(CAMPAIGN):
             item.add_marker(pytest.mark.campaign)
+    items.sort(key=lambda item: item.get_closest_marker("campaign") is None)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -104,11 +104,11 @@ def subreaper():
     """Make this process the one that adopts orphans; request it before the daemon, to reap it after."""
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    before = set(children_of(os.getpid()))  # of other fixtures, which reap them
     yield os.getpid()
     libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
+    for pid in set(children_of(os.getpid())) - before:
+        os.waitpid(pid, 0)
 
 
 @pytest.fixture

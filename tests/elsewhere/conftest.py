@@ -7,10 +7,8 @@ import pytest
 from elsewhere.failures import FAILURES
 from elsewhere.places import PLACES
 
-
-def pytest_configure(config):
-    """Register the mark of pytest-xdist, which may not be installed."""
-    config.addinivalue_line("markers", "xdist_group(name): one worker of pytest-xdist runs the tests of a group")
+# They take a minute of processor time, and a Debian mirror.
+MADE_BY_A_MIRROR = ("i386", "armhf")
 
 
 def pytest_generate_tests(metafunc):
@@ -20,6 +18,8 @@ def pytest_generate_tests(metafunc):
     params = []
     for name in getattr(metafunc.module, "WHERE", PLACES):
         marks = [pytest.mark.xdist_group(name)]
+        if name in MADE_BY_A_MIRROR:
+            marks.append(pytest.mark.campaign)
         if reason := FAILURES.get((metafunc.function.__name__, name)):
             marks.append(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
         params.append(pytest.param(name, id=name, marks=marks))

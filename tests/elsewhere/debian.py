@@ -11,10 +11,8 @@ import shutil
 import subprocess
 import tempfile
 
-import pytest
-
 from support.daemon import SOURCE
-from support.wait import need
+from support.wait import lack, need
 
 SUITE = "trixie"  # the first one whose armhf has 64-bit time
 PACKAGES = "python3,python3-daemon,python3-lockfile,python3-tqdm"
@@ -30,13 +28,6 @@ USERS = {
 ARM_MAGIC = r"\x7fELF\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x28\x00"
 ARM_MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
 BINFMT = "/proc/sys/fs/binfmt_misc"
-
-
-def lack(what):
-    """Skip the test because the machine lacks something; where tools are required, as in CI, fail it."""
-    if os.environ.get("ECHOD_REQUIRE_TOOLS"):
-        pytest.fail(f"needs {what}")
-    pytest.skip(f"needs {what}")
 
 
 def mirror():

@@ -23,7 +23,7 @@ from support import seccomp
 from support.daemon import Echod, give
 from support.network import inside
 from support.processes import MountNamespace
-from support.wait import DEADLINE, need, need_root, wait_for
+from support.wait import DEADLINE, lack, need, need_root, wait_for
 
 COMMAND_S = 60
 # The first number of a system call that a kernel lacks; all later ones have higher numbers.
@@ -114,7 +114,7 @@ def _debian(architecture, *, emulated=False):
 def i386():
     """Debian for i386, which a kernel for x86-64 runs: 32 bits, and 32-bit time."""
     if platform.machine() != "x86_64":
-        debian.lack("a processor that runs programs for i386")
+        lack("a processor that runs programs for i386")
     return _debian("i386")
 
 
@@ -122,7 +122,7 @@ def armhf():
     """Debian for armhf, run by qemu: 32 bits, and 64-bit time."""
     need_root()
     if not debian.can_emulate():
-        debian.lack("binfmt_misc, to run programs for ARM")
+        lack("binfmt_misc, to run programs for ARM")
     return _debian("armhf", emulated=True)
 
 

@@ -50,7 +50,7 @@ def test_a_draining_daemon_lists_no_listeners(echod):
         stop_reading(echod, conn)
         os.kill(echod.pid, signal.SIGTERM)
         wait_for(lambda: echod.status()["state"] == "draining", "the drain")
-        assert echod.status()["listen"] == []
+        wait_for(lambda: echod.status()["listen"] == [], "the listeners to be closed")
         os.kill(echod.pid, signal.SIGTERM)
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -29,6 +30,13 @@ def give(path, user="nobody"):
     """Have a file or directory belong to the user that root's daemon serves as."""
     if os.geteuid() == 0:
         shutil.chown(path, user)
+
+
+def children_of(pid):
+    """Return the pids of a process's children, exited ones too (proc(5), task/TID/children)."""
+    with contextlib.suppress(OSError):
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    return []
 
 
 class Echod:
@@ -87,6 +95,12 @@ class Echod:
     def pid(self):
         return int(self.pid_file.read_text())
 
+    def pid_or_zero(self):
+        """Return the number in the pid file; 0 if there is none."""
+        with contextlib.suppress(OSError, ValueError):
+            return self.pid
+        return 0
+
     def status(self):
         """Return what `status --json` prints; fail the test if no daemon runs."""
         state = self._look()
@@ -107,10 +121,25 @@ class Echod:
         A test whose commands run elsewhere (`prefix`: another namespace, another version) looks with those.
         """
         if not self.prefix:
-            copy = copy_of(PidFile(str(self.pid_file)))
-            return None if copy is None else snapshot(copy)
+            return self._look_here()
         done = self.run("status", "--json")
         return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def _look_here(self):
+        """Return the status once the daemon has recorded its children, which it does after a quiet moment.
+
+        A daemon that is stopped, or tries another version, has a child that it does not record: do not wait long.
+        """
+        end = time.monotonic() + 0.1
+        while True:
+            children = children_of(self.pid_or_zero())  # first: a child that is reaped next is in the copy as closed
+            copy = copy_of(PidFile(str(self.pid_file)))
+            if copy is None:
+                return None
+            state = snapshot(copy)
+            if state["clients"] == len(children) or time.monotonic() > end:
+                return state
+            time.sleep(0.005)
 
     @property
     def address(self):

@@ -40,6 +40,7 @@ TOOLS_OF_PACKAGE = {
     "prometheus-blackbox-exporter": ["prometheus-blackbox-exporter"],
     "prometheus-node-exporter": ["prometheus-node-exporter"],
     "psmisc": ["pstree"],
+    "qemu-user-static": ["qemu-arm-static"],
     **{name: [f"/var/lib/dpkg/info/{name}.list"] for name in PYTHON_PACKAGES},
     "rsyslog": ["rsyslogd"],
     "runc": ["runc"],

@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 
-import pytest
+from support.wait import skip
 
 IN_EFFECT = "2"  # Seccomp in /proc/PID/status: a filter is in effect
 LOAD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06  # codes of linux/bpf_common.h
@@ -54,7 +54,7 @@ def number_of(name):
     """Return the number of an old call, which depends on the architecture."""
     machine = platform.machine()
     if machine not in NUMBERS:
-        pytest.skip(f"needs the numbers of the system calls of {machine}")
+        skip(f"the numbers of the system calls of {machine}")
     return NUMBERS[machine][name]
 
 

@@ -27,7 +27,7 @@ def test_page_faults_per_connection(load, record_property):
     with PEERS["echod"].serving() as echod, PEERS["smallest"].serving() as smallest:
         taken = [(load(echod), load(smallest)) for _ in range(ROUNDS + 1)][1:]  # the first one warms caches
     own, least = (meter.summary(rounds) for rounds in zip(*taken, strict=True))
-    record_property("echod", own.median)
-    record_property("smallest", least.median)
+    record_property("echod", str(own.median))
+    record_property("smallest", str(least.median))
     budget = BUDGET[load] + (LATER if sys.version_info >= (3, 12) else 0)
     assert own.median.total <= least.median.total + budget, (own, least)

@@ -14,8 +14,8 @@ from support.wait import need, need_root
 NEXT = "9.9.9"
 PROBE = "while [ ! -e /run/done ]; do echoc --check 127.0.0.1 || echo $? >>/run/lost; echo >>/run/tried; done"
 
-# builds a package, in one process of parallel ones, and boots a machine
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("debian")]
+# One worker builds the package, boots a machine, and tries all this: a minute of processor time.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("debian"), pytest.mark.campaign]
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,10 @@ NEITHER_TESTED_NOR_COPIED = shutil.ignore_patterns(
 )
 TOTAL = re.compile(r"(\d+) passed(?:, (\d+) skipped)?(?:, \d+ deselected)? in ")
 
-pytestmark = pytest.mark.timeout(600)  # installs Debian and the test tools
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.campaign,
+]  # installs Debian and the test tools: 80 s of processor time
 
 
 @pytest.fixture(scope="module")

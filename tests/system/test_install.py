@@ -55,6 +55,7 @@ def test_pip_in_a_virtual_environment(wheel, tmp_path):
     assert (tmp_path / "share/man/man1/echoc.1").exists()
 
 
+@pytest.mark.campaign  # pipx makes a second environment with a second pip
 def test_pipx(wheel, tmp_path):
     environ = {"PIPX_HOME": str(tmp_path / "home"), "PIPX_BIN_DIR": str(tmp_path / "bin")}
     run(need("pipx"), "install", "--python", sys.executable, wheel, **environ)

@@ -86,7 +86,7 @@ def names_its_place(where):
     return str(where / ".venv/bin/python") in (where / ".venv/bin/pip").read_text()
 
 
-@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="the suite runs outside a virtual environment")
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="needs a virtual environment")
 def test_the_commands_of_an_environment_name_its_place():
     assert f"{sys.prefix}/bin/python" in Path(sys.prefix, "bin/pip").read_text()
 

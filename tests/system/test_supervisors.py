@@ -127,7 +127,7 @@ def test_the_ready_descriptor_gets_a_newline_and_its_end(echod):
     os.close(write_end)
     with open(read_end, "rb") as file:
         assert file.read() == b"\n"
-    assert echod.status()["state"] == "running"
+    wait_for(echod.status_or_none, "echod")
     echod.run("stop", check=0)
     assert process.wait(DEADLINE) == 0
 
