@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import fcntl
+import functools
 import os
 import signal
 import socket
@@ -39,7 +41,12 @@ MODULES = {
     for path in sorted(SOURCE.rglob("*.py"))
     if path.name != "__init__.py" or path.parent == SOURCE
 }
-TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+
+
+@functools.cache
+def tree_of(name):
+    """Return the syntax tree of a module: made when it is asked for, since every worker imports this file."""
+    return ast.parse(MODULES[name].read_text())
 
 
 def executed(tree):
@@ -72,18 +79,26 @@ def imported(nodes):
     return found
 
 
-IMPORTS = {name: imported(ast.walk(tree)) for name, tree in TREES.items()}  # those under TYPE_CHECKING, too
-RUNS = {name: imported(executed(tree)) for name, tree in TREES.items()}
+@functools.cache
+def imports(name):
+    """Return the modules that a module imports, those under TYPE_CHECKING, too."""
+    return imported(ast.walk(tree_of(name)))
 
 
-def reachable(name, imports=RUNS):
+@functools.cache
+def runs(name):
+    """Return the modules that a module imports when it runs."""
+    return imported(executed(tree_of(name)))
+
+
+def reachable(name, imports=runs):
     """Return all modules that come with a module."""
     found, left = set(), [name]
     while left:
         module = left.pop()
         if module not in found:
             found.add(module)
-            left += imports.get(module, ())
+            left += imports(module) if module in MODULES else ()
     return found - {"echod"}
 
 
@@ -97,16 +112,16 @@ def allowed(module, other):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_run_downwards(name):
-    assert not [other for other in IMPORTS[name] if not allowed(name, other)], f"{name} imports what is above it"
+    assert not [other for other in imports(name) if not allowed(name, other)], f"{name} imports what is above it"
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_import_leads_back(name):
-    assert name not in {back for other in IMPORTS[name] for back in reachable(other, IMPORTS)}, f"a circle at {name}"
+    assert name not in {back for other in imports(name) for back in reachable(other, imports)}, f"a circle at {name}"
 
 
 def test_the_session_knows_sockets_and_nothing_else():
-    assert RUNS["server.session"] == {"common.cmodules", "common.reasons", "server.buffer"}
+    assert runs("server.session") == {"common.cmodules", "common.reasons", "server.buffer"}
 
 
 def test_the_server_is_made_of_its_folder_and_of_common():
@@ -125,14 +140,14 @@ def functions(tree):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_function_has_at_most_40_lines(name):
-    for function in functions(TREES[name]):
+    for function in functions(tree_of(name)):
         lines = (function.end_lineno or 0) - function.lineno + 1
         assert lines <= 40, f"{name}.{function.name} has {lines} lines"
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_what_is_public_has_a_docstring(name):
-    tree = TREES[name]
+    tree = tree_of(name)
     assert ast.get_docstring(tree), name
     for scope in ast.walk(tree):
         for node in scope.body if isinstance(scope, ast.Module | ast.ClassDef) else []:
@@ -189,7 +204,8 @@ def execute_server(home, listening, ready, stderr):
     handover.config_file, handover.base = "/dev/null", str(home)
     handover.overrides = [f"log={home}/log", "log_level=debug", "max_lifetime=1h", "deny=192.0.2.0/24"]
     handover.addresses = [None]
-    handover.ready_fd, handover.board_fd = os.dup2(ready, 20), os.dup2(os.memfd_create("board"), 21)
+    handover.ready_fd = fcntl.fcntl(ready, fcntl.F_DUPFD, 10)  # not 3, which is the listener's
+    handover.board_fd = fcntl.fcntl(os.memfd_create("board"), fcntl.F_DUPFD, 10)
     initialize(handover.board_fd, 256)
     os.dup2(listening, 3)
     os.dup2(stderr, 2)

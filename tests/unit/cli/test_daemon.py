@@ -173,6 +173,7 @@ def test_the_scoreboard_can_be_read(tmp_path, stub):
         (b"x" * 100, "is not a scoreboard"),
         (bytes(scoreboard.SIZE), "is the scoreboard of another version of echod; restart the daemon"),
     ],
+    ids=["missing", "empty", "short", "zeros"],  # the bytes themselves would be part of the test's name
 )
 def test_a_scoreboard_that_is_none_is_an_error(tmp_path, stub, content, message):
     stub()
