@@ -46,65 +46,50 @@ def changed(trick: Trick, package: str) -> dict[str, str]:
     return texts
 
 
-ACCEPTOR, CHILDREN, SESSION = "server/acceptor.py", "server/children.py", "server/session.py"
-RAISE = """        try:
-            write(self._oom.fd, self._oom.{})
-        except OSError as error:
-            report(self.log, "oom_score_adj", error)
-"""
-ATTEMPT = '        attempt(self.log, "oom_score_adj", write, self._oom.fd, self._oom.{})\n'
+ACCEPTOR = "server/acceptor.py"
+CHILDREN = "server/children.py"
+SESSION = "server/session.py"
+WARM_UP = "server/lean/warm_up.py"
+SLOTS = "server/lean/slots.py"
 
 TRICKS = (
-    trick("the warm-up: a child's code is specialised before the first fork",
-          (CHILDREN, "        serve_ourselves(serve)\n", "")),
+    trick("the rehearsal: a child's code is specialised before the first fork",
+          (WARM_UP, "TIMES = 100", "TIMES = 1")),
     trick("LD_BIND_NOW: symbols are resolved before the first fork",
           ("cli/launch.py", '{"LD_BIND_NOW": "1", "LC_ALL": "C"}', '{"LC_ALL": "C"}')),
     trick("first reads of 960 bytes, which malloc has at hand (without: 16 KiB)",
-          ("server/buffer.py", "FIRST = 960", "FIRST = 16 << 10")),
+          ("server/bulk.py", "FIRST_READ_BYTES = 960", "FIRST_READ_BYTES = 16 << 10")),
     trick("a pool of Child records (without: a new record for each client)",
-          (CHILDREN, "child = (self._free or self._add_slots()).pop()",
-           "child = Child((self._free or self._add_slots()).pop().slot)")),
+          (CHILDREN, "child = (self._free or self._slots.add()).pop()",
+           "child = Child((self._free or self._slots.add()).pop().slot)")),
     trick("the record that was freed last is used first (without: the one that was freed first)",
-          (CHILDREN, "child = (self._free or self._add_slots()).pop()",
-           "child = (self._free or self._add_slots()).pop(0)")),
+          (CHILDREN, "child = (self._free or self._slots.add()).pop()",
+           "child = (self._free or self._slots.add()).pop(0)")),
     trick("16 slots are taken at a time (without: one)",
-          (CHILDREN, "BATCH, SLOTS = 64, 16", "BATCH, SLOTS = 64, 1")),
+          (SLOTS, "SLOTS_AT_ONCE = 16", "SLOTS_AT_ONCE = 1")),
     trick("begin_pools: small objects side by side",
-          (CHILDREN, "self._kept = begin_pools()", "self._kept: list[object] = []")),
+          (WARM_UP, "    _kept.extend(heap.begin_pools())\n", "")),
     trick("reserve, free_reserved: blocks of malloc side by side",
-          ("server/warm_up.py", "RESERVED = reserve()", "RESERVED: list[object] = []"),
-          (CHILDREN, "        free_reserved()\n", "")),
-    trick("calls by names of the module (without: os.read and so on)",
-          (SESSION, "else read(fd, FIRST)", "else os.read(fd, FIRST)"),
+          ("server/boot.py", "heap.reserve()", "heap"),
+          (WARM_UP, "    heap.free_reserved()\n", "")),
+    trick("calls by their own names (without: os.read and so on)",
+          (SESSION, "else read(fd, FIRST_READ_BYTES)", "else os.read(fd, FIRST_READ_BYTES)"),
           (SESSION, "written = write(fd, data)", "written = os.write(fd, data)"),
           (SESSION, "= counters[at + LAST] = monotonic_ns()", "= counters[at + LAST] = time.monotonic_ns()"),
-          (SESSION, "  counters[at + LAST] = monotonic_ns()", "  counters[at + LAST] = time.monotonic_ns()"),
-          (CHILDREN, "                closerange(lowest, fd)\n", "                os.closerange(lowest, fd)\n"),
-          (CHILDREN, "                closerange(fd + 1, ", "                os.closerange(fd + 1, "),
-          (ACCEPTOR, "                    close(fd)\n", "                    os.close(fd)\n"),
-          (ACCEPTOR, "write(self._oom.fd, self._oom.raised)", "os.write(self._oom.fd, self._oom.raised)"),
-          (ACCEPTOR, "write(self._oom.fd, self._oom.own)", "os.write(self._oom.fd, self._oom.own)")),
+          (CHILDREN, "            closerange(3, fd)\n", "            os.closerange(3, fd)\n"),
+          (CHILDREN, "            closerange(fd + 1, ", "            os.closerange(fd + 1, ")),
     trick("SIGCHLD is at its default in a burst (without: each one wakes the loop)",
-          (CHILDREN, "        self.signals.set_waking(False)\n", "")),
+          (CHILDREN, "        self._signals.watch_children(False)\n", "")),
     trick("accepting in batches of 16 (without: one)",
-          (ACCEPTOR, 'FOREVER, PAUSE, BURST = float("inf"), 0.1, 16', 'FOREVER, PAUSE, BURST = float("inf"), 0.1, 1')),
+          (ACCEPTOR, "BURST_CLIENTS = 16", "BURST_CLIENTS = 1")),
     trick("reaping after 64 clients (without: 16)",
-          (CHILDREN, "BATCH, SLOTS = 64, 16", "BATCH, SLOTS = 16, 16")),
+          (CHILDREN, "BATCH_CLIENTS = 64", "BATCH_CLIENTS = 16")),
     trick("reaping after a quiet period or 64 clients (without: each time)",
-          (CHILDREN, "BATCH, SLOTS = 64, 16", "BATCH, SLOTS = 1, 16"),
-          ("server/server.py", 'QUIET, FOREVER = 5, float("inf")', 'QUIET, FOREVER = 0, float("inf")')),
+          (CHILDREN, "BATCH_CLIENTS = 64", "BATCH_CLIENTS = 1"),
+          ("server/server.py", "QUIET_MS = 5", "QUIET_MS = 0")),
     trick("gc.disable", ("server/main.py", "    gc.disable()", "    gc.enable()")),
-    trick("gc.freeze", ("server/main.py", "        gc.freeze()", "        gc.get_freeze_count()")),
-    trick("words of type long (without: long long)",
-          ("common/scoreboard.py", '= "l" if LONG == WORD_SIZE else "q"', '= "q"')),
-    trick("Child.named is a number (without: a bool)",
-          (CHILDREN, "int(config.proxy_from != ())", "config.proxy_from != ()"),
-          (CHILDREN, 'EXITED, "", 0', 'EXITED, "", False')),
     trick("what a free record held is forgotten",
-          (CHILDREN, 'address, child.address, child.peer = child.address, (), ""', "address = child.address")),
-    trick("oom_score_adj is written without `attempt`",
-          (ACCEPTOR, RAISE.format("raised"), ATTEMPT.format("raised")),
-          (ACCEPTOR, RAISE.format("own"), ATTEMPT.format("own"))),
+          (SLOTS, 'child.state, child.address, child.peer = FREE, (), ""', "child.state = FREE")),
     trick("C modules (without: os, socket, signal)",
           ("common/cmodules.py", "TYPE_CHECKING = False", "TYPE_CHECKING = True")),
 )  # fmt: skip

@@ -34,7 +34,7 @@ class Family:
         """Spawn a child and return the client's end of its connection."""
         client, conn = tcp_pair()
         self.children.highest_fd = highest_fd()
-        self.children.begin_burst()
+        self.children.unwatch()
         self.children.spawn(conn.fileno(), address)
         conn.close()
         return client

@@ -1,36 +1,46 @@
-"""What a session reads bulk into: mapped before the fork, once for all children. A small message needs none of it."""
+"""The buffer into which a session reads bulk: one mapping, made before the fork and used by every child as its own.
+
+A child has only the pages of it that it has read into. When a client pauses, or sends small messages, the child gives
+these pages back (madvise(2)), so that an idle client keeps next to nothing. A small message does not use the buffer.
+"""
 
 from __future__ import annotations
 
 import mmap
 import select
 
-SIZE, SMALL = 256 << 10, (16 << 10) + 1  # bytes; a read of SMALL or more is of the bulk
-FIRST = 960  # bytes that are read without it: a block of this size malloc(3) has at hand, a larger one is new memory
-FEW = 16  # reads: after so many small ones in a row a client no longer moves bulk
-PAUSE = 100  # milliseconds without data: it is idle
+BUFFER_BYTES = 256 << 10
+BULK_BYTES = (16 << 10) + 1  # a read of so many bytes or more is bulk
+FIRST_READ_BYTES = 960  # that are read without the buffer; malloc(3) has so much at hand
+SMALL_READS = 16  # after so many small reads in a row a client no longer moves bulk
+IDLE_MS = 100  # without data
 
-MAPPING = mmap.mmap(-1, SIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-VIEWS = (memoryview(MAPPING),)  # as readv(2) takes them
+MAPPING = mmap.mmap(-1, BUFFER_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+VIEWS = (memoryview(MAPPING),)  # in the form that readv(2) takes
 POLLER = select.poll()
-# made before the fork: what a child looks up is memory that an idle client has
+# Looked up before the fork: what a child looks up by itself becomes memory of every client.
 register, poll, give_back = POLLER.register, POLLER.poll, MAPPING.madvise
 POLLIN, DONTNEED = select.POLLIN, mmap.MADV_DONTNEED
 
 
 def await_more(fd: int, count: int, small: int) -> int:
-    """Wait, after a read of `count` bytes, for more of the bulk; when it is over, give its memory back and return 0.
+    """Wait for more bulk after a read of `count` bytes; at its end give the memory back and return 0.
 
-    `small` is what the last call returned: how many reads in a row were small, and one. A time-out of the socket
-    (SO_RCVTIMEO) instead of poll(2) would touch more of the interpreter, and an idle client would keep that memory.
+    `small` is what the previous call returned, 0 at first: one more than the number of small reads in a row.
     """
     if not small:
         register(fd, POLLIN)
-    small = small + 1 if count < SMALL else 1
+    small = small + 1 if count < BULK_BYTES else 1
     try:
-        if small <= FEW and poll(PAUSE):
+        if small <= SMALL_READS and poll(IDLE_MS):
             return small
         give_back(DONTNEED)
-    except OSError:  # the client has its echo all the same
+    except OSError:  # the client has its echo anyway
         return 0
     return 0
+
+
+def forget(fd: int) -> None:
+    """Return to the state before the first bulk, which was read from this descriptor: see the rehearsal."""
+    await_more(fd, 0, SMALL_READS)
+    POLLER.unregister(fd)

@@ -26,7 +26,7 @@ def collect(handover: Handover, children: Children, listeners: list[Listener]) -
     """Have the handover say how things are. Raises OSError."""
     handover.sockets = [listener.fd for listener in listeners]
     handover.addresses = [listener.address for listener in listeners]
-    handover.children = [(pid, one.slot, one.named, one.address) for pid, one in children.table.items()]
+    handover.children = [(pid, one.slot, int(one.named), one.address) for pid, one in children.table.items()]
     handover.version, handover.lost = __version__, children.log.sink.lost
     handover.ready_fd = -1
     handover.write_state()

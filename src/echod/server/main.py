@@ -76,7 +76,7 @@ def prepare(handover: Handover, notify: Notify) -> Server:
     server = kind(handover, Change(config, listeners, log, []), board, notify, oom)
     if handover.version:
         resume(server, handover, asked)
-    gc.disable()  # the server makes no cycles, and a collection in a child would copy every page it marks
+    gc.disable()  # the server makes no cycles; a collection would write to every object
     return server
 
 
@@ -124,7 +124,6 @@ def fail(notify: Notify, error: EchodError, before: str = "") -> int:
 def serve(server: Server, handover: Handover) -> int:
     """Run the loop to its end; then leave no pid file that would look like a crash."""
     try:
-        gc.freeze()  # a new object is then linked to none of those that exist, and writes to no page of theirs
         server.run()
     except Exception as error:  # noqa: BLE001 - a daemon has no stderr: a bug must reach a log
         report_crash(server.log, error)

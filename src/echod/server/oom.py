@@ -6,7 +6,13 @@ child's, and lowers it again. The file is opened before privileges are dropped: 
 
 from __future__ import annotations
 
+from echod.common.calls import write
 from echod.common.cmodules import os
+from echod.server.failures import report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from echod.server.log.log import Log
 
 CHILDREN = 500  # more than the daemon
 HIGHEST = 1000
@@ -23,6 +29,13 @@ class OomScore:
         except (OSError, ValueError):
             self.fd, own = fd if fd >= 0 else os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), 0
         self.own, self.raised = b"%d\n" % own, b"%d\n" % min(HIGHEST, own + CHILDREN)
+
+    def set(self, score: bytes, log: Log) -> None:
+        """Give this score to the daemon, and so to the children that it forks from now on."""
+        try:
+            write(self.fd, score)
+        except OSError as error:
+            report(log, "oom_score_adj", error)
 
     def check(self) -> None:
         """Try it, as the daemon's user: where a score may not be lowered again it is left alone. Raises OSError."""

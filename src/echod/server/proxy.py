@@ -15,7 +15,7 @@ from echod.common.config.addresses import write_address
 from echod.common.config.values import integer
 from echod.common.reasons import ACCESS, ERRNO, PROXY, RESET
 from echod.server.admission import Admission
-from echod.server.session import BEGUN, LAST, QUIET, TICK, Limits, Session
+from echod.server.session import BEGUN, DRAIN_QUIET_S, LAST, LOOK_S, Limits, Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,6 +89,12 @@ def parse_binary(header: bytes) -> Client:
     return socket.inet_ntop(family, header[HEAD : HEAD + size]), int.from_bytes(header[port : port + 2], "big")
 
 
+def peer_of(conn: socket.socket) -> tuple[Any, ...]:
+    """Return the address of the other end of a connection, in the format of accept(2). Raises OSError."""
+    address: tuple[Any, ...] = conn.getpeername()
+    return address
+
+
 class Proxied(Session):
     """A session that begins with such a header where it is with a load balancer, one of `proxy_from`."""
 
@@ -116,7 +122,7 @@ class Proxied(Session):
 
     def _begin_proxied(self, conn: socket.socket, counters: Counters, at: int) -> int:
         """Find out who the client is, and whether it is admitted; returns why not, or 0. Raises ValueError, OSError."""
-        peer = conn.getpeername()
+        peer = peer_of(conn)
         if not self._admission.is_proxy(peer):
             return 0
         self.fd = conn.fileno()
@@ -140,7 +146,7 @@ class Proxied(Session):
             left = until - time.monotonic()
             if left <= 0:
                 raise ValueError("late")
-            if poller.poll(min(left, QUIET if self.ended else TICK) * 1000):
+            if poller.poll(min(left, DRAIN_QUIET_S if self.ended else LOOK_S) * 1000):
                 seen = data + conn.recv(LARGEST, socket.MSG_PEEK)
                 if len(seen) == len(data):
                     raise ValueError("closed")

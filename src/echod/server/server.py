@@ -17,11 +17,12 @@ from echod.common.errors import DONE, FAILED, EchodError
 from echod.common.reasons import signal_name
 from echod.common.scoreboard import DRAINING, RUNNING, STARTING
 from echod.server import reload
-from echod.server.acceptor import OPEN, Acceptor
+from echod.server.acceptor import Acceptor
 from echod.server.children import Children
 from echod.server.descriptors import highest_fd
 from echod.server.drain import Drain
 from echod.server.failures import attempt, pause, reason
+from echod.server.lean.warm_up import warm_up
 from echod.server.log.log import DEBUG
 from echod.server.publish import outcomes, publish
 from echod.server.signals import SignalPipe
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
     from echod.server.oom import OomScore
     from echod.server.reload import Change
 
-LONGEST = 2.0**31 - 1  # milliseconds that poll(2) takes
-QUIET, FOREVER = 5, float("inf")  # milliseconds without a client before those who have exited are reaped
+LONGEST_MS = 2.0**31 - 1  # that poll(2) takes
+QUIET_MS = 5  # without a client, before exited children are reaped
+FOREVER = float("inf")
 
 
 class Server:
@@ -52,7 +54,7 @@ class Server:
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
         self.children = Children(board, self.signals, first.config, first.log)
         adopt(self.children, handover)
-        self.children.warm_up()
+        warm_up(self.children, first.config, board)
         self.acceptor = Acceptor(board, self.children, self.poller, oom)
         self.drain = Drain(self.children)
         self.upgrade = Upgrade(handover, board.words, self.signals, self.children, self.acceptor, self.answer)
@@ -61,36 +63,48 @@ class Server:
         self.signals.open()
 
     def run(self) -> None:
-        """Serve until a drain has ended: the only loop."""
+        """Serve until a drain has ended: the only loop.
+
+        1. Signals are acted on before clients are accepted, so a stop waits for no client.
+        2. While children are watched, the loop sleeps until a client comes, a signal comes, or something is due.
+        3. Accepting the first client of a burst ends the watch, since SIGCHLD must not disturb the forks that follow.
+        4. After 5 ms without a client, or after `reap_after` clients, the loop watches again, and then reaps: a child
+           that exits after that wakes it.
+        5. What is due is done after each reaping, and whenever its time has come.
+        """
         self._set_state(RUNNING)
         self.log.info(f"ready listen={self.names()} max_children={self.config.max_children}")
-        poll, children, acceptor, signals, accepted = self.poller.poll, self.children, self.acceptor, self.signals, 0
+        signals, children, acceptor, accepted = self.signals, self.children, self.acceptor, 0
         while self.state != DRAINING or children.table:
             if signals.pending:
                 self.process_signals()
                 continue
-            try:
-                ready = poll(QUIET if children.may_have_exited else self.timeout())
-            except (OSError, MemoryError) as error:
-                ready = pause(self.log, "poll", error)
+            ready = self.wait()
             for fd, _event in ready:
                 if fd == signals.fd:
                     attempt(self.log, "pipe", os.read, fd, 4096)
-                elif signals.pending or (accepted and acceptor.state != OPEN):  # that changed meanwhile
-                    break
-                else:
+                elif acceptor.is_polled and not signals.pending:  # both may have changed since poll(2) returned
                     accepted += acceptor.accept(acceptor.listeners[fd])
             if not ready or accepted >= acceptor.reap_after:
                 accepted = 0
-                if children.may_have_exited:
-                    signals.set_waking(True)  # first: whoever exits after the reaping wakes the loop
-                    acceptor.on_reaped(children.reap())
-                    children.may_have_exited |= signals.silent
+                if not children.watched:
+                    self.reap()
                 self.tick()
+
+    def wait(self) -> list[tuple[int, int]]:
+        """Wait for clients and signals: until something is due or, while children are not watched, for QUIET_MS."""
+        try:
+            return self.poller.poll(self.timeout() if self.children.watched else QUIET_MS)
+        except (OSError, MemoryError) as error:
+            return pause(self.log, "poll", error)
+
+    def reap(self) -> None:
+        """Reap the exited children, and accept again if that has made room."""
+        self.acceptor.on_reaped(self.children.reap())
 
     def timeout(self) -> float | None:
         """Return the milliseconds that poll(2) may wait, or None."""
-        return None if self._due() == FOREVER else min(LONGEST, max(0.0, (self._due() - time.monotonic()) * 1000))
+        return None if self._due() == FOREVER else min(LONGEST_MS, max(0.0, (self._due() - time.monotonic()) * 1000))
 
     def _due(self) -> float:
         return min(self.acceptor.resume_at, self.drain.due, self.upgrade.due, self.log.due())
@@ -108,8 +122,6 @@ class Server:
         pending = self.signals.take()
         if self.log.level == DEBUG:
             self.log.debug(f"signals pending={','.join(map(signal_name, sorted(pending)))}")
-        if signal.SIGCHLD in pending:
-            self.children.may_have_exited = True
         if signal.SIGINT in pending:
             self.stop(0.0)
         elif pending & {signal.SIGTERM, signal.SIGQUIT}:
@@ -118,11 +130,14 @@ class Server:
         for signum, act in requests:
             if signum in pending:
                 attempt(self.log, act.__name__, act)
+        if signal.SIGCHLD in pending:
+            self.reap()
+            self.tick()
 
     def stop(self, timeout: float | None) -> None:
         """Stop accepting and drain the clients for `timeout` seconds (None: as long as it takes), then end them."""
         if self.state != DRAINING:
-            self._set_state(DRAINING)  # first: from now on a second `stop` waits
+            self._set_state(DRAINING)  # first: a second `echod stop` sees it, and then only waits
             self.notify.stopping()
             self.upgrade.close("the daemon is about to stop")
             self.acceptor.close()

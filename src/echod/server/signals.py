@@ -2,8 +2,8 @@
 
 The byte only wakes the loop; which signals are pending is noted in this process's own memory. A child shares the pipe
 but not the memory, so whatever becomes of a signal that reaches a fresh child, its parent never takes it for its own.
-A child has nothing to undo but the wakeup: it inherits handlers that ask whose process they are in. (Blocking all
-signals around the fork and restoring their dispositions in the child does the same, but writes to far more memory.)
+A child has nothing to undo but the wakeup: it inherits handlers that ask whose process they are in. (To block all
+signals around the fork and to restore their dispositions in the child would do the same, and cost every client more.)
 """
 
 from __future__ import annotations
@@ -37,19 +37,17 @@ LAST = 64  # the highest signal (signal(7))
 class SignalPipe:
     """The read end, `fd`, is readable when a signal has come, and its number is in `pending` then.
 
-    A handler runs before the next bytecode, and its byte was written before that. While it is `silent` no signal wakes
-    the loop, and SIGCHLD is not caught. `session` is what a child begins with: where it has a descriptor, this is a
-    child, and the session gets the signals.
+    A handler runs before the next bytecode, and its byte was written before that. `session` is the one that a child
+    begins with. Once it has a descriptor, this process is a child, and the session gets the signals.
     """
 
-    __slots__ = ("_write_end", "fd", "pending", "session", "silent")
+    __slots__ = ("_write_end", "fd", "pending", "session")
 
     def __init__(self) -> None:
         """Make the pipe and set all dispositions. Raises OSError."""
         self.fd, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.pending: set[int] = set()
         self.session: Session | None = None
-        self.silent = False
         for signum in range(1, LAST + 1):
             try:
                 if signum in HANDLED:
@@ -60,9 +58,9 @@ class SignalPipe:
                 continue  # the C library keeps two for itself (nptl(7))
 
     def open(self) -> None:
-        """Have signals wake the loop, and unblock them: the launcher has blocked them.
+        """Let signals wake the loop, and unblock them: the launcher has blocked them.
 
-        A SIGCHLD that comes in the moment in which it is disabled is no error to be written on stderr.
+        A SIGCHLD that arrives just while it is switched off must not be reported on stderr as an error.
         """
         sys.unraisablehook = lambda _unraisable: None
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
@@ -73,22 +71,22 @@ class SignalPipe:
         taken, self.pending = self.pending, set()
         return taken
 
-    def set_waking(self, enabled: bool) -> None:
-        """Have signals wake the loop, SIGCHLD too; or neither, which is how children are forked.
+    def watch_children(self, on: bool) -> bool:
+        """Let signals wake the loop, SIGCHLD too, or neither of them; return True if they do now.
 
-        A child must not find the wakeup descriptor closed: CPython's handler may deadlock then. SIGCHLD's default is to
-        be ignored, but unlike SIG_IGN it leaves a zombie to be waited for (wait(2)). Whoever disables it polls with a
-        time-out; whoever enables it reaps once afterwards. Where a call fails `silent` tells: it is tried again.
+        Children are forked while this is off. A child must not inherit the wakeup: it closes the descriptor, and
+        CPython's handler may deadlock on a closed one. SIGCHLD then has its default action, which ignores the signal
+        but, unlike SIG_IGN, leaves a zombie to wait for (wait(2)). If a call fails, signals count as off.
         """
         try:
-            if enabled:
+            if on:
                 signal.signal(signal.SIGCHLD, self._handle)
-            signal.set_wakeup_fd(self._write_end if enabled else -1, warn_on_full_buffer=False)
-            if not enabled:
+            signal.set_wakeup_fd(self._write_end if on else -1, warn_on_full_buffer=False)
+            if not on:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         except OSError:
-            enabled = False
-        self.silent = not enabled
+            return False
+        return on
 
     def _handle(self, signum: int, _frame: object) -> None:
         if self.session and self.session.fd >= 0:

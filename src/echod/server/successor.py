@@ -6,7 +6,7 @@ from echod.common.cmodules import os
 from echod.common.config import settings
 from echod.common.config.addresses import write_address
 from echod.common.config.settings import Config
-from echod.server.children import RECORDED, Child
+from echod.server.lean.slots import RECORDED, Child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def keep_addresses(config: Config, handover: Handover) -> Config:
 
 
 def adopt(children: Children, handover: Handover) -> None:
-    """Take over the children: those who have exited meanwhile are reaped at first."""
+    """Take over the children. The loop reaps those that have exited in between, since none is watched yet."""
     for pid, slot, named, address in handover.children:
         child = children.table[pid] = Child(slot)
-        child.state, child.address, child.named, child.peer = RECORDED, address, named, write_address(address)
-    children.may_have_exited = bool(handover.version)
+        child.state, child.address, child.named, child.peer = RECORDED, address, bool(named), write_address(address)

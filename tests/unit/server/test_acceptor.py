@@ -18,8 +18,8 @@ from echod.common.scoreboard import (
     REFUSED_WHY,
     SEQUENCE,
 )
-from echod.server.acceptor import BURST, FULL, OPEN
-from echod.server.children import BATCH
+from echod.server.acceptor import BURST_CLIENTS, FULL, OPEN
+from echod.server.children import BATCH_CLIENTS
 from support.processes import isolated
 from support.sockets import Front, is_rejected, is_served
 from support.wait import wait_for
@@ -122,8 +122,8 @@ def test_with_refuse_a_full_server_closes_new_clients_at_once_and_counts_them():
 def test_a_burst_is_accepted_in_batches_and_nobody_is_left():
     def check():
         front = Front("max_children=256")
-        clients = [front.connect() for _ in range(2 * BURST + 5)]
-        assert [front.accept() for _ in range(4)] == [BURST, BURST, 5, 0]
+        clients = [front.connect() for _ in range(2 * BURST_CLIENTS + 5)]
+        assert [front.accept() for _ in range(4)] == [BURST_CLIENTS, BURST_CLIENTS, 5, 0]
         clients.append(front.connect())
         assert front.accept() == 1
         clients += [front.connect() for _ in range(8)]
@@ -182,7 +182,7 @@ def test_a_limit_by_source_counts_those_who_came_before_it():
         front = Front()
         clients = [front.connect() for _ in range(2)]
         assert front.accept() == 2
-        assert front.acceptor.reap_after == BATCH
+        assert front.acceptor.reap_after == BATCH_CLIENTS
         front.configure("max_children_per_source=2")
         other = front.connect()
         front.accept()

@@ -11,7 +11,7 @@ from echod.common.scoreboard import (
     ACCEPTED,
     CLOSED,
 )
-from echod.server.acceptor import BURST, FOREVER, FULL, OPEN
+from echod.server.acceptor import BURST_CLIENTS, FOREVER, FULL, OPEN
 from echod.server.acceptor import CLOSED as FOR_GOOD
 from support.processes import isolated
 from support.sockets import Front, is_rejected, is_served, receive_all
@@ -64,7 +64,7 @@ def test_who_waits_at_a_listener_that_goes_is_served_as_far_as_there_is_room():
 def test_a_burst_that_waits_at_a_listener_that_goes_is_served_whole():
     def check():
         front = Front("max_children=256", listeners=2)
-        clients = [front.connect(1) for _ in range(3 * BURST)]
+        clients = [front.connect(1) for _ in range(3 * BURST_CLIENTS)]
         front.listeners.pop()
         front.configure("max_children=256")
         assert all(is_served(client) for client in clients)

@@ -30,7 +30,8 @@ from echod.common.scoreboard import (
 from echod.server.acceptor import CLOSED as FOR_GOOD
 from echod.server.acceptor import FOREVER, FULL, OPEN, PAUSED
 from echod.server.admission import Admission
-from echod.server.children import BATCH, RECORDED, SPAWNED
+from echod.server.children import BATCH_CLIENTS
+from echod.server.lean.slots import RECORDED, SPAWNED
 from support.processes import fork, state
 from support.sockets import Front
 from support.wait import wait_for
@@ -210,9 +211,9 @@ class Machine(RuleBasedStateMachine):
         elif acceptor.state == FULL:
             assert clients >= self.cap
         assert (acceptor.resume_at < FOREVER) == (acceptor.state == PAUSED) or not self.open
-        polled = acceptor.state == OPEN or (acceptor.state == FULL and acceptor._refusing)
+        polled = acceptor.state == OPEN or (acceptor.state == FULL and acceptor._refuses_when_full)
         assert self.front.poller.registered == (set(acceptor.listeners) if polled else set())
-        assert acceptor.reap_after == (BATCH if acceptor.state == OPEN and not self.limit else 0)
+        assert acceptor.reap_after == (BATCH_CLIENTS if acceptor.state == OPEN and not self.limit else 0)
 
     @invariant()
     def sources_are_counted_as_often_as_they_have_children(self):

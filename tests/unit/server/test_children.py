@@ -7,12 +7,13 @@ import signal
 import pytest
 
 from echod.common import scoreboard
-from echod.server.buffer import POLLER
-from echod.server.children import EXITED, RECORDED, SLOTS, SPAWNED
+from echod.server.bulk import MAPPING, POLLER
 from echod.server.descriptors import highest_fd
+from echod.server.lean.slots import FREE, RECORDED, SLOTS_AT_ONCE, SPAWNED
+from echod.server.lean.warm_up import warm_up
 from support.family import ADDRESS, COUNTED, PEER, Family, exited
 from support.processes import isolated
-from support.sockets import tcp_pair
+from support.sockets import settings, tcp_pair
 from support.wait import wait_for
 
 
@@ -32,7 +33,7 @@ def test_a_child_is_spawned_then_recorded_then_exited():
         client.close()
         exited(pid)
         assert family.children.reap() == [ADDRESS]
-        assert (child.state, child.address, child.peer) == (EXITED, (), "")
+        assert (child.state, child.address, child.peer) == (FREE, (), "")
         assert family.children.table == {}
         assert family.reader.copy().clients() == []
         (line,) = family.lines.texts
@@ -103,9 +104,9 @@ def test_many_that_exit_at_once_are_all_reaped():
 def test_slots_are_taken_some_at_a_time_but_none_that_has_no_room():
     def check():
         family = Family()
-        family.board.words[scoreboard.MAX_CHILDREN] = most = SLOTS + 4
+        family.board.words[scoreboard.MAX_CHILDREN] = most = SLOTS_AT_ONCE + 4
         clients = [family.spawn()]
-        assert family.words(scoreboard.TOP) == [SLOTS]
+        assert family.words(scoreboard.TOP) == [SLOTS_AT_ONCE]
         clients += [family.spawn() for _ in range(most - 1)]
         assert family.words(scoreboard.TOP) == [most]
         slots = [child.slot for child in family.children.table.values()]
@@ -168,24 +169,29 @@ def test_a_child_of_somebody_elses_is_reaped_and_not_reported():
     isolated(check)
 
 
-def test_the_warm_up_leaves_nothing_behind_and_has_no_lifetime():
+@pytest.mark.parametrize("overrides", [[], ["proxy_from=10.0.0.0/8", "allow=127.0.0.1"], ["proxy_from=::/0"]])
+def test_the_warm_up_leaves_nothing_behind(overrides):
     def check():
         family = Family("log_level=debug")
         fds = os.listdir("/proc/self/fd")
         family.configure("max_lifetime=1ms")
         for _ in range(3):
-            family.children.warm_up()
+            warm_up(family.children, settings("max_lifetime=1ms", "log_level=debug", *overrides), family.board)
         assert family.words(*COUNTED) == [0, 0, 0]
-        slots = family.board.words[scoreboard.SLOTS_AT // scoreboard.WORD_SIZE :]
-        assert not any(slots)
+        for number in range(family.board.words[scoreboard.TOP]):
+            slot = (scoreboard.SLOTS_AT + number * scoreboard.SLOT) // scoreboard.WORD_SIZE
+            assert not any(family.board.words[slot : slot + scoreboard.ENDED + 1])
+            assert not family.board.read_text(slot)
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0), "a timer would wake the daemon"
         assert os.listdir("/proc/self/fd") == fds
         assert POLLER.poll(0) == [], "a child would take its descriptor for bulk that comes"
         assert family.lines.texts == [], "nothing has happened to a client"
+        assert not any(MAPPING[:100]), "the memory of the bulk was not given back"
         client = family.spawn()
         assert client.recv(1) == b""
         client.close()
         assert family.reasons() == ["lifetime"]
+        assert signal.getsignal(signal.SIGALRM) == signal.SIG_IGN
 
     isolated(check)
 

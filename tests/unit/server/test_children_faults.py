@@ -30,15 +30,14 @@ def test_a_wait_that_fails_is_tried_again(number):
             raise OSError(number, os.strerror(number))
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(os, "waitpid", fail)
-            patch.setattr(module, "os", os)
+            patch.setattr(module, "waitpid", fail)
             assert family.children.reap() == []
-        assert family.children.may_have_exited
         assert calls
+        assert not family.children.watched
         assert family.reasons() == ["eof"]
-        family.children.may_have_exited = True
+        family.children.watched = False
         assert family.children.reap() == []
-        assert not family.children.may_have_exited, "ECHILD with nobody in the table: there is nobody to wait for"
+        assert family.children.watched, "ECHILD with nobody in the table: there is nobody to wait for"
 
     isolated(check)
 
@@ -60,7 +59,7 @@ PLACE = Broken.run.__code__.co_firstlineno + 2
 def test_a_crash_in_a_child_stays_there_and_is_logged_with_its_place(recorded):
     def check():
         family = Family()
-        family.children._session = Broken(NEVER)
+        family.children.session = Broken(NEVER)
         client = family.spawn()
         pid = family.only()
         if recorded:
@@ -71,7 +70,7 @@ def test_a_crash_in_a_child_stays_there_and_is_logged_with_its_place(recorded):
         (line,) = family.lines.events("crash")
         assert line.startswith(f"crash child={pid} at='ZeroDivisionError ")
         assert line.endswith(f"test_children_faults.py:{PLACE}'")
-        family.children._session = Session(NEVER)
+        family.children.session = Session(NEVER)
         family.spawn().close()
         assert family.reasons() == ["error=CRASHED", "eof"]
 
@@ -82,7 +81,7 @@ def test_a_crash_in_a_child_stays_there_and_is_logged_with_its_place(recorded):
 def test_a_crash_is_logged_at_error(level):
     def check():
         family = Family(f"log_level={level}", "log_clients=no")
-        family.children._session = Broken(NEVER)
+        family.children.session = Broken(NEVER)
         client = family.spawn()
         family.children.reap()
         client.close()
@@ -102,7 +101,7 @@ def test_without_log_clients_those_are_logged_that_a_signal_or_a_bug_ended():
         os.kill(family.only(), signal.SIGKILL)
         client.close()
         assert family.reasons() == ["signal=SIGKILL"]
-        family.children._session = Broken(NEVER)
+        family.children.session = Broken(NEVER)
         family.spawn().close()
         assert family.reasons() == ["signal=SIGKILL", "error=CRASHED"]
         assert len(family.lines.events("crash")) == 1

@@ -5,6 +5,7 @@ import select
 import signal
 
 from echod.server.children import Children
+from echod.server.lean.warm_up import warm_up
 from echod.server.signals import HANDLED, SignalPipe
 from support.family import Family, exited
 from support.processes import isolated
@@ -16,16 +17,15 @@ def test_while_clients_come_sigchld_is_not_caught_and_nobody_is_missed():
     def check():
         family = Family()
         client = family.spawn()
-        assert family.signals.silent
-        assert family.children.may_have_exited
+        assert not family.children.watched
         client.close()
         exited(family.only())
         assert not family.signals.pending
         assert not select.select([family.signals.fd], [], [], 0)[0]
         assert family.reasons() == ["eof"]
-        assert not family.children.may_have_exited
+        assert family.children.watched
         client = family.spawn()
-        family.signals.set_waking(True)
+        assert family.signals.watch_children(True)
         client.close()
         wait_for(lambda: signal.SIGCHLD in family.signals.pending, "SIGCHLD")
         assert family.reasons() == ["eof"] * 2
@@ -94,12 +94,13 @@ def test_a_signal_during_the_warm_up_is_the_daemons():
             return before(self, *args)
 
         Children.spawn = interrupted  # type: ignore[method-assign]
-        children = Children(make_board(), signals, settings(), memory_log()[0])
-        children.warm_up()
+        board = make_board()
+        children = Children(board, signals, settings(), memory_log()[0])
+        warm_up(children, settings(), board)
         signals.open()
-        assert signals.session is children._session
-        assert children._session.fd < 0
+        assert signals.session is children.session
+        assert children.session.fd < 0
         assert signals.pending == {signal.SIGTERM, signal.SIGCHLD}
-        assert children._session.ended == 0
+        assert children.session.ended == 0
 
     isolated(check)

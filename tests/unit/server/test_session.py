@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from echod.common.reasons import EOF, ERRNO, IDLE, RESET
 from echod.server import session
-from echod.server.buffer import FIRST, SIZE, SMALL
+from echod.server.bulk import BUFFER_BYTES, BULK_BYTES, FIRST_READ_BYTES
 from echod.server.session import RECEIVED, SENT, Session
 from support.sockets import NEVER, PAIRS, Served, limits, receive, receive_all
 from support.wait import DEADLINE, wait_for
@@ -138,7 +138,7 @@ def test_a_peer_that_resets_is_told_from_one_that_closes(serve):
 def test_a_peer_that_closes_without_reading_is_a_reset(serve):
     served = serve()
     served.pause()
-    assert served.stuff(bytes(1 << 20)) > SIZE, "more than one read"
+    assert served.stuff(bytes(1 << 20)) > BUFFER_BYTES, "more than one read"
     served.conn.close()
     served.signal(signal.SIGCONT)
     assert served.end() == RESET
@@ -161,11 +161,11 @@ def test_reads_are_short_until_a_message_fills_one(monkeypatch):
 
     monkeypatch.setattr(session, "read", read)
     client, conn = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a read for each message
-    for count in (10, FIRST - 1, FIRST, 10):
+    for count in (10, FIRST_READ_BYTES - 1, FIRST_READ_BYTES, 10):
         client.sendall(bytes(count))
     client.shutdown(socket.SHUT_WR)
     assert Session(NEVER).run(conn.fileno(), [0, 0, 0, 0, 0], 0) == EOF
-    assert counts == [FIRST] * 3, "what comes then is read into the mapping"
+    assert counts == [FIRST_READ_BYTES] * 3, "what comes then is read into the mapping"
     client.close()
     conn.close()
 
@@ -175,15 +175,15 @@ def test_small_messages_do_not_pay_for_large_ones(monkeypatch):
 
     def await_more(_fd, count, _small):
         counts.append(count)
-        return int(count == SMALL)
+        return int(count == BULK_BYTES)
 
     monkeypatch.setattr(session, "await_more", await_more)
     client, conn = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a read for each message
-    for count in (1, SMALL - 1, SMALL, SMALL - 1, SMALL - 1, 1):
+    for count in (1, BULK_BYTES - 1, BULK_BYTES, BULK_BYTES - 1, BULK_BYTES - 1, 1):
         client.sendall(bytes(count))
     client.shutdown(socket.SHUT_WR)
     assert Session(NEVER).run(conn.fileno(), [0, 0, 0, 0, 0], 0) == EOF
-    assert counts == [SMALL, SMALL - 1], "the second ends the bulk"
+    assert counts == [BULK_BYTES, BULK_BYTES - 1], "the second ends the bulk"
     client.close()
     conn.close()
 

@@ -141,7 +141,7 @@ def test_signals_without_a_meaning_here_do_nothing():
 def test_signals_wake_the_loop_and_sigchld_is_caught_only_while_that_is_enabled():
     def check():
         pipe = signal_pipe()
-        pipe.set_waking(False)
+        pipe.watch_children(False)
         os.kill(os.getpid(), signal.SIGCHLD)
         os.kill(os.getpid(), signal.SIGTERM)
         assert not ready(pipe, 0)
@@ -151,7 +151,7 @@ def test_signals_wake_the_loop_and_sigchld_is_caught_only_while_that_is_enabled(
             os._exit(0)
         wait_for(lambda: state(pid) == "Z", "its end: unlike SIG_IGN, the default leaves a zombie")
         assert os.waitpid(pid, 0) == (pid, 0)
-        pipe.set_waking(True)
+        pipe.watch_children(True)
         os.kill(os.getpid(), signal.SIGCHLD)
         assert ready(pipe)
         assert take(pipe) == {signal.SIGCHLD}
@@ -163,18 +163,16 @@ def test_signals_wake_the_loop_and_sigchld_is_caught_only_while_that_is_enabled(
 def test_what_cannot_be_enabled_is_tried_again_and_no_child_inherits_the_wakeup_meanwhile(call):
     def check():
         pipe = signal_pipe()
-        pipe.set_waking(False)
+        pipe.watch_children(False)
 
         def fail(*_args, **_options):
             raise OSError(22, "Invalid argument")
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(f"echod.server.signals.signal.{call}", fail)
-            pipe.set_waking(True)
-        assert pipe.silent
+            assert not pipe.watch_children(True)
         assert signal.set_wakeup_fd(-1) == -1
-        pipe.set_waking(True)
-        assert not pipe.silent
+        assert pipe.watch_children(True)
         os.kill(os.getpid(), signal.SIGCHLD)
         assert ready(pipe)
         assert take(pipe) == {signal.SIGCHLD}
@@ -204,7 +202,7 @@ def test_a_byte_of_a_childs_wakes_the_parent_and_means_nothing_to_it():
 def test_a_signal_to_a_new_child_is_never_taken_for_the_parents():
     def check():
         pipe = signal_pipe()
-        pipe.set_waking(False)
+        pipe.watch_children(False)
         for _ in range(50):
             pid = os.fork()
             if pid == 0:

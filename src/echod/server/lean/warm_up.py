@@ -1,71 +1,73 @@
-"""What is done before the first client, so that each costs less: a fork copies every page that is written to."""
+"""A rehearsal before the first client: the interpreter specialises code as it runs (PEP 659), and writes to it.
+
+Without it every child would do so for itself, and copy the pages of its code. So `Children.spawn` is run here as it is,
+in this process, with a fork that returns 0 and an exit that returns. The sessions are of the kind that the settings ask
+for. The rules of `allow` and `deny` and the lines of `log_level = debug` are left out: a client would be refused, and
+nothing has happened that a log should have.
+"""
 
 from __future__ import annotations
 
-from _thread import allocate_lock
+from _thread import stack_size
 
-from echod.common.cmodules import socket
-from echod.server.buffer import FEW, FIRST, POLLER, SMALL, await_more
+from echod.common.cmodules import os, signal, socket
+from echod.common.config.networks import write_network
+from echod.common.config.settings import Config
+from echod.server import bulk, proxy
+from echod.server import children as module
+from echod.server.lean import heap
+from echod.server.log.log import INFO
+from echod.server.sessions import make_session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from echod.server.board import Board
+    from echod.server.children import Children
 
 TIMES = 100  # sessions, after which all of the code is specialised
-SCATTERED, FORK_LOCKS, READS = 1000, 7, 2  # blocks of memory: free here and there, at most; what a child takes
-POOL, HEADER = 16 << 10, 48  # bytes of a pool, and of its head
-MOST, NUMBER = 1000, 1 << 20  # blocks that may be free of a size; a small number would be no new object
+BULK_EVERY = 4  # sessions
+LIFETIME_S = 3600.0  # in place of a lifetime that might end during the rehearsal
+HEADER = b"PROXY TCP4 192.0.2.1 192.0.2.2 1024 7\r\n"
+# They return 0, or do nothing, and are built in, so that the code that calls them is specialised for such calls.
+STAND_INS = {"fork": stack_size, "_exit": os.WIFEXITED, "closerange": os.makedev}
+_kept: list[object] = []
 
 
-def serve_ourselves(serve: Callable[[int], None]) -> None:
-    """Have `serve` echo a few bytes, and bulk, on a socket's descriptor. Raises OSError.
-
-    The interpreter specialises code as it runs (PEP 659), and writes to it: in a child for each client anew.
-    """
-    for number in range(TIMES):
-        here, peer = socket.socketpair()
-        peer.send(b"echo" if number % 4 else bytes(FIRST + SMALL))
-        peer.shutdown(socket.SHUT_WR)
-        fd = here.fileno()
-        serve(fd)
-        peer.close()
-        here.close()
-    await_more(fd, 0, FEW)  # as at the end of bulk: gives its memory back
-    POLLER.unregister(fd)
-
-
-def reserve() -> list[object]:
-    """Take as many blocks of memory as a child needs, side by side: behind all that are free here and there."""
-    scattered = [allocate_lock() for _ in range(SCATTERED)]
-    reserved: list[object] = [allocate_lock() for _ in range(FORK_LOCKS)]
-    reserved += [bytes(FIRST) for _ in range(READS)]
-    del scattered
-    return reserved
-
-
-RESERVED = reserve()  # early: what is imported later takes the scattered ones
+def warm_up(children: Children, config: Config, board: Board) -> None:
+    """Serve a few bytes, and bulk, on socket pairs. Raises OSError."""
+    _kept.extend(heap.begin_pools())
+    lifetime = config.max_lifetime and LIFETIME_S
+    config = Config(vars(config) | {"allow": (), "deny": (), "log_level": "info", "max_lifetime": lifetime})
+    real, peer_of = {name: getattr(module, name) for name in STAND_INS}, proxy.peer_of
+    session, level = children.session, children.log.level
+    vars(module).update(STAND_INS)
+    children.log.level = INFO
+    if config.proxy_from:
+        balancer = write_network(config.proxy_from[0]).partition("/")[0]
+        proxy.peer_of = lambda _conn: (balancer, 0)
+    try:
+        for number in range(TIMES):
+            children.session = make_session(config, board)
+            fd = _serve_ourselves(children, HEADER * bool(config.proxy_from), number % BULK_EVERY == 0)
+    finally:
+        vars(module).update(real)
+        proxy.peer_of = peer_of
+        children.session, children.log.level = session, level
+        if config.max_lifetime:  # the sessions have set the timer and its handler: for this process
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    bulk.forget(fd)
+    heap.free_reserved()
 
 
-def free_reserved() -> None:
-    """Have malloc(3) give away the reserved blocks next: a fork renews six locks in the child, which then reads twice.
-
-    Side by side they are on few pages, and malloc finds them in its cache without a search.
-    """
-    cached = [allocate_lock() for _ in range(FORK_LOCKS)]
-    RESERVED.clear()  # into malloc's cache, in the place of these
-    del cached
-
-
-def begin_pools() -> list[object]:
-    """Have small objects made from now on lie side by side, in a new pool; returns what is to be kept for that.
-
-    CPython's allocator gives away first what is free here and there (Objects/obmalloc.c). A client's objects are of two
-    sizes, and what is free of these is taken here.
-    """
-    kept: list[object] = []
-    for size, blocks in (32, range(NUMBER, NUMBER + MOST)), (64, (bytes(20) for _ in range(MOST))):
-        for block in blocks:
-            kept.append(block)
-            if all(id(each) % POOL < HEADER + 16 * size for each in kept[-4:]):  # one alone may be there by chance
-                break
-    return kept
+def _serve_ourselves(children: Children, header: bytes, is_bulk: bool) -> int:
+    """Be a client of this process, which takes itself for a child; return the descriptor, the same each time."""
+    here, peer = socket.socketpair()
+    peer.send(header + (bytes(bulk.FIRST_READ_BYTES + bulk.BULK_BYTES) if is_bulk else b"echo"))
+    peer.shutdown(socket.SHUT_WR)
+    fd = here.fileno()
+    children.spawn(fd, ("", 0))
+    children.forget(0)
+    peer.close()
+    here.close()
+    return fd
