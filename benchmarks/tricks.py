@@ -48,7 +48,7 @@ def changed(trick: Trick, package: str) -> dict[str, str]:
 
 ACCEPTOR = "server/acceptor.py"
 CHILDREN = "server/children.py"
-SESSION = "server/session.py"
+SESSION = "session/session.py"
 WARM_UP = "server/lean/warm_up.py"
 SLOTS = "server/lean/slots.py"
 
@@ -58,7 +58,7 @@ TRICKS = (
     trick("LD_BIND_NOW: symbols are resolved before the first fork",
           ("cli/launch.py", '{"LD_BIND_NOW": "1", "LC_ALL": "C"}', '{"LC_ALL": "C"}')),
     trick("first reads of 960 bytes, which malloc has at hand (without: 16 KiB)",
-          ("server/bulk.py", "FIRST_READ_BYTES = 960", "FIRST_READ_BYTES = 16 << 10")),
+          ("session/bulk.py", "FIRST_READ_BYTES = 960", "FIRST_READ_BYTES = 16 << 10")),
     trick("a pool of Child records (without: a new record for each client)",
           (CHILDREN, "child = (self._free or self._slots.add()).pop()",
            "child = Child((self._free or self._slots.add()).pop().slot)")),

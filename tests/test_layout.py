@@ -11,7 +11,7 @@ import pytest
 from support.daemon import SOURCE
 
 UNIT = Path(__file__).parent / "unit"
-FOLDERS = ("cli", "server", "common", "echoc")
+FOLDERS = ("cli", "server", "session", "log", "common", "echoc")
 MODULES = [
     path.relative_to(SOURCE)
     for folder in FOLDERS

@@ -17,15 +17,15 @@ from echod.common import scoreboard
 from echod.common.config import settings as config
 from echod.common.reasons import CRASHED
 from echod.common.sockets import IDLE_SHARE, bind
+from echod.log.log import Log
+from echod.log.sink import Sink
 from echod.server.acceptor import Acceptor
 from echod.server.board import Board
 from echod.server.children import Children
 from echod.server.descriptors import highest_fd
-from echod.server.log.log import Log
-from echod.server.log.sink import Sink
 from echod.server.oom import OomScore
-from echod.server.session import RECEIVED, SENT, Limits, Session
 from echod.server.signals import HANDLED, SignalPipe
+from echod.session.session import RECEIVED, SENT, Limits, Session
 from support.processes import reap, state
 from support.wait import DEADLINE, wait_for
 

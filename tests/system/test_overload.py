@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from echod.server.server import QUIET
+from echod.server.server import QUIET_MS
 from support.daemon import give
 from support.processes import (
     close_all,
@@ -44,7 +44,7 @@ def asleep(pid):
 
     def sleeps():
         before = wakeups(pid)
-        time.sleep(10 * QUIET / 1000)
+        time.sleep(10 * QUIET_MS / 1000)
         return proc_status(pid)["State"].startswith("S") and wakeups(pid) == before
 
     wait_for(sleeps, "the daemon to sleep")

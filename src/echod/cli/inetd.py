@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from echod.cli.inherited import close_inherited
 from echod.cli.paths import Paths
-from echod.cli.pipes import Pipes
 from echod.common.config.addresses import write_address
 from echod.common.errors import DONE, EchodError, from_os_error
 from echod.common.reasons import reason_of
 from echod.common.sockets import set_options
-from echod.server.log.log import Log
-from echod.server.log.open import open_sink
-from echod.server.session import RECEIVED, SENT, Limits, Session
+from echod.log.log import Log
+from echod.log.open import open_sink
+from echod.session.pipes import Pipes
+from echod.session.session import RECEIVED, SENT, Limits, Session
 
 if TYPE_CHECKING:
     from argparse import Namespace

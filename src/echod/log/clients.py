@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from echod.common.reasons import REFUSED, is_fault
-from echod.server.log.log import INFO
-from echod.server.log.summary import source_of
+from echod.log.log import INFO
+from echod.log.summary import source_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.server.log.log import Log
+    from echod.log.log import Log
 
 CLOSE = "close peer={} child={} reason={} in={} out={} secs={:.3f}"
 

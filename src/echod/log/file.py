@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from echod.common.cmodules import os
-from echod.server.log.sink import Clock
+from echod.log.sink import Clock
 
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 

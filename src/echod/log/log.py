@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from echod.common.config.settings import LEVELS
 from echod.common.errors import printable
-from echod.server.log.limits import FOREVER, RateLimits
-from echod.server.log.summary import Summaries
+from echod.log.limits import FOREVER, RateLimits
+from echod.log.summary import Summaries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from echod.common.config.settings import Config
-    from echod.server.log.sink import Sink
+    from echod.log.sink import Sink
 
 ERROR, WARNING, INFO, DEBUG = range(4)
 LINES = 16  # that one write takes: fewer than PIPE_BUF bytes

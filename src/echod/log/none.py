@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from echod.server.log.sink import Sink
+from echod.log.sink import Sink
 
 
 class NoLog(Sink):

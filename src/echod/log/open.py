@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from echod.server.log.file import File
-from echod.server.log.none import NoLog
-from echod.server.log.stderr import Stderr
-from echod.server.log.syslog import Syslog
+from echod.log.file import File
+from echod.log.none import NoLog
+from echod.log.stderr import Stderr
+from echod.log.syslog import Syslog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.server.log.sink import Sink
+    from echod.log.sink import Sink
 
 
 def open_sink(target: str, facility: str) -> Sink:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 
 from echod.common.cmodules import environ, os
-from echod.server.log.sink import PIPE_BUF, SEVERITIES, Clock
+from echod.log.sink import PIPE_BUF, SEVERITIES, Clock
 
 
 def is_journal() -> bool:

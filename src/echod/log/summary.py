@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from echod.common.config.addresses import pack_host
-from echod.common.config.networks import is_in, write_network
+from echod.common.config.networks import NetworkTable, write_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ class Summaries:
 
     def __init__(self, networks: tuple[Network, ...]) -> None:
         self.networks = networks
+        self._table = NetworkTable(networks)
         self._begun = 0.0
         self._sources: dict[str, dict[str, int]] = {}  # by source: clients, bytes, and how many for each reason
         self.due = FOREVER
 
     def add(self, peer: str, reason: str, received: int, sent: int) -> bool:
         """Count a client that is gone; False when it is of none of the networks."""
-        if not is_in(self.networks, peer.rpartition(":")[0].strip("[]")):
+        if not self._table or not self._table.find(*pack_host(peer.rpartition(":")[0].strip("[]"))):
             return False
         source = source_of(peer)
         if not self._sources:

@@ -7,7 +7,7 @@ import time
 
 from echod.common.cmodules import os, socket
 from echod.common.config.settings import FACILITIES
-from echod.server.log.sink import SEVERITIES, Sink
+from echod.log.sink import SEVERITIES, Sink
 
 DEV_LOG = "/dev/log"
 RETRY = 1.0  # seconds between tries to reach a syslog that has gone

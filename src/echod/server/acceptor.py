@@ -18,21 +18,21 @@ import time
 
 from echod.common.calls import close
 from echod.common.config.addresses import write_address
+from echod.common.config.rules import pack_peer
 from echod.common.scoreboard import FULL_SINCE
 from echod.common.sockets import Listener, is_client_error
-from echod.server.admission import Admission
+from echod.log.log import DEBUG, WARNING
+from echod.server.admission import FORK_FAILED, OVER_LIMIT, Admission, refuse
 from echod.server.children import BATCH_CLIENTS
 from echod.server.failures import attempt, reason, report
-from echod.server.log.log import DEBUG, WARNING
-from echod.server.refuse import FORK_FAILED, OVER_LIMIT, refuse
 from echod.server.retire import retire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from echod.common.config.settings import Config
+    from echod.log.log import Log
     from echod.server.board import Board
     from echod.server.children import Children, PeerAddress
-    from echod.server.log.log import Log
     from echod.server.oom import OomScore
 
 OPEN, FULL, PAUSED, CLOSED = range(4)
@@ -135,17 +135,18 @@ class Acceptor:
 
     def _is_admitted(self, address: PeerAddress) -> bool:
         """Return True if a client is admitted, and count it by its source; refuse it otherwise."""
-        why = self._admission.rejection(address) or (OVER_LIMIT if self.capacity() <= 0 else "")
+        peer = pack_peer(address)
+        why = self._admission.refusal(peer) or (OVER_LIMIT if self.capacity() <= 0 else "")
         if why:
             refuse(self._board, self.log, address, why)
         elif self._admission.limit:
-            self._admission.enter(address)
+            self._admission.enter(peer)
         return not why
 
     def _on_fork_failed(self, address: PeerAddress, error: Exception) -> None:
         """Count the client that a failed fork has cost, and pause."""
         if self._admission.limit:
-            self._admission.leave(address)
+            self._admission.leave(pack_peer(address))
         refuse(self._board, self.log, address, FORK_FAILED)
         self._pause(f"fork error={reason(error)!r}")
 
@@ -169,7 +170,7 @@ class Acceptor:
         """Accept again if the children that have exited have left room. `addresses` are their clients'."""
         if self._admission.limit:
             for address in addresses:
-                self._admission.leave(address)
+                self._admission.leave(pack_peer(address))
         if self.state == FULL and self.capacity() > 0:
             self._set_state(OPEN)
         self._record_full()

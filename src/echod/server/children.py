@@ -21,19 +21,19 @@ from echod.common.config.addresses import write_address
 from echod.common.errors import place_of
 from echod.common.reasons import CRASHED, reason_of
 from echod.common.scoreboard import BEGUN, ENDED
+from echod.log.clients import describe
+from echod.log.log import DEBUG, INFO
 from echod.server.failures import attempt
 from echod.server.lean.slots import RECORDED, SPAWNED, Child, Slots
-from echod.server.log.clients import describe
-from echod.server.log.log import DEBUG, INFO
-from echod.server.sessions import make_session
+from echod.session.kinds import make_session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from echod.common.config.settings import Config
+    from echod.log.log import Log
     from echod.server.board import Board
-    from echod.server.log.log import Log
     from echod.server.signals import SignalPipe
 
     PeerAddress = tuple[Any, ...]  # in the format of accept(2)

@@ -8,8 +8,8 @@ from echod.common.cmodules import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from echod.log.log import Log
     from echod.server.children import Children
-    from echod.server.log.log import Log
 
 FOREVER = float("inf")
 REPEAT = 0.25  # seconds between the SIGTERMs: one may land before the system call it is to interrupt

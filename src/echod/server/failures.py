@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Protocol, Self
 
-    from echod.server.log.log import Log
+    from echod.log.log import Log
 
     class Closable(Protocol):
         """What a step may have opened."""

@@ -12,14 +12,14 @@ from echod.common.errors import DONE, FAILED, EchodError, from_os_error, place_o
 from echod.common.handover import Handover
 from echod.common.scoreboard import LOG_LINES_LOST, UPGRADES_BEGUN
 from echod.common.sockets import Listener, adopt
+from echod.log.log import ERROR, Log
+from echod.log.sink import Sink
+from echod.log.stderr import Stderr, mark
+from echod.log.syslog import Syslog
 from echod.server import privileges, successor
 from echod.server.board import Board
 from echod.server.execute import TRIAL
 from echod.server.failures import report
-from echod.server.log.log import ERROR, Log
-from echod.server.log.sink import Sink
-from echod.server.log.stderr import Stderr, mark
-from echod.server.log.syslog import Syslog
 from echod.server.notify import Notify
 from echod.server.oom import OomScore
 from echod.server.reload import Change, open_log

@@ -13,7 +13,7 @@ from echod.server.failures import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.server.log.log import Log
+    from echod.log.log import Log
 
 
 class Notify:

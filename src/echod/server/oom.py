@@ -12,7 +12,7 @@ from echod.server.failures import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.server.log.log import Log
+    from echod.log.log import Log
 
 CHILDREN = 500  # more than the daemon
 HIGHEST = 1000

@@ -9,15 +9,15 @@ from echod.common.config import settings
 from echod.common.config.settings import NEW_CLIENTS, RESTART, SETTINGS, Config
 from echod.common.errors import EchodError, from_os_error
 from echod.common.sockets import Listener, bind_all
+from echod.log.log import Log
+from echod.log.open import open_sink
 from echod.server.failures import Step
-from echod.server.log.log import Log
-from echod.server.log.open import open_sink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from echod.common.handover import Handover
+    from echod.log.sink import Sink
     from echod.server.board import Board
-    from echod.server.log.sink import Sink
 
 
 class Change:

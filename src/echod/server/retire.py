@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from echod.common.sockets import Listener
-    from echod.server.log.log import Log
+    from echod.log.log import Log
 
     class Accepting(Protocol):
         """What accepts clients, as far as there is room."""

@@ -16,6 +16,7 @@ from echod.common.cmodules import os, signal
 from echod.common.errors import DONE, FAILED, EchodError
 from echod.common.reasons import signal_name
 from echod.common.scoreboard import DRAINING, RUNNING, STARTING
+from echod.log.log import DEBUG
 from echod.server import reload
 from echod.server.acceptor import Acceptor
 from echod.server.children import Children
@@ -23,7 +24,6 @@ from echod.server.descriptors import highest_fd
 from echod.server.drain import Drain
 from echod.server.failures import attempt, pause, reason
 from echod.server.lean.warm_up import warm_up
-from echod.server.log.log import DEBUG
 from echod.server.publish import outcomes, publish
 from echod.server.signals import SignalPipe
 from echod.server.successor import adopt

@@ -14,7 +14,7 @@ from echod.common.cmodules import os, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.server.session import Session
+    from echod.session.session import Session
 
 # What the daemon does on each signal that it handles; Server.process_signals does it. The manual has the same table.
 HANDLED = {

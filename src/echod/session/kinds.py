@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from echod.server.proxy import Proxied
-from echod.server.session import Limits, Session
-from echod.server.trace import Traced
+from echod.session.proxy import Proxied
+from echod.session.session import Limits, Session
+from echod.session.trace import Traced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from echod.common.config.settings import Config
-    from echod.server.board import Board
+
+    class Board(Protocol):
+        """What a child needs of the scoreboard."""
+
+        def drain_timeout(self) -> float | None:
+            """Return the setting in effect, in seconds, None for never."""
+
+        def write_text(self, slot: int, text: str) -> None:
+            """Write the name of the client."""
 
 
 def make_session(config: Config, board: Board) -> Session:

@@ -14,10 +14,10 @@ import time
 from typing import TYPE_CHECKING
 
 from echod.common.reasons import DRAIN, EOF, ERRNO, IDLE, LIFETIME, RESET
-from echod.server.session import BEGUN, FLUSH, FOREVER, LAST, RECEIVED, SENT
+from echod.session.session import BEGUN, FLUSH_S, FOREVER, LAST, RECEIVED, SENT
 
 if TYPE_CHECKING:
-    from echod.server.session import Counters, Limits
+    from echod.session.session import Counters, Limits
 
 SIZE = 64 << 10  # bytes, what a pipe holds (pipe(7))
 CAPACITY = 1 << 20  # ncat waits to write to one end, and reads nothing meanwhile: with less both would wait for good
@@ -95,4 +95,4 @@ class Pipes:
         """End the session when a limit is over; one that is full of what was read gets a moment for that."""
         if not self._ended and now >= self._until():
             self._ended = LIFETIME if now >= self._begun + (self._limits.lifetime or FOREVER) else IDLE
-            self._flush_until = now + FLUSH if self._ended == LIFETIME else now
+            self._flush_until = now + FLUSH_S if self._ended == LIFETIME else now

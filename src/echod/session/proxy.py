@@ -12,10 +12,10 @@ import time
 
 from echod.common.cmodules import os, socket
 from echod.common.config.addresses import write_address
+from echod.common.config.rules import Rules, pack_peer
 from echod.common.config.values import integer
 from echod.common.reasons import ACCESS, ERRNO, PROXY, RESET
-from echod.server.admission import Admission
-from echod.server.session import BEGUN, DRAIN_QUIET_S, LAST, LOOK_S, Limits, Session
+from echod.session.session import BEGUN, DRAIN_QUIET_S, LAST, LOOK_S, Limits, Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from echod.common.config.settings import Config
-    from echod.server.session import Counters
+    from echod.session.session import Counters
 
     Client = tuple[Any, ...] | None  # an address as accept(2) gives it; None: the header names none
 
@@ -98,12 +98,12 @@ def peer_of(conn: socket.socket) -> tuple[Any, ...]:
 class Proxied(Session):
     """A session that begins with such a header where it is with a load balancer, one of `proxy_from`."""
 
-    __slots__ = ("_admission", "_name")
+    __slots__ = ("_name", "_rules")
 
     def __init__(self, limits: Limits, config: Config, name: Callable[[int, str], None]) -> None:
         """Take the rules from `config`; `name` is called with the session's slot and the client's address as text."""
         super().__init__(limits)
-        self._admission, self._name = Admission(config), name
+        self._rules, self._name = Rules(config), name
 
     def run(self, fd: int, counters: Counters, at: int) -> int:
         """Read the header, then echo; returns the reason of the end."""
@@ -123,7 +123,7 @@ class Proxied(Session):
     def _begin_proxied(self, conn: socket.socket, counters: Counters, at: int) -> int:
         """Find out who the client is, and whether it is admitted; returns why not, or 0. Raises ValueError, OSError."""
         peer = peer_of(conn)
-        if not self._admission.is_proxy(peer):
+        if not self._rules.proxy(pack_peer(peer)):
             return 0
         self.fd = conn.fileno()
         counters[at + BEGUN] = counters[at + LAST] = time.monotonic_ns()
@@ -135,7 +135,7 @@ class Proxied(Session):
         client = parse(header)
         if client:
             self._name(at, write_address(client))
-        return 0 if self._admission.is_allowed(client or peer) else ACCESS
+        return 0 if self._rules.is_allowed(pack_peer(client or peer)) else ACCESS
 
     def _receive(self, conn: socket.socket) -> bytes:
         """Return the header; nothing when the session was ended before it was whole. Raises ValueError, OSError."""

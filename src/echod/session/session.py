@@ -27,7 +27,7 @@ from time import monotonic_ns
 from echod.common.calls import read, readv, write
 from echod.common.cmodules import os, signal, socket
 from echod.common.reasons import DRAIN, EOF, ERRNO, IDLE, LIFETIME, RESET
-from echod.server.bulk import BUFFER_BYTES, BULK_BYTES, FIRST_READ_BYTES, VIEWS, await_more
+from echod.session.bulk import BUFFER_BYTES, BULK_BYTES, FIRST_READ_BYTES, VIEWS, await_more
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,11 +6,12 @@ line. What a session reads and writes is logged by wrapping the two calls, in th
 
 from __future__ import annotations
 
+from echod.common.calls import read, write
 from echod.common.reasons import DRAIN, EOF, IDLE, LIFETIME, reason_of, signal_name
-from echod.server import session
-from echod.server.log.log import DEBUG
-from echod.server.log.open import open_sink
-from echod.server.session import Limits, Session
+from echod.log.log import DEBUG
+from echod.log.open import open_sink
+from echod.session import session
+from echod.session.session import Limits, Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from echod.common.config.settings import Config
-    from echod.server.session import Counters
+    from echod.session.session import Counters
 
 
 class Traced(Session):
@@ -33,7 +34,7 @@ class Traced(Session):
     def run(self, fd: int, counters: Counters, at: int) -> int:
         """Run the session, and log how it begins and ends."""
         self._debug(f"child fd={fd}; all others but 0 to 2 are closed")
-        session.read, session.write = self._first("read", session.read), self._first("write", session.write)
+        vars(session).update(read=self._first("read", read), write=self._first("write", write))
         reason = self._inner.run(fd, counters, at)
         if reason == EOF:
             self._debug(f"read fd={fd} bytes=0, which is the client's FIN")

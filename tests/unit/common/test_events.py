@@ -26,7 +26,7 @@ def template(node):
 
 def logged():
     """Yield (call, text) for each line that the server's code logs."""
-    for path in (SOURCE / "server").rglob("*.py"):
+    for path in [path for folder in ("server", "session", "log") for path in (SOURCE / folder).rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             call = getattr(node, "func", None)
             name = getattr(call, "attr", getattr(call, "id", None))  # of a method or a function

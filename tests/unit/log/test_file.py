@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from echod.server.log.file import File
-from echod.server.log.log import INFO, Log
+from echod.log.file import File
+from echod.log.log import INFO, Log
 from support.processes import CLONE_NEWNS, NOBODY, isolated, mount, namespaces
 from support.sockets import settings
 from support.wait import need_root

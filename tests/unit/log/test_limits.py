@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.server.log import limits as module
-from echod.server.log.limits import MOST_SOURCES, WINDOW, RateLimits
-from echod.server.log.log import INFO, WARNING
+from echod.log import limits as module
+from echod.log.limits import MOST_SOURCES, WINDOW, RateLimits
+from echod.log.log import INFO, WARNING
 
 
 class Written:

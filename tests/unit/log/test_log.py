@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.server.log.file import File
-from echod.server.log.log import DEBUG, ERROR, INFO, LINES, Log
-from echod.server.log.sink import PIPE_BUF, Sink
+from echod.log.file import File
+from echod.log.log import DEBUG, ERROR, INFO, LINES, Log
+from echod.log.sink import PIPE_BUF, Sink
 from support.sockets import settings
 
 

@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from echod.server.log.file import File
-from echod.server.log.none import NoLog
-from echod.server.log.open import open_sink
-from echod.server.log.stderr import Stderr
-from echod.server.log.syslog import Syslog
+from echod.log.file import File
+from echod.log.none import NoLog
+from echod.log.open import open_sink
+from echod.log.stderr import Stderr
+from echod.log.syslog import Syslog
 
 
 @pytest.mark.parametrize(("target", "kind"), [("syslog", Syslog), ("stderr", Stderr), ("none", NoLog), ("/log", File)])

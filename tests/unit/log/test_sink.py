@@ -6,8 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from echod.server.log.log import INFO
-from echod.server.log.sink import Clock, Sink
+from echod.log.log import INFO
+from echod.log.sink import Clock, Sink
 from support.wait import wait_for
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from echod.server.log import stderr as module
-from echod.server.log.log import ERROR, INFO
-from echod.server.log.sink import PIPE_BUF
-from echod.server.log.stderr import Stderr
+from echod.log import stderr as module
+from echod.log.log import ERROR, INFO
+from echod.log.sink import PIPE_BUF
+from echod.log.stderr import Stderr
 from support.processes import isolated
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d{4}"

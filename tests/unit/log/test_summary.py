@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from echod.common.config.networks import parse_network
-from echod.server.log import summary as module
-from echod.server.log.summary import MOST_SOURCES, OTHERS, PERIOD, Summaries, source_of
+from echod.log import summary as module
+from echod.log.summary import MOST_SOURCES, OTHERS, PERIOD, Summaries, source_of
 
 CHECKER = "192.0.2.10:51514"
 

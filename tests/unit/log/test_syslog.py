@@ -8,9 +8,9 @@ import socket
 
 import pytest
 
-from echod.server.log import syslog as module
-from echod.server.log.log import ERROR, INFO, WARNING, Log
-from echod.server.log.syslog import Syslog
+from echod.log import syslog as module
+from echod.log.log import ERROR, INFO, WARNING, Log
+from echod.log.syslog import Syslog
 from support.processes import isolated
 from support.sockets import settings
 from support.wait import DEADLINE, wait_for

@@ -15,6 +15,7 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from echod.common.config.rules import pack_peer
 from echod.common.scoreboard import (
     ACCEPTED,
     BYTES_IN,
@@ -29,7 +30,7 @@ from echod.common.scoreboard import (
 )
 from echod.server.acceptor import CLOSED as FOR_GOOD
 from echod.server.acceptor import FOREVER, FULL, OPEN, PAUSED
-from echod.server.admission import Admission
+from echod.server.admission import source
 from echod.server.children import BATCH_CLIENTS
 from echod.server.lean.slots import RECORDED, SPAWNED
 from support.processes import fork, state
@@ -219,7 +220,7 @@ class Machine(RuleBasedStateMachine):
     def sources_are_counted_as_often_as_they_have_children(self):
         admission = self.front.acceptor._admission
         addresses = [child.address for child in self.front.children.table.values()]
-        wanted = Counter(map(Admission.source, addresses)) if self.limit else {}
+        wanted = Counter(source(pack_peer(address)) for address in addresses) if self.limit else {}
         assert admission.counts == wanted
 
     def teardown(self):

@@ -25,7 +25,7 @@ def test_it_finds_the_package_and_its_exit_code_is_mains():
 def test_it_finds_the_package_whose_file_it_is_whatever_the_path(tmp_path):
     place = tmp_path / "a path with ünicode" / "echod"
     place.mkdir(parents=True)
-    for name in ("server", "common"):
+    for name in ("server", "session", "log", "common"):
         shutil.copytree(SOURCE / name, place / name)
     shutil.copy(SOURCE / "__init__.py", place)
     done = boot(place, PYTHONPATH="/nowhere", PYTHONDONTWRITEBYTECODE="1")

@@ -9,7 +9,7 @@ import pytest
 
 from echod.common import scoreboard
 from echod.server import children as module
-from echod.server.session import Session
+from echod.session.session import Session
 from support.family import ADDRESS, COUNTED, PEER, Family, exited
 from support.processes import NOBODY, isolated
 from support.sockets import NEVER, tcp_pair

@@ -10,8 +10,8 @@ import pytest
 
 from echod import __version__
 from echod.common.handover import Handover
-from echod.server.children import Child
 from echod.server.execute import TRIAL, collect, execute, fork_trial
+from echod.server.lean.slots import Child
 from support.processes import fork, reap
 from support.sockets import settings
 
@@ -73,7 +73,7 @@ def test_a_trial_that_cannot_be_executed_says_so(handover, monkeypatch):
 def test_what_is_handed_on(handover):
     handover.uid = handover.gid = 5
     child = Child(640)
-    child.address, child.named = ("127.0.0.1", 7), 1
+    child.address, child.named = ("127.0.0.1", 7), True
     children: Any = SimpleNamespace(table={4711: child}, log=SimpleNamespace(sink=SimpleNamespace(lost=3)))
     listener: Any = SimpleNamespace(fd=9, address=settings().listen[0])
     collect(handover, children, [listener])

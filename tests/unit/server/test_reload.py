@@ -11,9 +11,9 @@ from echod.common.config.settings import SETTINGS, load
 from echod.common.errors import BAD_CONFIG, FAILED, NOT_PERMITTED, EchodError
 from echod.common.handover import Handover
 from echod.common.sockets import Listener, bind_all
+from echod.log.file import File
+from echod.log.log import DEBUG, INFO, Log
 from echod.server import reload
-from echod.server.log.file import File
-from echod.server.log.log import DEBUG, INFO, Log
 from support.processes import NOBODY, isolated
 from support.sockets import make_board, memory_log, port_of_its_own, settings
 from support.wait import need_root, wait_for

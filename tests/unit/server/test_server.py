@@ -16,8 +16,8 @@ from echod.common.errors import BAD_CONFIG, DONE, FAILED
 from echod.common.handover import Handover
 from echod.common.scoreboard import DRAINING, RUNNING, STARTING, Scoreboard
 from echod.common.sockets import bind_all
+from echod.log import summary
 from echod.server.acceptor import CLOSED, FULL, OPEN, Acceptor
-from echod.server.log import summary
 from echod.server.notify import Notify
 from echod.server.oom import OomScore
 from echod.server.reload import Change

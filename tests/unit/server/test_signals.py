@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from echod.server.session import Session
 from echod.server.signals import DEFAULT, HANDLED, LAST
+from echod.session.session import Session
 from support.processes import isolated, reap, signal_set, state
 from support.sockets import NEVER, signal_pipe
 from support.wait import wait_for

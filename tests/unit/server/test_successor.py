@@ -7,7 +7,8 @@ from echod.common.handover import Handover
 from echod.common.scoreboard import Scoreboard
 from echod.server import successor
 from echod.server.board import Board
-from echod.server.children import RECORDED, Children
+from echod.server.children import Children
+from echod.server.lean.slots import RECORDED
 from support.board import record
 from support.sockets import make_board, memory_log, settings, signal_pipe
 

@@ -11,8 +11,8 @@ import pytest
 from echod.common.config.settings import load
 from echod.common.handover import Handover
 from echod.common.sockets import bind_all
+from echod.log.sink import Sink
 from echod.server import main, notify
-from echod.server.log.sink import Sink
 from echod.server.notify import Notify
 from echod.server.oom import OomScore
 from echod.server.reload import Change

@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from echod.common.reasons import EOF
-from echod.server import bulk
-from echod.server.bulk import (
+from echod.session import bulk
+from echod.session.bulk import (
     BUFFER_BYTES,
     BULK_BYTES,
     FIRST_READ_BYTES,
@@ -21,7 +21,7 @@ from echod.server.bulk import (
     VIEWS,
     await_more,
 )
-from echod.server.session import Limits, Session
+from echod.session.session import Limits, Session
 from support.sockets import receive
 
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from echod.server.proxy import Proxied
-from echod.server.session import Session
-from echod.server.sessions import make_session
-from echod.server.trace import Traced
+from echod.session.kinds import make_session
+from echod.session.proxy import Proxied
+from echod.session.session import Session
+from echod.session.trace import Traced
 from support.sockets import make_board, settings
 
 

@@ -8,10 +8,10 @@ import threading
 
 import pytest
 
-from echod.cli import pipes
-from echod.cli.pipes import CAPACITY, SIZE, Pipes
 from echod.common.reasons import DRAIN, EOF, ERRNO, IDLE, LIFETIME, RESET
-from echod.server.session import RECEIVED, SENT, Limits
+from echod.session import pipes
+from echod.session.pipes import CAPACITY, SIZE, Pipes
+from echod.session.session import RECEIVED, SENT, Limits
 from support.processes import fork as fork_child
 from support.processes import isolated, reap, state
 from support.wait import wait_for

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from echod.common.config.addresses import write_address
 from echod.common.reasons import ACCESS, CRASHED, DRAIN, EOF, ERRNO, LIFETIME, PROXY, RESET
-from echod.server import proxy as module
-from echod.server.proxy import SIGNATURE, Proxied, length, parse
-from echod.server.session import BEGUN, RECEIVED
+from echod.session import proxy as module
+from echod.session.proxy import SIGNATURE, Proxied, length, parse
+from echod.session.session import BEGUN, RECEIVED
 from support.processes import reap, state
 from support.sockets import NEVER, limits, receive_all, settings, signal_pipe, tcp_pair
 from support.wait import DEADLINE, wait_for
@@ -346,7 +346,7 @@ def test_the_lifetime_begins_before_the_header(behind, header):
 
 def test_the_timer_of_the_lifetime_is_set_once(behind, monkeypatch):
     read_end, write_end = os.pipe()
-    monkeypatch.setattr("echod.server.session.signal.setitimer", lambda *_: os.write(write_end, b"."))
+    monkeypatch.setattr("echod.session.session.signal.setitimer", lambda *_: os.write(write_end, b"."))
     one = behind(limits=limits(lifetime=60))
     one.conn.sendall(LINE + b"x")
     assert one.conn.recv(1) == b"x"

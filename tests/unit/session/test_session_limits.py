@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from echod.common.reasons import DRAIN, EOF, IDLE, LIFETIME
 from echod.common.sockets import IDLE_SHARE
-from echod.server import session as module
-from echod.server.session import RECEIVED, SENT, Limits, Session
+from echod.session import session as module
+from echod.session.session import RECEIVED, SENT, Limits, Session
 from support.processes import fork, reap, state
 from support.sockets import PAIRS, limits, receive, receive_all
 from support.wait import wait_for

@@ -8,8 +8,8 @@ import struct
 import pytest
 
 from echod.common.reasons import DRAIN, EOF, RESET
-from echod.server.session import Session
-from echod.server.trace import Traced
+from echod.session.session import Session
+from echod.session.trace import Traced
 from support.processes import descriptors, fork, reap, state
 from support.sockets import NEVER, receive_all, settings, signal_pipe, tcp_pair
 from support.wait import wait_for

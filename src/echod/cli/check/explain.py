@@ -1,7 +1,4 @@
-"""`check --explain ADDR`: which rule decides about a client from there, what is used of its limits, and the verdict.
-
-It decides with `ipaddress`, apart from `server.admission`; a test compares the two.
-"""
+"""`check --explain ADDR`: which rule decides about a client from there, what is used of its limits, and the verdict."""
 
 from __future__ import annotations
 
@@ -11,18 +8,18 @@ import socket
 from typing import TYPE_CHECKING
 
 from echod.common.config.networks import write_network
+from echod.common.config.rules import ALLOW, DENY, Rules
 from echod.common.errors import USAGE, EchodError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from echod.cli.check.plan import Plan
-    from echod.common.config.networks import Network
+    from echod.common.config.rules import Packed
     from echod.common.config.settings import Config
 
     Peer = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-ALLOW, DENY = "allow", "deny"
 SOURCE_PREFIX = 64  # of an IPv6 source
 
 
@@ -32,7 +29,7 @@ def lines(plan: Plan, text: str) -> Iterator[str]:
     clients = plan.state.get("clients", 0)
     running = "" if plan.state else "; the daemon is not running"
     yield f"peer     {peer}"
-    proxy = next((network for network in config.proxy_from if contains(network, peer)), None)
+    proxy = Rules(config).proxy(packed(peer))
     if proxy:
         yield f"proxy    {write_network(proxy)}: begins with a PROXY header (proxy_from, {plan.origin('proxy_from')})"
     yield f"rule     {rule(plan, peer)}"
@@ -66,26 +63,14 @@ def parse_peer(text: str) -> Peer:
     return getattr(peer, "ipv4_mapped", None) or peer
 
 
-def contains(network: Network, peer: Peer) -> bool:
-    """Tell whether an address is in a network."""
-    bits, number, prefix = network
-    kind = ipaddress.IPv4Network if bits == ipaddress.IPV4LENGTH else ipaddress.IPv6Network
-    return peer.version == kind((0, 0)).version and int(peer) in range(number, number + (1 << (bits - prefix)))
-
-
-def decide(config: Config, peer: Peer) -> tuple[str, Network | None]:
-    """Return ALLOW or DENY, and the network that decides: the most specific, of two alike that of `deny`."""
-    rules = [(network, DENY) for network in config.deny] + [(network, ALLOW) for network in config.allow]
-    matching = [(network, word) for network, word in rules if contains(network, peer)]
-    if matching:
-        network, word = max(matching, key=lambda found: found[0][2])  # the first of those alike
-        return word, network
-    return (DENY if config.allow else ALLOW), None
+def packed(peer: Peer) -> Packed:
+    """Return an address as the rules take it."""
+    return peer.max_prefixlen, int(peer), 0
 
 
 def rule(plan: Plan, peer: Peer) -> str:
     """Return the rule that decides, in words."""
-    word, network = decide(plan.config, peer)
+    word, network = Rules(plan.config).decide(packed(peer))
     if network:
         return f"{word} {write_network(network)} ({plan.origin(word)})"
     if word == DENY:
@@ -109,21 +94,14 @@ def source(peer: Peer) -> tuple[str, int]:
 
 def verdict(config: Config, peer: Peer, clients: int, same: int) -> str:
     """Return what happens to a client, when there are so many, `same` of them from its source."""
-    rejected = rejection(config, peer, same)
-    if any(contains(network, peer) for network in config.proxy_from):
-        rest = "refused: access" if decide(config, peer)[0] == DENY else "admitted"
+    rules = Rules(config)
+    if rules.proxy(packed(peer)):
+        rest = "admitted" if rules.is_allowed(packed(peer)) else "refused: access"
         return f"as for the client that the header names; {rest}, where it names none (UNKNOWN, LOCAL)"
-    if rejected:
-        return f"refused: {rejected}"
+    if not rules.is_allowed(packed(peer)):
+        return "refused: access"
+    if 0 < config.max_children_per_source <= same:
+        return "refused: per_source"
     if clients < config.max_children:
         return "admitted"
     return "refused: over_limit" if config.over_limit == "refuse" else "waits in the backlog until a client is gone"
-
-
-def rejection(config: Config, peer: Peer, same: int) -> str:
-    """Return why a client is refused at once, or an empty string: as `Admission.rejection` does."""
-    if any(contains(network, peer) for network in config.proxy_from):
-        return ""
-    if decide(config, peer)[0] == DENY:
-        return "access"
-    return "per_source" if 0 < config.max_children_per_source <= same else ""

@@ -40,13 +40,26 @@ def write_network(network: Network) -> str:
     return host if prefix == bits else f"{host}/{prefix}"
 
 
-def contains(network: Network, bits: int, number: int) -> bool:
-    """Tell whether an address, as of `pack_host`, is in a network."""
-    size, first, prefix = network
-    return size == bits and number >> (bits - prefix) == first >> (bits - prefix)
+class NetworkTable:
+    """Networks, searched by prefix length: one look-up for each length that occurs, however many networks there are."""
 
+    __slots__ = ("_tables",)
 
-def is_in(networks: Iterable[Network], host: str) -> bool:
-    """Tell whether one of the networks has this address."""
-    bits, number = pack_host(host)
-    return any(contains(network, bits, number) for network in networks)
+    def __init__(self, networks: Iterable[Network]) -> None:
+        tables: dict[tuple[int, int], dict[int, Network]] = {}
+        for network in networks:
+            bits, number, prefix = network
+            tables.setdefault((bits, prefix), {})[number >> (bits - prefix)] = network
+        self._tables: dict[int, list[tuple[int, dict[int, Network]]]] = {}  # by bits, the longest prefix first
+        for (bits, prefix), table in sorted(tables.items(), reverse=True):
+            self._tables.setdefault(bits, []).append((bits - prefix, table))
+
+    def __bool__(self) -> bool:
+        return bool(self._tables)
+
+    def find(self, bits: int, number: int) -> Network | None:
+        """Return the most specific network that contains an address, in the form of `pack_host`, or None."""
+        for shift, table in self._tables.get(bits, ()):
+            if found := table.get(number >> shift):
+                return found
+        return None

@@ -13,11 +13,11 @@ from _thread import stack_size
 from echod.common.cmodules import os, signal, socket
 from echod.common.config.networks import write_network
 from echod.common.config.settings import Config
-from echod.server import bulk, proxy
+from echod.log.log import INFO
 from echod.server import children as module
 from echod.server.lean import heap
-from echod.server.log.log import INFO
-from echod.server.sessions import make_session
+from echod.session import bulk, proxy
+from echod.session.kinds import make_session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ def warm_up(children: Children, config: Config, board: Board) -> None:
     children.log.level = INFO
     if config.proxy_from:
         balancer = write_network(config.proxy_from[0]).partition("/")[0]
-        proxy.peer_of = lambda _conn: (balancer, 0)
+        vars(proxy)["peer_of"] = lambda _conn: (balancer, 0)
     try:
         for number in range(TIMES):
             children.session = make_session(config, board)
             fd = _serve_ourselves(children, HEADER * bool(config.proxy_from), number % BULK_EVERY == 0)
     finally:
         vars(module).update(real)
-        proxy.peer_of = peer_of
+        vars(proxy)["peer_of"] = peer_of
         children.session, children.log.level = session, level
         if config.max_lifetime:  # the sessions have set the timer and its handler: for this process
             signal.setitimer(signal.ITIMER_REAL, 0)

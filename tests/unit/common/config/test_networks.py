@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.common.config.networks import contains, is_in, parse_network, write_network
+from echod.common.config.addresses import pack_host
+from echod.common.config.networks import NetworkTable, parse_network, write_network
 
 
 def refused(parse, text):
@@ -77,15 +78,28 @@ def test_any_text_is_a_network_or_refused(text):
     assert parse_network(write_network(found)) == found
 
 
+def table(*texts):
+    return NetworkTable(map(parse_network, texts))
+
+
+def found(networks, host):
+    network = networks.find(*pack_host(host))
+    return network and write_network(network)
+
+
 def test_a_network_contains_the_addresses_of_its_family_alone():
-    network = parse_network("192.0.2.0/24")
-    assert contains(network, 32, 0xC0000207)
-    assert not contains(network, 32, 0xC0000307)
-    assert not contains(network, 128, 0xC0000207)
+    networks = table("192.0.2.0/24")
+    assert networks.find(32, 0xC0000207)
+    assert not networks.find(32, 0xC0000307)
+    assert not networks.find(128, 0xC0000207)
 
 
-def test_an_address_is_in_one_of_the_networks():
-    networks = [parse_network("192.0.2.0/24"), parse_network("2001:db8::/32")]
-    hosts = ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "192.0.3.1", "2001:db9::1"]
-    assert [is_in(networks, host) for host in hosts] == [True, True, True, False, False]
-    assert not is_in([], "192.0.2.1")
+def test_an_address_is_in_the_most_specific_of_the_networks():
+    networks = table("192.0.2.0/24", "192.0.2.1", "2001:db8::/32", "0.0.0.0/0")
+    hosts = ["192.0.2.1", "::ffff:192.0.2.2", "2001:db8::1", "192.0.3.1", "2001:db9::1"]
+    assert [found(networks, host) for host in hosts] == [
+        "192.0.2.1", "192.0.2.0/24", "2001:db8::/32", "0.0.0.0/0", None,
+    ]  # fmt: skip
+    assert found(table(), "192.0.2.1") is None
+    assert networks
+    assert not table()

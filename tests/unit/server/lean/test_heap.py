@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from echod.server import bulk
 from echod.server.lean import heap
+from echod.session import bulk
 
 
 def test_blocks_are_reserved_until_they_are_freed_for_the_first_client():

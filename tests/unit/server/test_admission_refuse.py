@@ -5,7 +5,7 @@ import os
 import pytest
 
 from echod.common.scoreboard import REFUSALS, REFUSED_PEER_AT, REFUSED_WHY, SEQUENCE, Scoreboard
-from echod.server.refuse import FORK_FAILED, OVER_LIMIT, refuse
+from echod.server.admission import FORK_FAILED, OVER_LIMIT, refuse
 from support.sockets import make_board, memory_log
 
 PEER = ("192.0.2.1", 7)
