@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from echod.common.handover import Handover
+from echod.common.launch import Launch
 from echod.common.scoreboard import initialize
 from support.daemon import SOURCE
 from support.processes import reap
@@ -206,16 +206,18 @@ def test_the_server_loads_next_to_nothing_in_all_its_life(tmp_path):
 
 def execute_server(home, listening, ready, stderr):
     """Lay out the descriptors as the launcher does, and become the server."""
-    handover = Handover()
-    handover.config_file, handover.base = "/dev/null", str(home)
-    handover.overrides = [f"log={home}/log", "log_level=debug", "max_lifetime=1h", "deny=192.0.2.0/24"]
-    handover.addresses = [None]
-    handover.ready_fd = fcntl.fcntl(ready, fcntl.F_DUPFD, 10)  # not 3, which is the listener's
-    handover.board_fd = fcntl.fcntl(os.memfd_create("board"), fcntl.F_DUPFD, 10)
-    initialize(handover.board_fd, 256)
+    launch = Launch(
+        config_file="/dev/null",
+        base=str(home),
+        overrides=(f"log={home}/log", "log_level=debug", "max_lifetime=1h", "deny=192.0.2.0/24"),
+        addresses=(None,),
+        ready_fd=fcntl.fcntl(ready, fcntl.F_DUPFD, 10),  # not 3, which is the listener's
+        board_fd=fcntl.fcntl(os.memfd_create("board"), fcntl.F_DUPFD, 10),
+    )
+    initialize(launch.board_fd, 256)
     os.dup2(listening, 3)
     os.dup2(stderr, 2)
-    words = [sys.executable, "-I", "-S", "-X", "importtime", str(SOURCE / "server" / "boot.py"), *handover.to_words()]
+    words = [sys.executable, "-I", "-S", "-X", "importtime", str(SOURCE / "server" / "boot.py"), *launch.to_items()]
     os.execve(sys.executable, words, {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
 
 

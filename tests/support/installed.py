@@ -25,7 +25,7 @@ class Installed:
 
     def on_trial(self, code):
         """Have the trial do something before it begins."""
-        with open(self.package / "server" / "trial.py", "a") as file:
+        with open(self.package / "server" / "successor.py", "a") as file:
             file.write(f"\n\nimport sys\nimport time\nif '--trial' in sys.argv:\n    {code}\n")
 
     def restore(self):

@@ -324,6 +324,20 @@ def test_in_the_foreground_under_a_service_manager(echod, tmp_path):
         assert "stopped" in (tmp_path / "stderr").read_text()
 
 
+@pytest.mark.parametrize("name", ["new\nline", "socket=9\nuid=0\n", b"\xff\n=".decode(errors="surrogateescape")])
+def test_a_setting_may_hold_any_character(echod, name):
+    """No setting holds a newline as it is written, but the directory that a relative path begins in may."""
+    directory = echod.home / name / "below"
+    directory.mkdir(parents=True)
+    echod.run("-o", "directory=below", "start", check=0, cwd=directory.parent)
+    pid = echod.pid
+    for _ in range(2):  # the second version has been executed by the first
+        goes_on(echod, pid)
+        assert os.readlink(f"/proc/{pid}/cwd") == str(directory)
+    echod.run("reload", check=0)
+    goes_on(echod, pid)
+
+
 def test_as_an_ordinary_user(public, installed):
     need_root()
     os.chown(public, 5, 5)

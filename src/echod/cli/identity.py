@@ -15,22 +15,23 @@ if TYPE_CHECKING:
 
     from echod.cli.paths import Paths
     from echod.common.config.settings import Config
-    from echod.common.handover import Handover
 
 LARGEST_ID = 0xFFFFFFFE  # -1 stands for "unchanged" (setresuid(2))
 
 
-def identify(paths: Paths, config: Config, handover: Handover) -> None:
-    """Look up whom root becomes; the server gets numbers. Raises ConfigError, or EchodError when not permitted."""
+def identify(paths: Paths, config: Config) -> tuple[int, int]:
+    """Return the user and group that root becomes, -1 for none.
+
+    Raises ConfigError, or EchodError when that is not permitted.
+    """
     user = look_up_user(paths, config.user)
     group = look_up_group(paths, config.group) if config.group else user.pw_gid
     if os.geteuid() != 0:
         if config.user not in ("nobody", user_name(os.geteuid())) and user.pw_uid != os.geteuid():
             why = f"only root can become '{config.user}'; allowed: the user who starts it, or none"
             raise EchodError(f"{paths.origin('user')}user: {why}", NOT_PERMITTED)
-        return
-    if user.pw_uid != 0 or config.group:
-        handover.uid, handover.gid = user.pw_uid, group
+        return -1, -1
+    return (user.pw_uid, group) if user.pw_uid != 0 or config.group else (-1, -1)
 
 
 def look_up_user(paths: Paths, name: str) -> pwd.struct_passwd:

@@ -30,7 +30,7 @@ from echod.common.sockets import SD_LISTEN_FDS_START, Listener, bind_all
 if TYPE_CHECKING:
     from echod.cli.pidfile import PidFile
     from echod.common.config.settings import Config
-    from echod.common.handover import Handover
+    from echod.common.launch import Launch
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BOOT = os.path.join(PACKAGE, "server", "boot.py")
@@ -43,7 +43,7 @@ KEPT_BY_RUN = (*KEPT, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL
 LEAN = {"LD_BIND_NOW": "1", "LC_ALL": "C"}
 
 
-def start(config: Config, handover: Handover, pid_file: PidFile) -> None:
+def start(config: Config, launch: Launch, pid_file: PidFile) -> None:
     """Start a daemon; returns when clients can connect. Raises EchodError.
 
     The caller holds `pid_file.start()` and has seen that no daemon runs.
@@ -56,7 +56,7 @@ def start(config: Config, handover: Handover, pid_file: PidFile) -> None:
     pid = os.fork()
     if pid == 0:
         os.close(read_end)
-        become_daemon(config, handover, pid_file, listeners, write_end, stderr)
+        become_daemon(config, launch, pid_file, listeners, write_end, stderr)
     os.close(write_end)
     for listener in listeners:
         listener.close()
@@ -83,7 +83,7 @@ def failure(reply: str, stderr: str) -> EchodError:
 
 
 def become_daemon(
-    config: Config, handover: Handover, pid_file: PidFile, listeners: list[Listener], pipe: int, stderr: int
+    config: Config, launch: Launch, pid_file: PidFile, listeners: list[Listener], pipe: int, stderr: int
 ) -> NoReturn:
     """Be the daemon: detach (UNP 13.4, TLPI 37.2, daemon(7)), lock, execute. Never returns.
 
@@ -101,21 +101,20 @@ def become_daemon(
             initgroups=False,
         ).open()
         announced = bool(os.write(pipe, b"%d\n" % os.getpid()))
-        handover.board_fd = make_scoreboard(handover.board_file, config)
+        board_fd = make_scoreboard(launch.board_file, config)
         pid_file.acquire()
-        handover.ready_fd, handover.pid_fd = pipe, pid_file.fd
         os.dup2(stderr, 2)  # until it is ready; then the server puts /dev/null there
-        execute(handover, listeners, KEPT)
+        execute(launch.replace(board_fd=board_fd, pid_fd=pid_file.fd, ready_fd=pipe), listeners, KEPT)
     except (DaemonError, LockError, EchodError, OSError) as error:
         text = f"{getattr(error, 'code', FAILED)} {describe(error) if isinstance(error, OSError) else error}"
         with contextlib.suppress(OSError):
-            pid_file.break_lock(handover.board_file)  # unless the launcher lives, and does so itself
+            pid_file.break_lock(launch.board_file)  # unless the launcher lives, and does so itself
         os.write(pipe, ("" if announced else "\n").encode() + text.replace("\n", " ").encode(errors="surrogateescape"))
     finally:
         os._exit(FAILED)
 
 
-def run(config: Config, handover: Handover, pid_file: PidFile, passed: int) -> NoReturn:
+def run(config: Config, launch: Launch, pid_file: PidFile, passed: int) -> NoReturn:
     """Become the server in the foreground, on the sockets that were passed or on new ones. Raises EchodError, OSError.
 
     The caller holds `pid_file.start()` and has seen that no daemon runs.
@@ -125,35 +124,32 @@ def run(config: Config, handover: Handover, pid_file: PidFile, passed: int) -> N
     os.chdir(config.directory)
     os.umask(config.umask)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    handover.board_fd = make_scoreboard(handover.board_file, config)
+    board_fd = make_scoreboard(launch.board_file, config)
     pid_file.acquire()
-    handover.pid_fd = pid_file.fd
-    handover.addresses = [None] * passed
-    execute(handover, listeners, KEPT_BY_RUN)
+    addresses = (None,) * passed
+    execute(launch.replace(board_fd=board_fd, pid_fd=pid_file.fd, addresses=addresses), listeners, KEPT_BY_RUN)
 
 
-def execute(handover: Handover, listeners: list[Listener], kept: tuple[str, ...]) -> NoReturn:
+def execute(launch: Launch, listeners: list[Listener], kept: tuple[str, ...]) -> NoReturn:
     """Lay out the descriptors, from 3 on the listening sockets, and execute the server's image. Raises OSError."""
-    if listeners:
-        handover.addresses = [listener.address for listener in listeners]
-    free = SD_LISTEN_FDS_START + len(handover.addresses)
-    if handover.pid_fd < free:  # it cannot be moved: closing the old descriptor would drop the lock
-        raise EchodError(f"listen: too many addresses, {len(handover.addresses)}", FAILED)
-    handover.board_fd = above(handover.board_fd, free)
-    if handover.ready_fd >= 0:
-        handover.ready_fd = above(handover.ready_fd, free)
+    addresses = tuple(listener.address for listener in listeners) or launch.addresses
+    free = SD_LISTEN_FDS_START + len(addresses)
+    if launch.pid_fd < free:  # it cannot be moved: closing the old descriptor would drop the lock
+        raise EchodError(f"listen: too many addresses, {len(addresses)}", FAILED)
+    ready_fd = above(launch.ready_fd, free) if launch.ready_fd >= 0 else -1
+    launch = launch.replace(addresses=addresses, board_fd=above(launch.board_fd, free), ready_fd=ready_fd)
     # first all out of the way, then each to its number: no dup2 hits one that is still to be moved
     for number, fd in enumerate([above(listener.fd, free) for listener in listeners], SD_LISTEN_FDS_START):
         os.dup2(fd, number)
     # 0 to 2 are close-on-exec when python-daemon opened them: the first client would become stdin
-    for fd in (0, 1, 2, *range(SD_LISTEN_FDS_START, free), handover.pid_fd, handover.board_fd, handover.ready_fd):
+    for fd in (0, 1, 2, *range(SD_LISTEN_FDS_START, free), launch.pid_fd, launch.board_fd, launch.ready_fd):
         if fd >= 0:
             os.set_inheritable(fd, True)
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= LEAN
-    environment |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(handover.addresses))}
+    environment |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(launch.addresses))}
     compile_server()
-    os.execve(INTERPRETER[0], [*INTERPRETER, BOOT, *handover.to_words()], environment)  # noqa: S606 - no shell is the point
+    os.execve(INTERPRETER[0], [*INTERPRETER, BOOT, *launch.to_items()], environment)  # noqa: S606 - no shell is the point
 
 
 def compile_server() -> None:

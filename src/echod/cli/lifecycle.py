@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from echod.cli import launch
+from echod.cli import launch as launcher
 from echod.cli.daemon import Daemon
 from echod.cli.identity import identify
 from echod.cli.inherited import close_inherited, lowest_fd, passed_sockets
@@ -29,13 +29,13 @@ def start(args: Namespace) -> int:
     """Become a daemon and serve."""
     close_inherited(SD_LISTEN_FDS_START)
     paths = Paths(args.config, args.options)
-    config, handover = paths.load(), paths.handover()
-    identify(paths, config, handover)
-    warn(config, handover)
+    config = paths.load()
+    launch = paths.launch(identify(paths, config))
+    warn(config, launch)
     pid = claim(
         paths,
         PidFile(paths.pid_file, lowest_fd=lowest_fd(config)),
-        lambda pid_file: launch.start(config, handover, pid_file),
+        lambda pid_file: launcher.start(config, launch, pid_file),
     )
     if pid:
         print(f"echod: already running, pid {pid}")
@@ -49,25 +49,24 @@ def run(args: Namespace) -> int:
         raise EchodError(f"--ready-fd {args.ready_fd}: is a socket that was passed", USAGE)
     close_inherited(SD_LISTEN_FDS_START + passed, args.ready_fd)
     paths = Paths(args.config, args.options)
-    config, handover = paths.load(log="stderr"), paths.handover(log="stderr")
-    handover.ready_fd = args.ready_fd
-    identify(paths, config, handover)
-    warn(config, handover)
+    config = paths.load(log="stderr")
+    launch = paths.launch(identify(paths, config), log="stderr", ready_fd=args.ready_fd)
+    warn(config, launch)
     pid = claim(
         paths,
         PidFile(paths.pid_file, lowest_fd=lowest_fd(config, passed)),
-        lambda pid_file: launch.run(config, handover, pid_file, passed),
+        lambda pid_file: launcher.run(config, launch, pid_file, passed),
     )
     raise EchodError(f"already running, pid {pid}; stop it first, or use another pid_file")
 
 
-def claim(paths: Paths, pid_file: PidFile, launch: Callable[[PidFile], None]) -> int:
+def claim(paths: Paths, pid_file: PidFile, start_server: Callable[[PidFile], None]) -> int:
     """Launch a daemon unless one serves; returns the pid of that one, 0 when it was launched. Raises EchodError."""
     while True:
         try:
             with pid_file.start() as running:
                 if not running:
-                    launch(pid_file)
+                    start_server(pid_file)
                     return 0
         except BaseException:
             paths.remove_stale()
@@ -130,13 +129,13 @@ def limits(daemon: Daemon) -> tuple[float | None, bool]:
 def restart(args: Namespace) -> int:
     """Stop, then start; what can be checked before is, so that a start that would fail stops nothing."""
     paths = Paths(args.config, args.options)
-    config, handover = paths.load(), paths.handover()
-    identify(paths, config, handover)
+    config = paths.load()
+    launch = paths.launch(identify(paths, config))
     daemon = Daemon.find(PidFile(paths.pid_file))
     if daemon:
         with daemon:
             leave_to_systemd(daemon.pid, "restart")
-            check_start(config, handover, held_by(daemon))
+            check_start(config, launch, held_by(daemon))
     stop(args)
     return start(args)
 

@@ -12,7 +12,7 @@ from echod.cli.pidfile import PidFile
 from echod.common.config import settings as configuration
 from echod.common.config.file import absolute, read, read_overrides
 from echod.common.errors import ConfigError
-from echod.common.handover import Handover
+from echod.common.launch import Launch
 
 if TYPE_CHECKING:
     from echod.common.config.settings import Config
@@ -55,12 +55,19 @@ class Paths:
         """Read the settings; `log` is the default of the setting of that name. Raises ConfigError."""
         return configuration.load(self.config_file, self.overrides, self.base, log=log)
 
-    def handover(self, *, log: str = "syslog") -> Handover:
-        """Fill in what the server is told."""
-        handover = Handover()
-        handover.config_file, handover.base, handover.overrides = self.config_file, self.base, self.overrides
-        handover.pid_file, handover.board_file, handover.log = self.pid_file, self.board_file, log
-        return handover
+    def launch(self, ids: tuple[int, int], *, log: str = "syslog", ready_fd: int = -1) -> Launch:
+        """Return what the server is told; `ids` are those of the user whom root becomes."""
+        return Launch(
+            config_file=self.config_file,
+            base=self.base,
+            log=log,
+            pid_file=self.pid_file,
+            board_file=self.board_file,
+            overrides=tuple(self.overrides),
+            ready_fd=ready_fd,
+            uid=ids[0],
+            gid=ids[1],
+        )
 
     def remove_stale(self) -> None:
         """Remove what a daemon that is gone has left, as far as we may and nobody is starting another."""

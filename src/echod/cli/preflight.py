@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from echod.common.config.addresses import Address
     from echod.common.config.settings import Config
-    from echod.common.handover import Handover
+    from echod.common.launch import Launch
 
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - to compare with
 BECOME, LOG, CONFIG = "become", "log", "config"
 
 
-def attempt(config: Config, handover: Handover) -> dict[str, str]:
+def attempt(config: Config, launch: Launch) -> dict[str, str]:
     """Become the daemon's user in a child, and open its log and its config there; returns what failed, and why.
 
     A log that is not there is not made: `check` changes nothing.
@@ -39,7 +39,7 @@ def attempt(config: Config, handover: Handover) -> dict[str, str]:
     pid = os.fork()
     if pid == 0:
         try:
-            for step, why in failures(config, handover):
+            for step, why in failures(config, launch):
                 os.write(write_end, f"{step}\t{why}\n".encode(errors="surrogateescape"))
         finally:
             os._exit(0)
@@ -50,17 +50,17 @@ def attempt(config: Config, handover: Handover) -> dict[str, str]:
     return found
 
 
-def failures(config: Config, handover: Handover) -> Iterator[tuple[str, str]]:
+def failures(config: Config, launch: Launch) -> Iterator[tuple[str, str]]:
     """Do what `attempt` does in its child."""
     try:
-        if handover.uid >= 0:
-            os.setgroups([handover.gid])
-            os.setresgid(handover.gid, handover.gid, handover.gid)
-            os.setresuid(handover.uid, handover.uid, handover.uid)
+        if launch.uid >= 0:
+            os.setgroups([launch.gid])
+            os.setresgid(launch.gid, launch.gid, launch.gid)
+            os.setresuid(launch.uid, launch.uid, launch.uid)
     except OSError as error:
         yield BECOME, describe(error)
         return
-    for step, path, flags in ((LOG, config.log, APPEND), (CONFIG, handover.config_file or DEFAULT_PATH, os.O_RDONLY)):
+    for step, path, flags in ((LOG, config.log, APPEND), (CONFIG, launch.config_file or DEFAULT_PATH, os.O_RDONLY)):
         if path.startswith("/"):
             try:
                 os.close(os.open(path, flags))
@@ -82,9 +82,9 @@ def cannot_make(path: str, error: OSError) -> OSError | None:
     return OSError(code, os.strerror(code), path)
 
 
-def check_user(config: Config, handover: Handover) -> dict[str, str]:
+def check_user(config: Config, launch: Launch) -> dict[str, str]:
     """Return what `attempt` does, but for a user that cannot be become. Raises EchodError, NOT_PERMITTED."""
-    failed = attempt(config, handover)
+    failed = attempt(config, launch)
     if BECOME in failed:
         raise EchodError(
             f"cannot become user {config.user}: {failed[BECOME]}; start it as an ordinary user, or with -o user=root"
@@ -94,12 +94,12 @@ def check_user(config: Config, handover: Handover) -> dict[str, str]:
     return failed
 
 
-def warn(config: Config, handover: Handover) -> None:
+def warn(config: Config, launch: Launch) -> None:
     """Warn when the daemon will not be able to read its config again. Raises EchodError as `check_user`."""
-    failed = check_user(config, handover)
+    failed = check_user(config, launch)
     if CONFIG in failed:
-        user = user_name(handover.uid if handover.uid >= 0 else os.geteuid())
-        path = handover.config_file or DEFAULT_PATH
+        user = user_name(launch.uid if launch.uid >= 0 else os.geteuid())
+        path = launch.config_file or DEFAULT_PATH
         print(
             f"{mark(WARNING)}echod: warning: {failed[CONFIG]} for user {user}: a reload will fail; let {user} read it, "
             f"with `chmod o+r {path}` say",
@@ -107,9 +107,9 @@ def warn(config: Config, handover: Handover) -> None:
         )
 
 
-def check_start(config: Config, handover: Handover, held: list[str] | None) -> None:
+def check_start(config: Config, launch: Launch, held: list[str] | None) -> None:
     """See that a daemon can be started in place of one that listens on `held`, if known. Raises EchodError."""
-    failed = check_user(config, handover)
+    failed = check_user(config, launch)
     if LOG in failed:
         raise EchodError(f"cannot open the log: {failed[LOG]}", FAILED)
     for address in config.listen if held is not None else ():

@@ -182,7 +182,7 @@ def bind_all(addresses: list[Address], config: Config, *, share: bool = False) -
     return bound
 
 
-def adopt(addresses: list[Address | None], fds: Sequence[int] = ()) -> list[Listener]:
+def adopt(addresses: Sequence[Address | None], fds: Sequence[int] = ()) -> list[Listener]:
     """Take over the sockets passed by whoever started us, one for each of `addresses`: from 3 on, or on `fds`.
 
     Raises OSError when one of them is no listening TCP socket.

@@ -9,23 +9,23 @@ import sys
 from echod import __version__
 from echod.common.cmodules import environ, os, signal
 from echod.common.errors import DONE, FAILED, EchodError, from_os_error, place_of
-from echod.common.handover import Handover
+from echod.common.launch import Launch
 from echod.common.scoreboard import LOG_LINES_LOST, UPGRADES_BEGUN
 from echod.common.sockets import Listener, adopt
+from echod.common.succession import Succession
 from echod.log.log import ERROR, Log
 from echod.log.sink import Sink
 from echod.log.stderr import Stderr, mark
 from echod.log.syslog import Syslog
 from echod.server import privileges, successor
 from echod.server.board import Board
-from echod.server.execute import TRIAL
 from echod.server.failures import report
 from echod.server.notify import Notify
 from echod.server.oom import OomScore
 from echod.server.reload import Change, open_log
 from echod.server.server import Server
 from echod.server.supervised import Supervised
-from echod.server.trial import trial
+from echod.server.upgrade import ON_TRIAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,62 +34,60 @@ if TYPE_CHECKING:
 
 def main(args: list[str]) -> int:
     """Run the server; returns its exit code. Whoever started it has been told why, should it fail to start."""
-    on_trial = args[:1] == [TRIAL]
-    handover = Handover.from_words(args[on_trial:])
-    handover.read_state()
-    if on_trial:
-        return trial(handover)
-    notify = Notify(handover.ready_fd)
-    is_daemon = handover.log != "stderr"  # not `run`
+    launch = Launch.from_items(args)
+    if args[:1] == [ON_TRIAL]:
+        return successor.trial(launch, args)
+    notify = Notify(launch.ready_fd)
+    is_daemon = launch.log != "stderr"  # not `run`
+    before: Succession | None = Succession(version="?")  # until it has been read
     try:
-        server = prepare(handover, notify)
+        before = Succession.take(args)
+        server = prepare(launch, before, notify)
         if is_daemon:
             os.dup2(0, 2)  # /dev/null, in place of what `start` reads when the server does not get this far
     except EchodError as error:
-        return fail(notify, error, handover.version)
+        return fail(notify, error, before)
     except OSError as error:
-        return fail(notify, from_os_error("cannot start", error), handover.version)
+        return fail(notify, from_os_error("cannot start", error), before)
     try:
         notify.ready(f"serving on {server.names()}")
     except OSError:
         if is_daemon:  # `start` was interrupted, and has removed its files while this held the lock
-            remove_files(handover)
+            remove_files(launch)
             return FAILED
-    return serve(server, handover)
+    return serve(server, launch)
 
 
-def prepare(handover: Handover, notify: Notify) -> Server:
+def prepare(launch: Launch, before: Succession | None, notify: Notify) -> Server:
     """Adopt, map and open what a server needs, the log as the daemon's user. Raises EchodError, OSError."""
-    asked = successor.load(handover)
-    config = successor.keep_addresses(asked, handover) if handover.version else asked
-    listeners = take_sockets(handover)
-    board, oom = Board(handover.board_fd), OomScore(handover.oom_fd)
+    asked = successor.load(launch, before)
+    config = successor.keep_addresses(asked, launch) if before else asked
+    listeners = take_sockets(launch, before)
+    board, oom = Board(launch.board_fd), OomScore(before.oom_fd if before else -1)
     set_name()
-    if handover.gid >= 0 and not handover.version:
-        privileges.drop(handover.uid, handover.gid, listeners)
+    if launch.gid >= 0 and not before:
+        privileges.drop(launch.uid, launch.gid, listeners)
     oom.check()
-    handover.oom_fd = oom.fd
     board.reserve(config.max_children)
     Sink.total = board.words[LOG_LINES_LOST : LOG_LINES_LOST + 1]
     log = Log(config, open_log(config))
     kind = Supervised if notify.has_manager else Server
-    server = kind(handover, Change(config, listeners, log, []), board, notify, oom)
-    if handover.version:
-        resume(server, handover, asked)
+    server = kind(launch, before or Succession(), Change(config, listeners, log, []), board, notify, oom)
+    if before:
+        resume(server, before, asked)
     gc.disable()  # the server makes no cycles; a collection would write to every object
     return server
 
 
-def resume(server: Server, handover: Handover, asked: Config) -> None:
+def resume(server: Server, before: Succession, asked: Config) -> None:
     """Tell that this version serves, and do what was asked for meanwhile. An address that is new needs a reload."""
-    server.log.sink.lost = handover.lost
-    server.log.info(f"upgrade version={__version__} from={handover.version} clients={len(server.children.table)}")
+    server.log.sink.lost = before.lost
+    server.log.info(f"upgrade version={__version__} from={before.version} clients={len(server.children.table)}")
     server.answer(UPGRADES_BEGUN, DONE, upgrade="ok")
     if set(server.config.listen) != set(asked.listen):
         server.signals.pending.add(signal.SIGHUP)
-    if handover.again:
+    if before.again:
         server.signals.pending.add(signal.SIGUSR2)
-    handover.version, handover.again, handover.children, handover.settings = "", 0, [], []
 
 
 def set_name() -> None:
@@ -102,26 +100,26 @@ def set_name() -> None:
         return  # no /proc
 
 
-def take_sockets(handover: Handover) -> list[Listener]:
+def take_sockets(launch: Launch, before: Succession | None = None) -> list[Listener]:
     """Adopt the sockets that LISTEN_FDS announces. Raises EchodError when there are none for us."""
     if environ.get(b"LISTEN_PID") != b"%d" % os.getpid():
         raise EchodError("LISTEN_PID is not this process: no sockets were passed")
-    return adopt(handover.addresses, handover.sockets)
+    return adopt(launch.addresses, before.sockets if before else ())
 
 
-def fail(notify: Notify, error: EchodError, before: str = "") -> int:
+def fail(notify: Notify, error: EchodError, before: Succession | None = None) -> int:
     """Say why the server did not start: to the launcher, and on stderr for those in the foreground.
 
-    After an upgrade nobody reads these: `before` is the version in whose place it was executed.
+    After an upgrade nobody reads these: `before` is what the previous version has handed over.
     """
     notify.failed(error.code, str(error))
     print(f"{mark(ERROR)}echod: {error}", file=sys.stderr)
     if before:
-        Syslog("daemon").write(ERROR, f"upgrade failed={str(error)!r}; version {before} has ended")
+        Syslog("daemon").write(ERROR, f"upgrade failed={str(error)!r}; version {before.version} has ended")
     return error.code
 
 
-def serve(server: Server, handover: Handover) -> int:
+def serve(server: Server, launch: Launch) -> int:
     """Run the loop to its end; then leave no pid file that would look like a crash."""
     try:
         server.run()
@@ -130,7 +128,7 @@ def serve(server: Server, handover: Handover) -> int:
         return FAILED
     server.log.flush(float("inf"))
     server.log.info("stopped")
-    remove_files(handover, server.log)
+    remove_files(launch, server.log)
     return 0
 
 
@@ -142,12 +140,12 @@ def report_crash(log: Log, error: Exception) -> None:
             return
 
 
-def remove_files(handover: Handover, log: Log | None = None) -> None:
+def remove_files(launch: Launch, log: Log | None = None) -> None:
     """Remove pid file and scoreboard, unless another's have taken their place.
 
     Where the daemon's user may not remove them, an empty pid file says a clean end.
     """
-    for path, fd in ((handover.board_file, handover.board_fd), (handover.pid_file, handover.pid_fd)):
+    for path, fd in ((launch.board_file, launch.board_fd), (launch.pid_file, launch.pid_fd)):
         try:
             found, own = os.lstat(path), os.fstat(fd)
             if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
@@ -156,6 +154,6 @@ def remove_files(handover: Handover, log: Log | None = None) -> None:
             if log and error.errno not in (errno.EACCES, errno.EPERM, errno.ENOENT):
                 report(log, "unlink", error)
     try:
-        os.ftruncate(handover.pid_fd, 0)
+        os.ftruncate(launch.pid_fd, 0)
     except OSError:
         return  # then it looks like a crash, which `start` does not mind

@@ -9,7 +9,7 @@ from echod.common.scoreboard import DRAIN_MS, MAX_CHILDREN, NEVER
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from echod.common.config.settings import Config
-    from echod.common.handover import Handover
+    from echod.common.launch import Launch
     from echod.server.board import Board
 
 OUTCOMES = {"last_reload": "ok", "reopen": "ok", "upgrade": "ok", "changes": ""}  # the last may be cut
@@ -21,7 +21,7 @@ def outcomes(board: Board) -> dict[str, str]:
     return {key: texts.get(key, default) for key, default in OUTCOMES.items()}
 
 
-def publish(board: Board, config: Config, handover: Handover, names: str, found: dict[str, str]) -> None:
+def publish(board: Board, config: Config, launch: Launch, names: str, found: dict[str, str]) -> None:
     """Write it."""
     drain = config.drain_timeout
     board.words[MAX_CHILDREN] = config.max_children
@@ -29,7 +29,7 @@ def publish(board: Board, config: Config, handover: Handover, names: str, found:
     board.set_texts(
         listen=names,
         addresses=config.text("listen"),
-        config_file=handover.config_file or DEFAULT_PATH,
-        overrides="\t".join(handover.overrides),
+        config_file=launch.config_file or DEFAULT_PATH,
+        overrides="\t".join(launch.overrides),
         **found,
     )

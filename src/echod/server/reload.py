@@ -15,7 +15,7 @@ from echod.server.failures import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.common.handover import Handover
+    from echod.common.launch import Launch
     from echod.log.sink import Sink
     from echod.server.board import Board
 
@@ -30,10 +30,10 @@ class Change:
         self.text = text
 
 
-def prepare(handover: Handover, old: Config, listeners: list[Listener], log: Log, board: Board) -> Change:
+def prepare(launch: Launch, old: Config, listeners: list[Listener], log: Log, board: Board) -> Change:
     """Read the config again and make what it asks for. Raises EchodError; then nothing has changed."""
     with Step("reload") as step:
-        asked = settings.load(handover.config_file, handover.overrides, handover.base, log=handover.log)
+        asked = settings.load(launch.config_file, launch.overrides, launch.base, log=launch.log)
         passed = any(listener.address is None for listener in listeners)
         fixed = {name for name, row in SETTINGS.items() if row.effect == RESTART} | ({"listen"} if passed else set())
         new = Config(vars(asked) | {name: getattr(old, name) for name in fixed})

@@ -26,12 +26,13 @@ from echod.server.failures import attempt, pause, reason
 from echod.server.lean.warm_up import warm_up
 from echod.server.publish import outcomes, publish
 from echod.server.signals import SignalPipe
-from echod.server.successor import adopt
+from echod.server.successor import adopt_children
 from echod.server.upgrade import Upgrade
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.common.handover import Handover
+    from echod.common.launch import Launch
+    from echod.common.succession import Succession
     from echod.server.board import Board
     from echod.server.notify import Notify
     from echod.server.oom import OomScore
@@ -45,19 +46,22 @@ FOREVER = float("inf")
 class Server:
     """The daemon: what is in force, who is being served, and its `state`."""
 
-    def __init__(self, handover: Handover, first: Change, board: Board, notify: Notify, oom: OomScore) -> None:
-        """Put the first settings in force, and unblock signals. Raises OSError."""
-        self.handover, self.config, self.log, self.board, self.notify = handover, first.config, first.log, board, notify
+    def __init__(
+        self, launch: Launch, before: Succession, first: Change, board: Board, notify: Notify, oom: OomScore
+    ) -> None:
+        """Apply the first settings, and unblock signals. After a start `before` is empty. Raises OSError."""
+        self.launch, self.config, self.log, self.board, self.notify = launch, first.config, first.log, board, notify
         self.state = STARTING
         self.signals = SignalPipe()
         self.poller = select.poll()
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
         self.children = Children(board, self.signals, first.config, first.log)
-        adopt(self.children, handover)
+        adopt_children(self.children, before)
         warm_up(self.children, first.config, board)
         self.acceptor = Acceptor(board, self.children, self.poller, oom)
         self.drain = Drain(self.children)
-        self.upgrade = Upgrade(handover, board.words, self.signals, self.children, self.acceptor, self.answer)
+        parts = board.words, self.signals, self.children, self.acceptor
+        self.upgrade = Upgrade(launch, *parts, oom_fd=oom.fd, answer=self.answer)
         self.outcomes = outcomes(board)
         self.apply(first)
         self.signals.open()
@@ -159,7 +163,7 @@ class Server:
         try:
             if self.state == DRAINING:
                 raise EchodError("the daemon is about to stop")
-            change = reload.prepare(self.handover, self.config, self.acceptor.all(), self.log, self.board)
+            change = reload.prepare(self.launch, self.config, self.acceptor.all(), self.log, self.board)
         except EchodError as error:
             code, text = error.code, [str(error)]
         else:
@@ -201,7 +205,7 @@ class Server:
 
     def publish(self) -> None:
         """Write to the scoreboard what is in force."""
-        publish(self.board, self.config, self.handover, self.names(), self.outcomes)
+        publish(self.board, self.config, self.launch, self.names(), self.outcomes)
 
     def answer(self, begun: int, code: int, **outcomes: str) -> None:
         """Say on the scoreboard how a request ended: its exit code and texts; see `Board.answer`."""

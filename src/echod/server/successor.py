@@ -1,36 +1,84 @@
-"""After an upgrade: go on where the version before has stopped. Descriptors, pid and children are the same."""
+"""The new version in an upgrade: in its trial, and where it goes on. Descriptors, pid and children stay the same.
+
+The trial runs in its own process. It does all that may fail in the daemon's place and changes nothing of the daemon's.
+What it writes on descriptor 1 is read by the daemon: an `Answer`. See `upgrade` for the whole sequence.
+"""
 
 from __future__ import annotations
 
-from echod.common.cmodules import os
+import mmap
+
+from echod.common import scoreboard
 from echod.common.config import settings
 from echod.common.config.addresses import write_address
 from echod.common.config.settings import Config
+from echod.common.errors import EchodError, from_os_error
+from echod.common.items import write_items
+from echod.common.scoreboard import MAGIC, VERSION, Scoreboard
+from echod.common.sockets import adopt
+from echod.common.succession import Answer, Succession
 from echod.server.lean.slots import RECORDED, Child
+from echod.server.reload import open_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from echod.common.handover import Handover
+    from echod.common.launch import Launch
     from echod.server.children import Children
 
+LAYOUT = 0xFFFFFF  # of scoreboard.VERSION: its number
 
-def load(handover: Handover) -> Config:
+
+def trial(launch: Launch, words: list[str]) -> int:
+    """Answer whether this version could go on from here; returns the exit code. `words` are its command line."""
+    try:
+        config = rehearse(launch, Succession.take(words) or Succession())
+    except EchodError as error:
+        answer = Answer(code=error.code, why=str(error))
+    except OSError as error:
+        failed = from_os_error("cannot start", error)
+        answer = Answer(code=failed.code, why=str(failed))
+    else:
+        answer = Answer(settings=tuple(f"{name}={config.text(name)}" for name in settings.SETTINGS))
+    write_items(1, answer.to_items())
+    return answer.code
+
+
+def rehearse(launch: Launch, before: Succession) -> Config:
+    """Do all that may fail, and return the settings. Raises EchodError, OSError."""
+    check_layout(launch.board_fd)
+    config = load(launch, None)
+    adopt(launch.addresses, before.sockets)
+    scoreboard.allocate(launch.board_fd, config.max_children)
+    mmap.mmap(launch.board_fd, scoreboard.SIZE).close()
+    open_log(config)
+    return config
+
+
+def check_layout(fd: int) -> None:
+    """Raise EchodError where the scoreboard has another layout than this version's."""
+    try:
+        found = Scoreboard(fd).words[MAGIC]
+    except ValueError:
+        found = 0
+    if found != VERSION:
+        raise EchodError(f"the scoreboard has layout {found & LAYOUT}, this version {VERSION & LAYOUT}; use restart")
+
+
+def load(launch: Launch, before: Succession | None) -> Config:
     """Read the settings; after an upgrade, those that the trial has read. Raises ConfigError."""
-    if handover.state_fd < 0:
-        return settings.load(handover.config_file, handover.overrides, handover.base, log=handover.log)
-    os.close(handover.state_fd)
-    handover.state_fd = -1
-    return settings.load("/dev/null", handover.settings, "/", log=handover.log)
+    if before is None:
+        return settings.load(launch.config_file, launch.overrides, launch.base, log=launch.log)
+    return settings.load("/dev/null", before.settings, "/", log=launch.log, newlines=True)
 
 
-def keep_addresses(config: Config, handover: Handover) -> Config:
+def keep_addresses(config: Config, launch: Launch) -> Config:
     """Return the settings with the addresses that are listened on."""
-    kept = tuple(dict.fromkeys(address for address in handover.addresses if address))
+    kept = tuple(dict.fromkeys(address for address in launch.addresses if address))
     return Config(vars(config) | {"listen": kept}) if kept else config
 
 
-def adopt(children: Children, handover: Handover) -> None:
+def adopt_children(children: Children, before: Succession) -> None:
     """Take over the children. The loop reaps those that have exited in between, since none is watched yet."""
-    for pid, slot, named, address in handover.children:
+    for pid, slot, named, address in before.children:
         child = children.table[pid] = Child(slot)
         child.state, child.address, child.named, child.peer = RECORDED, address, bool(named), write_address(address)

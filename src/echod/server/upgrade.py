@@ -4,10 +4,22 @@
      ▲                    │ refused, killed, too slow                     │ execve fails, or a stop comes
      └────────────────────┴───────────────────────────────────────────────┘     (a reload: TRIAL once more)
 
-The trial is a child that executes the new version with `--trial`: see `trial`. The daemon serves meanwhile. Nothing is
-given up before execve(2): should it fail, the daemon goes on as it was. Record locks survive it, for no descriptor of
-the pid file is closed. Signals are blocked until the new version has its handlers; children that exit in between stay
-zombies until it reaps.
+The whole sequence:
+
+1. `begin`: SIGUSR2 counts a request on the scoreboard.
+2. `_try`: a child executes the installed version with `--trial`. It inherits the sockets and three files: one with what
+   is handed over (`common.succession`), one for its answer, one for its stderr. The daemon serves all this time.
+3. `successor.rehearse`, in that child: read the file and the settings, adopt the sockets, map the scoreboard, open the
+   log; then answer with the settings, or with the reason why this version cannot go on.
+4. `_judge`: the trial was reaped. The daemon reads its answer, and gives up unless the new version is fit.
+5. `_replace`: block signals, reap, write the file again with the settings that the trial has read, execve(2).
+6. `main`, in the new version: take the file, adopt the sockets, map the scoreboard, open the log.
+7. `successor.adopt_children`: the table has the children again. Those that exited since step 5 are zombies until the
+   loop reaps them. Signals are unblocked when their handlers are there.
+8. `main.resume`: log the new version, and answer the request on the scoreboard.
+
+Nothing is given up before execve(2): should it fail, the daemon goes on as it was. Record locks survive it, for no
+descriptor of the pid file is closed.
 """
 
 from __future__ import annotations
@@ -16,65 +28,76 @@ import sys
 import time
 
 from echod import __version__
-from echod.common.cmodules import os, signal
-from echod.common.errors import BAD_CONFIG, FAILED
-from echod.common.handover import read_whole
+from echod.common.cmodules import environ, os, signal
+from echod.common.errors import BAD_CONFIG, DONE, FAILED
+from echod.common.items import read_items, read_whole, write_items
 from echod.common.last_words import end_of, last_words
 from echod.common.scoreboard import RELOADS_BEGUN, UPGRADES_BEGUN
-from echod.server.execute import collect, execute, fork_trial
+from echod.common.succession import WORD, Answer, Succession
 from echod.server.failures import attempt, reason
 from echod.server.signals import HANDLED
-from echod.server.trial import FIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from echod.common.handover import Handover
+    from echod.common.launch import Launch
     from echod.server.acceptor import Acceptor
     from echod.server.children import Children
     from echod.server.signals import SignalPipe
 
 IDLE, TRIAL, READY = range(3)
+ON_TRIAL = "--trial"
 DEADLINE = 10.0  # seconds for the trial
 FOREVER = float("inf")
 
 
 class Upgrade:
-    """What is under way, and when something is `due`. `answer` is told why it has failed: see `Server.answer`."""
+    """The upgrade in progress, and when something is `due`. `answer` is told why it has failed: see `Server.answer`.
 
-    def __init__(
+    name        set by           meaning
+    state, due  _set_state       what comes next, and when at the latest
+    _closed     close            why there will be no upgrade any more
+    _late       tick             why the trial was killed
+    _reloads    _try             number of reloads before the trial
+    _trial      _try             its pid
+    _files      _try, _end       descriptors: what is handed over, the trial's answer, its stderr; empty while IDLE
+    _again      begin, _end      1 if another upgrade was asked for during this one
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of the server that the new version takes over
         self,
-        handover: Handover,
+        launch: Launch,
         words: memoryview[int],
         signals: SignalPipe,
         children: Children,
         acceptor: Acceptor,
+        *,
+        oom_fd: int,
         answer: Callable[..., None],
     ) -> None:
-        self._handover, self._words, self._signals = handover, words, signals
-        self._children, self._acceptor, self._answer = children, acceptor, answer
+        self._launch, self._words, self._signals = launch, words, signals
+        self._children, self._acceptor, self._oom_fd, self._answer = children, acceptor, oom_fd, answer
         self.state, self.due = IDLE, FOREVER
-        self._closed = ""  # why there will be none any more
-        self._late = ""
-        self._reloads = 0  # that have been before the trial
-        self._trial = 0  # its pid
-        self._output = -1  # what it writes to
+        self._closed, self._late = "", ""
+        self._reloads, self._trial, self._again = 0, 0, 0
+        self._files: list[int] = []
+        self._settings: tuple[str, ...] = ()
 
     def _set_state(self, state: int, due: float = FOREVER) -> None:
         """Change the state: the only place."""
         self.state, self.due = state, due
 
     def begin(self) -> None:
-        """Act on SIGUSR2. While an upgrade is under way another one is left for the time after it."""
+        """Act on SIGUSR2. While an upgrade is in progress another one is left for the time after it."""
         if self.state != IDLE:
-            self._handover.again = 1
+            self._again = 1
             return
         self._words[UPGRADES_BEGUN] += 1
         self._try()
 
     def close(self, why: str) -> None:
-        """Have no upgrade from now on."""
+        """Allow no upgrade from now on."""
         self._closed = why
         if self.state == TRIAL:
             self._kill()
@@ -82,7 +105,7 @@ class Upgrade:
             self._end(FAILED, why)
 
     def tick(self, now: float) -> None:
-        """Go on with what is under way: after each reaping, and when it is due."""
+        """Go on with what is in progress: after each reaping, and when it is due."""
         if self.state == TRIAL and (status := self._children.others[self._trial]) is not None:
             self._judge(status)
         elif self.state == TRIAL and now >= self.due:
@@ -98,10 +121,9 @@ class Upgrade:
             self._end(FAILED, self._closed)
             return
         try:
-            self._output = os.memfd_create("trial", os.MFD_CLOEXEC)
-            self._handover.state_fd = os.memfd_create("state", os.MFD_CLOEXEC)
-            collect(self._handover, self._children, self._acceptor.all())
-            self._trial = fork_trial(self._handover, self._output)
+            for name in ("state", "trial", "trial"):
+                self._files.append(os.memfd_create(name, os.MFD_CLOEXEC))
+            self._trial = fork_trial(*self._hand_over(), self._files)
             self._children.others[self._trial] = None
         except (OSError, MemoryError) as error:
             self._end(FAILED, f"cannot try the new version: {reason(error)}")
@@ -109,28 +131,40 @@ class Upgrade:
             self._set_state(TRIAL, time.monotonic() + DEADLINE)
 
     def _kill(self) -> None:
-        """End the trial; what follows, follows when it is reaped."""
+        """Kill the trial; the upgrade ends when it is reaped."""
         self.due = FOREVER
         attempt(self._children.log, "kill", os.kill, self._trial, signal.SIGKILL)
 
     def _judge(self, status: int) -> None:
-        """Go by what the trial has said, and how it ended."""
+        """Go by the trial's answer, and by how it ended."""
         del self._children.others[self._trial]
-        try:
-            said = "\n" + read_whole(self._output).decode(errors="surrogateescape")
-        except (OSError, MemoryError) as error:
-            said = f"\n{FAILED} {reason(error)}"
-        _, fit, lines = said.partition(f"\n{FIT}\n")
-        code, _, why = said.rstrip("\n").rpartition("\n")[2].partition(" ")
+        code, why = self._read_answer(status)
         if self._closed or self._late:
             self._end(FAILED, self._closed or self._late)
-        elif fit and status == 0:
-            self._handover.settings = lines.split("\n")[:-1]
+        elif code == DONE:
             self._set_state(READY)
-        elif code.isdigit():
-            self._end(BAD_CONFIG if int(code) == BAD_CONFIG else FAILED, why)
         else:
-            self._end(FAILED, "; ".join(["the new version has failed in its trial", *last_words(said), end_of(status)]))
+            self._end(BAD_CONFIG if code == BAD_CONFIG else FAILED, why)
+
+    def _read_answer(self, status: int) -> tuple[int, str]:
+        """Note the settings of a version that is fit; return its exit code, and why it is not."""
+        _, answer_fd, stderr = self._files
+        try:
+            answer = Answer.from_items(read_items(answer_fd))
+        except (OSError, MemoryError) as error:
+            return FAILED, reason(error)
+        except ValueError:  # it did not get so far
+            answer = Answer(code=FAILED)
+        if answer.code != DONE and answer.why:
+            return answer.code, answer.why
+        if answer.code == DONE and status == 0:
+            self._settings = answer.settings
+            return DONE, ""
+        try:
+            said = last_words(read_whole(stderr).decode(errors="replace"))
+        except (OSError, MemoryError) as error:
+            said = [reason(error)]
+        return FAILED, "; ".join(["the new version has failed in its trial", *said, end_of(status)])
 
     def _replace(self) -> None:
         """Become the new version, unless there is something else to do first. Returns when that fails, too."""
@@ -145,26 +179,67 @@ class Upgrade:
                 return
             self._acceptor.on_reaped(self._children.reap())
             self._children.log.flush(FOREVER)
-            collect(self._handover, self._children, self._acceptor.all())
-            execute(self._handover)
+            execute(*self._hand_over(), self._files[0])
         except (OSError, MemoryError) as error:
             self._end(FAILED, f"cannot execute {sys.executable}: {reason(error)}")
         finally:
             attempt(self._children.log, "sigmask", signal.pthread_sigmask, signal.SIG_UNBLOCK, HANDLED)
 
+    def _hand_over(self) -> tuple[Launch, Succession]:
+        """Write the succession to its file; return what goes on the command line, and it. Raises OSError."""
+        listeners, children = self._acceptor.all(), self._children
+        succession = Succession(
+            version=__version__,
+            oom_fd=self._oom_fd,
+            lost=children.log.sink.lost,
+            again=self._again,
+            sockets=tuple(listener.fd for listener in listeners),
+            settings=self._settings,
+            children=tuple((pid, one.slot, int(one.named), one.address) for pid, one in children.table.items()),
+        )
+        succession.write(self._files[0])
+        return self._launch.replace(addresses=tuple(one.address for one in listeners), ready_fd=-1), succession
+
     def _end(self, code: int, why: str) -> None:
         """Let the old version go on."""
         self._close_files()
-        self._handover.settings, self._handover.children = [], []
+        self._settings = ()
         self._set_state(IDLE)
         self._children.log.error(f"upgrade failed={why!r}; version {__version__} goes on")
         self._answer(UPGRADES_BEGUN, code, upgrade=why)
-        if self._handover.again:
-            self._handover.again = 0
+        if self._again:
+            self._again = 0
             self.begin()
 
     def _close_files(self) -> None:
-        for fd in (self._output, self._handover.state_fd):
-            if fd >= 0:
-                attempt(self._children.log, "close", os.close, fd)
-        self._output = self._handover.state_fd = -1
+        for fd in self._files:
+            attempt(self._children.log, "close", os.close, fd)
+        self._files = []
+
+
+def execute(launch: Launch, succession: Succession, state_fd: int, *options: str) -> None:
+    """Execute the installed version as this process was executed itself. Raises OSError."""
+    for fd in (*succession.sockets, launch.pid_fd, launch.board_fd, succession.oom_fd, state_fd):
+        if fd >= 0:
+            os.set_inheritable(fd, True)
+    program = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+    os.execve(sys.executable, [*program, *options, *launch.to_items(), f"{WORD}{state_fd}"], environ)
+
+
+def fork_trial(launch: Launch, succession: Succession, files: list[int]) -> int:
+    """Fork a child that executes the installed version with `--trial`; returns its pid. Raises OSError.
+
+    `files` are what is handed over, where it answers, and its stderr.
+    """
+    state_fd, answer_fd, stderr = files
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(answer_fd, 1)
+            os.dup2(stderr, 2)
+            execute(launch, succession, state_fd, ON_TRIAL)
+        except OSError as error:
+            write_items(1, Answer(code=FAILED, why=f"cannot execute {sys.executable}: {reason(error)}").to_items())
+        finally:
+            os._exit(FAILED)  # noqa: SLF001
+    return pid

@@ -13,9 +13,7 @@ from support.wait import need_root
 
 def identified(*options):
     paths = Paths("/dev/null", list(options))
-    handover = paths.handover()
-    identity.identify(paths, paths.load(), handover)
-    return handover.uid, handover.gid
+    return identity.identify(paths, paths.load())
 
 
 def test_whom_root_becomes():
@@ -38,7 +36,7 @@ def test_one_that_does_not_exist_is_named_with_file_and_line(tmp_path):
     path.write_text("[echod]\ngroup = no-such\nuser = nobody\n")
     paths = Paths(str(path), [])
     with pytest.raises(ConfigError, match=rf"^{path}:2: group: there is no group 'no-such'; allowed: "):
-        identity.identify(paths, paths.load(), paths.handover())
+        identity.identify(paths, paths.load())
 
 
 def test_an_ordinary_user_becomes_nobody_else():

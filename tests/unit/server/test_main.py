@@ -14,8 +14,9 @@ import pytest
 from echod.common import scoreboard
 from echod.common.cmodules import environ
 from echod.common.errors import BAD_CONFIG, FAILED, EchodError
-from echod.common.handover import Handover
+from echod.common.launch import Launch
 from echod.common.sockets import BindError
+from echod.common.succession import Succession
 from echod.server import main as module
 from echod.server.main import fail, main, remove_files, report_crash, serve, set_name, take_sockets
 from echod.server.notify import Notify
@@ -25,42 +26,42 @@ from support.wait import DEADLINE, need_root
 
 
 @pytest.fixture
-def handover(tmp_path):
-    """Return a handover with a pid file and a scoreboard, open as the launcher leaves them."""
-    handover = Handover()
-    handover.config_file, handover.base = "/dev/null", "/"
-    handover.pid_file, handover.board_file = f"{tmp_path}/echod.pid", f"{tmp_path}/echod.scoreboard"
-    handover.pid_fd = os.open(handover.pid_file, os.O_RDWR | os.O_CREAT, 0o644)
-    os.write(handover.pid_fd, b"4711\n")
-    handover.board_fd = os.open(handover.board_file, os.O_RDWR | os.O_CREAT, 0o644)
-    scoreboard.initialize(handover.board_fd, 256)
-    yield handover
-    os.close(handover.pid_fd)
-    os.close(handover.board_fd)
+def launch(tmp_path):
+    """Return a Launch with a pid file and a scoreboard, open as the launcher leaves them."""
+    pid_file, board_file = f"{tmp_path}/echod.pid", f"{tmp_path}/echod.scoreboard"
+    pid_fd = os.open(pid_file, os.O_RDWR | os.O_CREAT, 0o644)
+    os.write(pid_fd, b"4711\n")
+    board_fd = os.open(board_file, os.O_RDWR | os.O_CREAT, 0o644)
+    scoreboard.initialize(board_fd, 256)
+    yield Launch(
+        config_file="/dev/null", base="/", pid_file=pid_file, board_file=board_file, pid_fd=pid_fd, board_fd=board_fd
+    )
+    os.close(pid_fd)
+    os.close(board_fd)
 
 
-def image(handover, ready_fd, listening, *overrides):
+def image(launch, ready_fd, listening, *overrides):
     """Be the server's image, with one listening socket."""
     os.dup2(listening.fileno(), 3)
-    handover.addresses, handover.overrides, handover.ready_fd = [None], [*overrides], ready_fd
+    launch = launch.replace(addresses=(None,), overrides=overrides, ready_fd=ready_fd)
     environ[b"LISTEN_PID"] = b"%d" % os.getpid()
-    return main(handover.to_words())
+    return main(launch.to_items())
 
 
-def start(handover, *overrides):
+def start(launch, *overrides):
     """Start an image; return its pid, its address and the end of its notification descriptor to read from."""
     lower_fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(4)]  # 3 is to be the socket's
     with socket.create_server(("127.0.0.1", 0)) as listening:
         read_end, write_end = os.pipe()
-        pid = fork(image, handover, write_end, listening, *overrides)
+        pid = fork(image, launch, write_end, listening, *overrides)
         os.close(write_end)
         for fd in lower_fds:
             os.close(fd)
         return pid, listening.getsockname(), read_end
 
 
-def test_it_takes_over_says_that_it_is_ready_serves_and_removes_its_files(handover):
-    pid, address, read_end = start(handover, "log=stderr", "user=root")
+def test_it_takes_over_says_that_it_is_ready_serves_and_removes_its_files(launch):
+    pid, address, read_end = start(launch, "log=stderr", "user=root")
     assert select.select([read_end], [], [], DEADLINE)[0]
     assert os.read(read_end, 100) == b"\n"
     assert os.read(read_end, 100) == b""
@@ -68,38 +69,38 @@ def test_it_takes_over_says_that_it_is_ready_serves_and_removes_its_files(handov
     assert exchange(address, b"hello") == b"hello"
     os.kill(pid, signal.SIGTERM)
     assert reap(pid) == 0
-    assert not os.path.exists(handover.pid_file)
-    assert not os.path.exists(handover.board_file)
+    assert not os.path.exists(launch.pid_file)
+    assert not os.path.exists(launch.board_file)
     os.close(read_end)
 
 
-def test_why_it_did_not_start_is_told_and_its_files_are_left_to_the_launcher(handover):
-    pid, _, read_end = start(handover, "log=/nowhere/log")
+def test_why_it_did_not_start_is_told_and_its_files_are_left_to_the_launcher(launch):
+    pid, _, read_end = start(launch, "log=/nowhere/log")
     assert reap(pid) == FAILED
     assert os.read(read_end, 200) == b"1 cannot open the log: /nowhere/log: No such file or directory"
-    assert os.path.exists(handover.pid_file)
+    assert os.path.exists(launch.pid_file)
     os.close(read_end)
 
 
-def test_a_start_that_was_interrupted_leaves_nothing(handover):
+def test_a_start_that_was_interrupted_leaves_nothing(launch):
     lower_fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(4)]
     with socket.create_server(("127.0.0.1", 0)) as listening:
         read_end, write_end = os.pipe()
         os.close(read_end)
-        pid = fork(image, handover, write_end, listening, "log=stderr")
+        pid = fork(image, launch, write_end, listening, "log=stderr")
         os.close(write_end)
         assert reap(pid) == FAILED
     for fd in lower_fds:
         os.close(fd)
-    assert not os.path.exists(handover.pid_file)
-    assert not os.path.exists(handover.board_file)
+    assert not os.path.exists(launch.pid_file)
+    assert not os.path.exists(launch.board_file)
 
 
 def test_sockets_for_another_process_are_not_taken(monkeypatch):
     for variables in ({}, {b"LISTEN_PID": b"1"}):
         monkeypatch.setattr(module, "environ", variables)
         with pytest.raises(EchodError, match="LISTEN_PID is not this process"):
-            take_sockets(Handover())
+            take_sockets(Launch())
 
 
 def test_a_failure_is_told_to_the_launcher_and_on_stderr(capsys, monkeypatch):
@@ -116,41 +117,41 @@ def test_a_failure_is_told_to_the_launcher_and_on_stderr(capsys, monkeypatch):
 def test_after_an_upgrade_a_failure_is_told_to_syslog(monkeypatch):
     logged = []
     monkeypatch.setattr(module, "Syslog", lambda _facility: SimpleNamespace(write=lambda *line: logged.append(line)))
-    assert fail(Notify(-1), EchodError("cannot start: out of memory"), "0.1.0") == FAILED
+    assert fail(Notify(-1), EchodError("cannot start: out of memory"), Succession(version="0.1.0")) == FAILED
     assert logged == [(0, "upgrade failed='cannot start: out of memory'; version 0.1.0 has ended")]
 
 
-def test_files_that_are_its_own_are_removed(handover):
-    remove_files(handover)
-    assert not os.path.exists(handover.pid_file)
-    assert not os.path.exists(handover.board_file)
-    assert os.fstat(handover.pid_fd).st_size == 0
+def test_files_that_are_its_own_are_removed(launch):
+    remove_files(launch)
+    assert not os.path.exists(launch.pid_file)
+    assert not os.path.exists(launch.board_file)
+    assert os.fstat(launch.pid_fd).st_size == 0
 
 
 @pytest.mark.parametrize("kind", ["another", "link", "none"])
-def test_files_that_are_anothers_are_not(handover, tmp_path, kind):
-    for path in (handover.pid_file, handover.board_file):
+def test_files_that_are_anothers_are_not(launch, tmp_path, kind):
+    for path in (launch.pid_file, launch.board_file):
         os.rename(path, f"{path}.moved")
         if kind == "another":
             Path(path).write_text("its successor's")
         elif kind == "link":
             os.symlink(f"{path}.moved", path)
-    remove_files(handover)
+    remove_files(launch)
     left = sorted(path.name for path in tmp_path.iterdir())
     moved = ["echod.pid.moved", "echod.scoreboard.moved"]
     assert left == (moved if kind == "none" else sorted([*moved, "echod.pid", "echod.scoreboard"]))
 
 
-def test_a_pid_file_that_may_not_be_removed_is_emptied(handover, tmp_path):
+def test_a_pid_file_that_may_not_be_removed_is_emptied(launch, tmp_path):
     need_root()
 
     def check():
         os.chmod(tmp_path, 0o755)
         os.setresuid(NOBODY, NOBODY, NOBODY)
-        remove_files(handover)
+        remove_files(launch)
 
     isolated(check)
-    assert Path(handover.pid_file).read_bytes() == b""
+    assert Path(launch.pid_file).read_bytes() == b""
 
 
 class Stub:
@@ -161,11 +162,11 @@ class Stub:
         self.log, self.lines = memory_log(*overrides)
 
 
-def test_what_was_left_out_of_the_log_is_told_at_the_end(handover):
+def test_what_was_left_out_of_the_log_is_told_at_the_end(launch):
     server: Any = Stub(lambda: None)
     for number in range(400):
         server.log.limited(2, "over_limit", "", f"refuse n={number}")
-    assert serve(server, handover) == 0
+    assert serve(server, launch) == 0
     assert server.lines.texts == ["refuse n=0", "refuse n=399 left_out=398", "stopped"]
 
 
@@ -176,11 +177,11 @@ def raise_bug():
 BUG = f"crash what=ZeroDivisionError why='a bug' at={__file__}:{raise_bug.__code__.co_firstlineno + 1}"
 
 
-def test_a_bug_is_logged_with_its_place_and_leaves_the_files_of_a_crash(handover):
+def test_a_bug_is_logged_with_its_place_and_leaves_the_files_of_a_crash(launch):
     server: Any = Stub(raise_bug)
-    assert serve(server, handover) == FAILED
+    assert serve(server, launch) == FAILED
     assert server.lines.texts == [BUG]
-    assert os.path.exists(handover.pid_file)
+    assert os.path.exists(launch.pid_file)
 
 
 class Full(Memory):
@@ -220,8 +221,7 @@ def test_what_was_asked_for_meanwhile_is_done():
         ("listen=*:8", 0, {signal.SIGHUP}),
         ("listen=*:7", 1, {signal.SIGUSR2}),
     ):
-        handover, answers = Handover(), list[Any]()
-        handover.version, handover.lost, handover.again = "0.0", 3, again
+        before, answers = Succession(version="0.0", lost=3, again=again), list[Any]()
         log, lines = memory_log()
         server: Any = SimpleNamespace(
             log=log,
@@ -230,12 +230,10 @@ def test_what_was_asked_for_meanwhile_is_done():
             signals=SimpleNamespace(pending=set()),
             answer=lambda *words, _to=answers, **texts: _to.append((words, texts)),
         )
-        module.resume(server, handover, settings(asked))
-        assert not handover.again, "it is asked for once"
+        module.resume(server, before, settings(asked))
         assert server.signals.pending == pending
         assert answers == [((scoreboard.UPGRADES_BEGUN, 0), {"upgrade": "ok"})]
         assert lines.texts[0].startswith("upgrade version=")
         assert lines.texts[0].endswith("from=0.0 clients=1")
         assert isinstance(lines, Memory)
         assert lines.lost == 3
-        assert not handover.version

@@ -9,7 +9,7 @@ import pytest
 from echod.common import scoreboard
 from echod.common.config.settings import SETTINGS, load
 from echod.common.errors import BAD_CONFIG, FAILED, NOT_PERMITTED, EchodError
-from echod.common.handover import Handover
+from echod.common.launch import Launch
 from echod.common.sockets import Listener, bind_all
 from echod.log.file import File
 from echod.log.log import DEBUG, INFO, Log
@@ -24,8 +24,7 @@ class Before:
 
     def __init__(self, tmp_path):
         self.path = tmp_path / "echod.conf"
-        self.handover = Handover()
-        self.handover.config_file, self.handover.base = str(self.path), "/"
+        self.launch = Launch(config_file=str(self.path), base="/")
         self.write("listen = 127.0.0.1:0")
         self.config = load(str(self.path), [], "/")
         self.listeners = bind_all(list(self.config.listen), self.config)
@@ -37,7 +36,7 @@ class Before:
         self.path.write_text("\n".join(["[echod]", *lines, ""]))
 
     def prepare(self):
-        return reload.prepare(self.handover, self.config, self.listeners, self.log, self.board)
+        return reload.prepare(self.launch, self.config, self.listeners, self.log, self.board)
 
     def close(self):
         for listener in self.listeners:

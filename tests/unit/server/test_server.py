@@ -13,9 +13,10 @@ from echod.common import scoreboard
 from echod.common.config import file
 from echod.common.config.settings import load
 from echod.common.errors import BAD_CONFIG, DONE, FAILED
-from echod.common.handover import Handover
+from echod.common.launch import Launch
 from echod.common.scoreboard import DRAINING, RUNNING, STARTING, Scoreboard
 from echod.common.sockets import bind_all
+from echod.common.succession import Succession
 from echod.log import summary
 from echod.server.acceptor import CLOSED, FULL, OPEN, Acceptor
 from echod.server.notify import Notify
@@ -35,15 +36,13 @@ class Daemon:
     def __init__(self, path, *lines):
         self.path = path
         self.write(*lines)
-        handover = Handover()
-        handover.config_file, handover.base = str(path), "/"
         config = load(str(path), [], "/", log="stderr")
-        handover.log = config.log
+        launch = Launch(config_file=str(path), base="/", log=config.log)
         log, self.lines = memory_log(f"log_level={config.log_level}")
         board = make_board(config.max_children)
         self.reader = Scoreboard(board.fd)
         first = Change(config, bind_all(list(config.listen), config), log, [])
-        self.server = Server(handover, first, board, Notify(-1), OomScore())
+        self.server = Server(launch, Succession(), first, board, Notify(-1), OomScore())
         self.address = first.listeners[0].sock.getsockname()
 
     def write(self, *lines):

@@ -9,8 +9,9 @@ import time
 import pytest
 
 from echod.common.config.settings import load
-from echod.common.handover import Handover
+from echod.common.launch import Launch
 from echod.common.sockets import bind_all
+from echod.common.succession import Succession
 from echod.log.sink import Sink
 from echod.server import main, notify
 from echod.server.notify import Notify
@@ -32,11 +33,10 @@ class Manager:
         environ = {b"NOTIFY_SOCKET": f"@{name}".encode(), b"WATCHDOG_USEC": watchdog.encode()}
         monkeypatch.setattr(notify, "environ", environ)
         path.write_text(f"[echod]\nlisten = 127.0.0.1:0\ndrain_timeout = {drain}\n")
-        handover = Handover()
-        handover.config_file, handover.base = str(path), "/"
+        launch = Launch(config_file=str(path), base="/")
         config = load(str(path), [], "/", log="stderr")
         first = Change(config, bind_all(list(config.listen), config), memory_log()[0], [])
-        self.server = Supervised(handover, first, make_board(config.max_children), Notify(-1), OomScore())
+        self.server = Supervised(launch, Succession(), first, make_board(config.max_children), Notify(-1), OomScore())
         self.listener = first.listeners[0]
 
     def messages(self):
@@ -156,12 +156,11 @@ def test_only_with_a_manager(monkeypatch, there):
     monkeypatch.setattr(main, "Supervised", lambda *_: made.append("Supervised"))
     monkeypatch.setattr(main, "Server", lambda *_: made.append("Server"))
     monkeypatch.setattr(Sink, "total", Sink.total)  # main sets it
-    monkeypatch.setattr(main, "take_sockets", lambda _: [])
+    monkeypatch.setattr(main, "take_sockets", lambda *_: [])
     monkeypatch.setattr(main, "set_name", lambda: None)
     monkeypatch.setattr(gc, "disable", lambda: None)
     monkeypatch.setattr(main, "Board", lambda _: make_board(1))
-    handover, notify = Handover(), Notify(-1)
-    handover.config_file, handover.overrides, handover.log = "/dev/null", ["max_children=1"], "none"
+    launch, notify = Launch(config_file="/dev/null", overrides=("max_children=1",), log="none"), Notify(-1)
     notify.has_manager = there
-    main.prepare(handover, notify)
+    main.prepare(launch, None, notify)
     assert made == ["Supervised" if there else "Server"]

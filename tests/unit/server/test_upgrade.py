@@ -1,19 +1,32 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 import time
 
 import pytest
 
+from echod import __version__
 from echod.common import scoreboard
 from echod.common.errors import BAD_CONFIG, FAILED
-from echod.common.handover import Handover
+from echod.common.items import encode, read_items, write_items
+from echod.common.launch import Launch
+from echod.common.succession import Answer, Succession
 from echod.server import upgrade as module
-from echod.server.upgrade import DEADLINE, IDLE, READY, TRIAL, Upgrade
-from support.processes import fork
+from echod.server.lean.slots import Child
+from echod.server.upgrade import DEADLINE, IDLE, ON_TRIAL, READY, TRIAL, Upgrade, execute, fork_trial
+from support.processes import fork, reap
 from support.sockets import Front
 from support.wait import wait_for
+
+IN_TRIAL = "the new version has failed in its trial"
+SCRIPT = """
+import json, os, sys
+fds = [int(name) for name in os.listdir("/proc/self/fd")]
+print(json.dumps([sys.argv[1:], sorted(fd for fd in fds if os.path.exists(f"/proc/self/fd/{fd}"))]), flush=True)
+"""
 
 
 class Stage:
@@ -21,23 +34,23 @@ class Stage:
 
     def __init__(self, monkeypatch):
         self.front = Front()
-        self.handover, self.answers, self.executed = Handover(), [], []
+        self.answers, self.executed = [], []
         self.trial = self.fit
         self.error = None
         children = self.front.children
         monkeypatch.setattr(module, "fork_trial", self._fork)
         monkeypatch.setattr(module, "execute", self._execute)
-        self.upgrade = Upgrade(
-            self.handover, self.front.board.words, self.front.signals, children, self.front.acceptor, self._answer
-        )
+        parts = self.front.board.words, self.front.signals, children, self.front.acceptor
+        self.upgrade = Upgrade(Launch(), *parts, oom_fd=-1, answer=self._answer)
 
-    def _fork(self, _handover, output):
-        return fork(lambda: self.trial(output))
+    def _fork(self, _launch, _succession, files):
+        return fork(lambda: self.trial(*files[1:]))
 
-    def _execute(self, handover):
+    def _execute(self, launch, succession, _state_fd):
+        self.handed_on = launch, succession
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         assert {signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR2} <= blocked
-        self.executed.append((list(handover.settings), handover.again))
+        self.executed.append((list(succession.settings), succession.again))
         if self.error:
             raise self.error
 
@@ -45,8 +58,9 @@ class Stage:
         self.answers.append((code, upgrade))
 
     @staticmethod
-    def fit(output):
-        os.write(output, b"a warning\nfit\nmax_children=7\n")
+    def fit(answer, stderr):
+        os.write(stderr, b"a warning\n")
+        write_items(answer, Answer(settings=("max_children=7", "log=/new\nline")).to_items())
 
     def reap(self):
         """Reap the trial, and go on."""
@@ -75,34 +89,39 @@ def test_a_trial_that_is_fit_is_followed_by_execve(stage):
     stage.upgrade.tick(time.monotonic())
     assert (stage.upgrade.state, stage.executed) == (TRIAL, [])
     stage.reap()
-    assert stage.executed == [(["max_children=7"], 0)]
+    assert stage.executed == [(["max_children=7", "log=/new\nline"], 0)]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "answer"),
+    ("said", "stderr", "status", "answer"),
     [
-        (b"6 x.conf:3: is bad\n", 6, (BAD_CONFIG, "x.conf:3: is bad")),
-        (b"4 cannot open the log\n", 4, (FAILED, "cannot open the log")),
-        (b"", 3, (FAILED, "the new version has failed in its trial; it ended with exit status 3")),
-        (
-            b"xError: y\n",
-            1,
-            (FAILED, "the new version has failed in its trial; xError: y; it ended with exit status 1"),
-        ),
-        (b"fit\n", 1, (FAILED, "the new version has failed in its trial; fit; it ended with exit status 1")),
+        (encode(["code=6", "why=x.conf:3: is bad"]), b"", 6, (BAD_CONFIG, "x.conf:3: is bad")),
+        (encode(["code=4", "why=cannot open\nthe log"]), b"xError", 4, (FAILED, "cannot open\nthe log")),
+        (b"", b"", 3, (FAILED, f"{IN_TRIAL}; it ended with exit status 3")),
+        (b"", b"xError: y\n", 1, (FAILED, f"{IN_TRIAL}; xError: y; it ended with exit status 1")),
+        (b"0\0", b"fit", 1, (FAILED, f"{IN_TRIAL}; fit; it ended with exit status 1")),
+        (encode(["code=6", "why=x.conf:3: is bad"])[:-1], b"", 6, (FAILED, f"{IN_TRIAL}; it ended with exit status 6")),
+        (b"fit\n", b"", 0, (FAILED, f"{IN_TRIAL}; it ended with exit status 0")),
+        (encode(["code=x"]), b"", 0, (FAILED, f"{IN_TRIAL}; it ended with exit status 0")),
     ],
 )
-def test_one_that_is_not_fit_is_refused_with_its_reason(stage, said, status, answer):
-    stage.trial = lambda output: (os.write(output, said) and status) or status
+def test_one_that_is_not_fit_is_refused_with_its_reason(stage, said, stderr, status, answer):
+    def trial(answer_fd, stderr_fd):
+        os.write(answer_fd, said)
+        os.write(stderr_fd, stderr)
+        return status
+
+    stage.trial = trial
+    before = os.listdir("/proc/self/fd")
     stage.upgrade.begin()
     stage.reap()
     assert (stage.answers, stage.upgrade.state, stage.executed) == ([answer], IDLE, [])
-    assert stage.handover.state_fd == -1
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_trial_that_takes_too_long_is_killed(stage):
-    stage.trial = lambda _: signal.pause()
+    stage.trial = lambda *_: signal.pause()
     stage.upgrade.begin()
     assert stage.upgrade.due > time.monotonic()
     stage.upgrade.tick(time.monotonic() + DEADLINE + 1)
@@ -111,7 +130,7 @@ def test_a_trial_that_takes_too_long_is_killed(stage):
 
 
 def test_a_stop_ends_it_and_there_is_none_after_it(stage):
-    stage.trial = lambda _: signal.pause()
+    stage.trial = lambda *_: signal.pause()
     stage.upgrade.begin()
     stage.upgrade.close("about to stop")
     stage.reap()
@@ -162,12 +181,15 @@ def test_a_signal_mask_that_cannot_be_set_ends_the_upgrade_and_not_the_daemon(st
     assert why.endswith(": Invalid argument")
 
 
-@pytest.mark.parametrize("call", ["fork_trial", "collect"])
+@pytest.mark.parametrize("call", ["fork_trial", "write_state"])
 def test_no_trial_can_be_started(stage, monkeypatch, call):
     def fail(*_):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(module, call, fail)
+    if call == "fork_trial":
+        monkeypatch.setattr(module, call, fail)
+    else:
+        monkeypatch.setattr(Succession, "write", fail)
     before = os.listdir("/proc/self/fd")
     stage.upgrade.begin()
     assert stage.answers == [(FAILED, "cannot try the new version: Resource temporarily unavailable")]
@@ -181,14 +203,89 @@ def test_another_one_asked_for_meanwhile_comes_after_it(stage):
     stage.upgrade.begin()
     assert stage.begun() == 1
     stage.reap()
-    assert stage.executed == [(["max_children=7"], 1)]
+    assert stage.executed == [(["max_children=7", "log=/new\nline"], 1)]
 
 
 def test_and_after_one_that_fails(stage):
-    stage.trial = lambda output: os.write(output, b"1 not yet\n") and 1
+    def trial(answer, _stderr):
+        write_items(answer, Answer(code=1, why="not yet").to_items())
+        return 1
+
+    stage.trial = trial
     stage.upgrade.begin()
     stage.upgrade.begin()
     stage.reap()
-    assert (stage.upgrade.state, stage.begun(), stage.handover.again) == (TRIAL, 2, 0)
+    assert (stage.upgrade.state, stage.begun()) == (TRIAL, 2)
     stage.reap()
     assert stage.answers == [(FAILED, "not yet")] * 2
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Have a script executed in place of the server."""
+    (tmp_path / "boot.py").write_text(SCRIPT)
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-I", "-S", str(tmp_path / "boot.py"), "log=syslog"])
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "boot.py"), "log=syslog"])
+
+
+@pytest.fixture
+def launch():
+    launch = Launch(board_fd=os.memfd_create("board"), overrides=("umask=077",))
+    yield launch
+    os.close(launch.board_fd)
+
+
+@pytest.fixture
+def files():
+    """Return the three files that a trial has."""
+    fds = [os.memfd_create(name) for name in ("state", "answer", "stderr")]
+    yield fds
+    for fd in fds:
+        os.close(fd)
+
+
+def said(fd):
+    return json.loads(os.pread(fd, 1 << 16, 0))
+
+
+@pytest.mark.usefixtures("program")
+@pytest.mark.parametrize("on_trial", [False, True])
+def test_it_is_executed_with_the_same_words_and_what_it_needs_is_open(launch, files, on_trial):
+    state, answer, _ = files
+    other = os.memfd_create("other")
+    succession = Succession(sockets=(os.memfd_create("socket"),), oom_fd=os.memfd_create("score"))
+
+    def replaced():
+        os.dup2(answer, 1)
+        execute(launch, succession, state)
+
+    pid = fork_trial(launch, succession, files) if on_trial else fork(replaced)
+    assert reap(pid) == 0
+    words, fds = said(answer)
+    assert words == [*([ON_TRIAL] if on_trial else []), *launch.to_items(), f"state_fd={state}"]
+    assert {0, 1, 2, state, launch.board_fd, *succession.sockets, succession.oom_fd} <= set(fds)
+    assert not {other, *files[1:]} & set(fds)
+    for fd in (other, *succession.sockets, succession.oom_fd):
+        os.close(fd)
+
+
+def test_a_trial_that_cannot_be_executed_says_so(launch, files, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert reap(fork_trial(launch, Succession(), files)) == 1
+    answer = Answer.from_items(read_items(files[1]))
+    assert (answer.code, answer.why) == (1, "cannot execute /nowhere/python: No such file or directory")
+
+
+def test_what_is_handed_on(stage):
+    child = Child(640)
+    child.address, child.named = ("127.0.0.1", 7), True
+    stage.front.children.table[4711] = child
+    stage.front.children.log.sink.lost = 3
+    stage.upgrade.begin()
+    stage.reap()
+    launch, succession = stage.handed_on
+    listeners = stage.front.acceptor.all()
+    assert succession.sockets == tuple(listener.fd for listener in listeners)
+    assert launch.addresses == tuple(listener.address for listener in listeners)
+    assert (succession.version, succession.lost, launch.ready_fd) == (__version__, 3, -1)
+    assert succession.children == ((4711, 640, 1, ("127.0.0.1", 7)),)

@@ -22,7 +22,7 @@ BLOCK = 512  # bytes, of st_blocks
 
 def warnings(plan: Plan) -> Iterator[str]:
     """Yield a warning for each, with the command that mends it. Raises EchodError where the user cannot be become."""
-    failed = check_user(plan.config, plan.handover)
+    failed = check_user(plan.config, plan.launch)
     if LOG in failed:
         path = Path(plan.config.log)
         own = path if path.exists() else path.parent

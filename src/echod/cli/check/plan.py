@@ -22,10 +22,9 @@ class Plan:
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
         self.config = paths.load()
-        self.handover = paths.handover()
-        identify(paths, self.config, self.handover)
-        self.uid = self.handover.uid if self.handover.uid >= 0 else os.geteuid()
-        self.gid = self.handover.gid if self.handover.gid >= 0 else os.getegid()
+        self.launch = paths.launch(identify(paths, self.config))
+        self.uid = self.launch.uid if self.launch.uid >= 0 else os.geteuid()
+        self.gid = self.launch.gid if self.launch.gid >= 0 else os.getegid()
         self.user = user_name(self.uid)
         self.state: dict[str, Any] = {}
         with contextlib.suppress(EchodError, OSError):

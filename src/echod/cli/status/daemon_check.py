@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from echod.common.config.settings import Config
-    from echod.common.handover import Handover
+    from echod.common.launch import Launch
 
 ANY = "any: it runs in the foreground"
 ENVIRONMENT = {*LEAN, "LISTEN_PID", "LISTEN_FDS"}
@@ -43,9 +43,9 @@ class Line(NamedTuple):
 class DaemonCheck:
     """The lines that tell of the daemon. `config` is what its settings are now, None where they cannot be read."""
 
-    def __init__(self, process: Process, handover: Handover, config: Config | None, sockets: dict[str, str]) -> None:
-        self.process, self.handover, self.config, self.sockets = process, handover, config, sockets
-        self.foreground = handover.log == "stderr"  # `echod run`
+    def __init__(self, process: Process, launch: Launch, config: Config | None, sockets: dict[str, str]) -> None:
+        self.process, self.launch, self.config, self.sockets = process, launch, config, sockets
+        self.foreground = launch.log == "stderr"  # `echod run`
 
     def lines(self) -> Iterator[Line]:
         """Yield all lines."""
@@ -102,7 +102,7 @@ class DaemonCheck:
     def descriptor(self, fd: int, link: str) -> Line:
         """Tell of a descriptor beside 0 to 2."""
         own = {
-            self.handover.pid_file: "pid file", self.handover.board_file: "scoreboard", os.devnull: "nothing",
+            self.launch.pid_file: "pid file", self.launch.board_file: "scoreboard", os.devnull: "nothing",
             f"/proc/{self.process.pid}/oom_score_adj": "its score", "/memfd:trial (deleted)": "upgrade",
             "/memfd:state (deleted)": "upgrade",
         }  # fmt: skip
@@ -117,7 +117,7 @@ class DaemonCheck:
 
     def identity(self) -> Iterator[Line]:
         """Yield whose rights it has."""
-        one, uid, gid = self.process, self.handover.uid, self.handover.gid
+        one, uid, gid = self.process, self.launch.uid, self.launch.gid
         uids, gids = set(one.uids), set(one.gids)
         dropped = uid >= 0
         wanted = user_name(uid) if dropped else "one"

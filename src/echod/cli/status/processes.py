@@ -12,7 +12,7 @@ from echod.cli.status.daemon_check import DaemonCheck, Line
 from echod.cli.status.process import Process, children_of, sockets_of
 from echod.common.config import settings
 from echod.common.errors import DONE, FAILED, NOT_RUNNING, ConfigError, EchodError, printable
-from echod.common.handover import Handover
+from echod.common.launch import Launch
 
 if TYPE_CHECKING:
     from echod.cli.daemon import Daemon
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 CANNOT_TELL = 4
 LOOKS, PAUSE = 5, 0.05  # seconds: what is not as it should be may be under way, a child that is about to be reaped say
 VERDICTS = {True: "ok", False: "NOT OK", None: "?"}
-STATE = "state_fd="  # after an upgrade: a file of the server's, not of this process
 BOOT = "boot.py"  # of the server's image; what it was told follows
 
 
@@ -49,9 +48,9 @@ def examine(daemon: Daemon) -> list[Line]:
         raise EchodError(f"process {daemon.pid} has just ended", NOT_RUNNING) from None
     sockets = sockets_of(daemon.pid)
     peers = {client[0]: client[1] for client in daemon.board().copy().clients()}
-    handover = handover_of(process)
+    launch = launch_of(process)
     lines = [
-        *DaemonCheck(process, handover, config_of(handover), sockets).lines(),
+        *DaemonCheck(process, launch, config_of(launch), sockets).lines(),
         *child_lines(process, children, peers, sockets),
     ]
     if daemon.wait(0):  # else what was read may be of another process with that number
@@ -59,20 +58,20 @@ def examine(daemon: Daemon) -> list[Line]:
     return lines
 
 
-def handover_of(process: Process) -> Handover:
+def launch_of(process: Process) -> Launch:
     """Return what the server was told when it was executed. Raises EchodError."""
     words = process.command
     for at, word in enumerate(words):
         if word.endswith(BOOT):
-            with contextlib.suppress(AttributeError, ValueError):
-                return Handover.from_words([word for word in words[at + 1 :] if word and not word.startswith(STATE)])
+            with contextlib.suppress(ValueError):
+                return Launch.from_items(words[at + 1 :])
     raise EchodError(f"process {process.pid} is not a server of this version of echod; restart it")
 
 
-def config_of(handover: Handover) -> Config | None:
+def config_of(launch: Launch) -> Config | None:
     """Return the settings as they are now, None where they cannot be read."""
     try:
-        return settings.load(handover.config_file, handover.overrides, handover.base, log=handover.log)
+        return settings.load(launch.config_file, launch.overrides, launch.base, log=launch.log)
     except ConfigError:
         return None
 

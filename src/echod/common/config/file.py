@@ -56,11 +56,11 @@ def without_comment(line: str) -> str:
     return line
 
 
-def read_overrides(overrides: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield the settings given as KEY=VALUE, as `read` does those of a file."""
+def read_overrides(overrides: Sequence[str], *, newlines: bool = False) -> Iterator[tuple[str, str, str]]:
+    """Yield the settings given as KEY=VALUE, as `read` does those of a file. `newlines`: a value may have some."""
     for text in overrides:
         key, equals, value = text.partition("=")
-        if not equals or not key.strip() or "\n" in text:
+        if not equals or not key.strip() or ("\n" in text and not newlines):
             raise ConfigError(f"-o {text!r}: is not KEY=VALUE")
         yield f"-o {text}", key.strip(), value.strip()
 

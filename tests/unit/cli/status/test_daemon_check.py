@@ -8,7 +8,7 @@ import pytest
 from echod.cli.status import daemon_check as module
 from echod.cli.status.daemon_check import DaemonCheck, Line, is_there, terminal
 from echod.cli.status.process import CORE, FILES, PROCESSES, UNKNOWN
-from echod.common.handover import Handover
+from echod.common.launch import Launch
 from echod.server.signals import DEFAULT, HANDLED
 from support.processes import fork, reap, state
 from support.sockets import settings
@@ -36,13 +36,11 @@ def process(**changed):
 
 def lines(one, *, log="syslog", config=True, uid=65534):
     """Return the lines, by what they tell of."""
-    handover = Handover()
-    handover.pid_file, handover.board_file, handover.log = "/run/echod.pid", "/run/board", log
-    handover.uid = handover.gid = uid
+    launch = Launch(pid_file="/run/echod.pid", board_file="/run/board", log=log, uid=uid, gid=uid)
     sockets = {"socket:[1]": "listens on [::]:27978", "socket:[2]": "unix datagram socket"}
     sockets["socket:[3]"] = "connection with 192.0.2.7:1"
     found = settings("log=/var/log/echod.log") if config else None
-    return {line.what: line for line in DaemonCheck(one, handover, found, sockets).lines()}
+    return {line.what: line for line in DaemonCheck(one, launch, found, sockets).lines()}
 
 
 def test_a_daemon_in_order():

@@ -8,7 +8,7 @@ import pytest
 from echod.cli.status import processes
 from echod.cli.status.daemon_check import Line
 from echod.common.errors import NOT_RUNNING, EchodError
-from echod.common.handover import Handover
+from echod.common.launch import Launch
 
 module: Any = processes
 GOOD, BAD, UNKNOWN = Line("umask", "0022", "0022", True), Line("core", "1", "0", False), Line("cwd", "?", "/", None)
@@ -44,23 +44,19 @@ def test_lines_are_aligned_and_go_on_below_what_they_tell():
 
 
 def test_what_the_server_was_told_is_in_its_command_line():
-    handover = Handover()
-    handover.config_file, handover.overrides, handover.uid = "/etc/echod=.conf", ["umask=027"], 7
-    words = ["/opt/a=b/python", "-I", "-S", "/x/boot.py", *handover.to_words(), ""]
-    found = module.handover_of(SimpleNamespace(pid=1, command=words))
-    assert vars(found) == vars(handover)
-    assert vars(module.handover_of(SimpleNamespace(pid=1, command=[*words, "state_fd=0"]))) == vars(handover)
-    for words in (["sh"], ["boot.py", "no-such=key"], ["boot.py", "uid=x"]):
+    launch = Launch(config_file="/etc/echod=.conf", overrides=("umask=027",), uid=7)
+    words = ["/opt/a=b/python", "-I", "-S", "/x/boot.py", *launch.to_items(), ""]
+    assert vars(module.launch_of(SimpleNamespace(pid=1, command=words))) == vars(launch)
+    assert vars(module.launch_of(SimpleNamespace(pid=1, command=[*words, "state_fd=0"]))) == vars(launch)
+    for words in (["sh"], ["boot.py", "listen=nowhere"], ["boot.py", "uid=x"]):
         with pytest.raises(EchodError, match="is not a server of this version"):
-            module.handover_of(SimpleNamespace(pid=1, command=words))
+            module.launch_of(SimpleNamespace(pid=1, command=words))
 
 
 def test_settings_that_cannot_be_read_are_none():
-    handover = Handover()
-    handover.config_file, handover.base = "/dev/null", "/"
-    assert module.config_of(handover).umask == 0o022
-    handover.overrides = ["umask=9"]
-    assert module.config_of(handover) is None
+    launch = Launch(config_file="/dev/null", base="/")
+    assert module.config_of(launch).umask == 0o022
+    assert module.config_of(launch.replace(overrides=("umask=9",))) is None
 
 
 def test_a_daemon_that_ends_meanwhile_does_not_run():
