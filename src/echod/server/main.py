@@ -20,11 +20,10 @@ from echod.log.syslog import Syslog
 from echod.server import privileges, successor
 from echod.server.board import Board
 from echod.server.failures import report
-from echod.server.notify import Notify
+from echod.server.manager import Manager
 from echod.server.oom import OomScore
 from echod.server.reload import Change, open_log
 from echod.server.server import Server
-from echod.server.supervised import Supervised
 from echod.server.upgrade import ON_TRIAL
 
 TYPE_CHECKING = False
@@ -37,20 +36,20 @@ def main(args: list[str]) -> int:
     launch = Launch.from_items(args)
     if args[:1] == [ON_TRIAL]:
         return successor.trial(launch, args)
-    notify = Notify(launch.ready_fd)
+    manager = Manager(launch.ready_fd)
     is_daemon = launch.log != "stderr"  # not `run`
     before: Succession | None = Succession(version="?")  # until it has been read
     try:
         before = Succession.take(args)
-        server = prepare(launch, before, notify)
+        server = prepare(launch, before, manager)
         if is_daemon:
             os.dup2(0, 2)  # /dev/null, in place of what `start` reads when the server does not get this far
     except EchodError as error:
-        return fail(notify, error, before)
+        return fail(manager, error, before)
     except OSError as error:
-        return fail(notify, from_os_error("cannot start", error), before)
+        return fail(manager, from_os_error("cannot start", error), before)
     try:
-        notify.ready(f"serving on {server.names()}")
+        manager.ready(f"serving on {server.names()}")
     except OSError:
         if is_daemon:  # `start` was interrupted, and has removed its files while this held the lock
             remove_files(launch)
@@ -58,7 +57,7 @@ def main(args: list[str]) -> int:
     return serve(server, launch)
 
 
-def prepare(launch: Launch, before: Succession | None, notify: Notify) -> Server:
+def prepare(launch: Launch, before: Succession | None, manager: Manager) -> Server:
     """Adopt, map and open what a server needs, the log as the daemon's user. Raises EchodError, OSError."""
     asked = successor.load(launch, before)
     config = successor.keep_addresses(asked, launch) if before else asked
@@ -71,8 +70,7 @@ def prepare(launch: Launch, before: Succession | None, notify: Notify) -> Server
     board.reserve(config.max_children)
     Sink.total = board.words[LOG_LINES_LOST : LOG_LINES_LOST + 1]
     log = Log(config, open_log(config))
-    kind = Supervised if notify.has_manager else Server
-    server = kind(launch, before or Succession(), Change(config, listeners, log, []), board, notify, oom)
+    server = Server(launch, before or Succession(), Change(config, listeners, log, []), board, manager, oom)
     if before:
         resume(server, before, asked)
     gc.disable()  # the server makes no cycles; a collection would write to every object
@@ -107,12 +105,12 @@ def take_sockets(launch: Launch, before: Succession | None = None) -> list[Liste
     return adopt(launch.addresses, before.sockets if before else ())
 
 
-def fail(notify: Notify, error: EchodError, before: Succession | None = None) -> int:
+def fail(manager: Manager, error: EchodError, before: Succession | None = None) -> int:
     """Say why the server did not start: to the launcher, and on stderr for those in the foreground.
 
     After an upgrade nobody reads these: `before` is what the previous version has handed over.
     """
-    notify.failed(error.code, str(error))
+    manager.failed(error.code, str(error))
     print(f"{mark(ERROR)}echod: {error}", file=sys.stderr)
     if before:
         Syslog("daemon").write(ERROR, f"upgrade failed={str(error)!r}; version {before.version} has ended")

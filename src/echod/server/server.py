@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from echod.common.launch import Launch
     from echod.common.succession import Succession
     from echod.server.board import Board
-    from echod.server.notify import Notify
+    from echod.server.manager import Manager
     from echod.server.oom import OomScore
     from echod.server.reload import Change
 
@@ -47,10 +47,10 @@ class Server:
     """The daemon: what is in force, who is being served, and its `state`."""
 
     def __init__(
-        self, launch: Launch, before: Succession, first: Change, board: Board, notify: Notify, oom: OomScore
+        self, launch: Launch, before: Succession, first: Change, board: Board, manager: Manager, oom: OomScore
     ) -> None:
         """Apply the first settings, and unblock signals. After a start `before` is empty. Raises OSError."""
-        self.launch, self.config, self.log, self.board, self.notify = launch, first.config, first.log, board, notify
+        self.launch, self.config, self.log, self.board, self.manager = launch, first.config, first.log, board, manager
         self.state = STARTING
         self.signals = SignalPipe()
         self.poller = select.poll()
@@ -111,7 +111,7 @@ class Server:
         return None if self._due() == FOREVER else min(LONGEST_MS, max(0.0, (self._due() - time.monotonic()) * 1000))
 
     def _due(self) -> float:
-        return min(self.acceptor.resume_at, self.drain.due, self.upgrade.due, self.log.due())
+        return min(self.acceptor.resume_at, self.drain.due, self.upgrade.due, self.log.due(), self.manager.due)
 
     def tick(self) -> None:
         """Do what is due."""
@@ -120,6 +120,7 @@ class Server:
             self.acceptor.resume(now)
             self.drain.tick(now, self.log)
         self.upgrade.tick(now)
+        self.manager.tick(now, len(self.children.table))
 
     def process_signals(self) -> None:
         """Act on the signals that are pending, a stop first. See signals.HANDLED."""
@@ -142,12 +143,13 @@ class Server:
         """Stop accepting and drain the clients for `timeout` seconds (None: as long as it takes), then end them."""
         if self.state != DRAINING:
             self._set_state(DRAINING)  # first: a second `echod stop` sees it, and then only waits
-            self.notify.stopping()
+            self.manager.stopping()
             self.upgrade.close("the daemon is about to stop")
             self.acceptor.close()
             self.publish()
             self.log.info(f"drain clients={len(self.children.table)}")
         self.drain.begin(timeout)
+        self.manager.stopping_takes(timeout)
 
     def _set_state(self, state: int) -> None:
         """Change the state, and publish it: the only place."""
@@ -158,7 +160,7 @@ class Server:
     def reload(self) -> None:
         """Act on SIGHUP: all of the new settings take effect, or none."""
         self.board.words[scoreboard.RELOADS_BEGUN] += 1
-        self.notify.reloading()
+        self.manager.reloading()
         code, text = DONE, ["ok"]
         try:
             if self.state == DRAINING:
@@ -171,7 +173,7 @@ class Server:
             self.board.words[scoreboard.GENERATION] += 1
             text += change.text
         self.answer(scoreboard.RELOADS_BEGUN, code, last_reload=text[0], changes="\t".join(text[1:]))
-        self.notify.ready(f"serving on {self.names()}")
+        self.manager.ready("draining" if self.state == DRAINING else f"serving on {self.names()}")
         if code:
             self.log.error(f"reload failed={text[0]!r}; the settings of before stay in force")
         else:
@@ -181,7 +183,7 @@ class Server:
     def apply(self, change: Change) -> None:
         """Put a change in force. Nothing here can fail: what might is attempted."""
         old, self.log = self.log, change.log
-        self.notify.log = change.log
+        self.manager.log = change.log
         self.children.configure(change.config, change.log)
         attempt(self.log, "close", old.hand_over, change.log)
         self.config = change.config

@@ -19,7 +19,7 @@ from echod.common.sockets import BindError
 from echod.common.succession import Succession
 from echod.server import main as module
 from echod.server.main import fail, main, remove_files, report_crash, serve, set_name, take_sockets
-from echod.server.notify import Notify
+from echod.server.manager import Manager
 from support.processes import NOBODY, fork, isolated, reap
 from support.sockets import Memory, exchange, memory_log, settings
 from support.wait import DEADLINE, need_root
@@ -104,20 +104,20 @@ def test_sockets_for_another_process_are_not_taken(monkeypatch):
 
 
 def test_a_failure_is_told_to_the_launcher_and_on_stderr(capsys, monkeypatch):
-    monkeypatch.setattr("echod.server.notify.environ", {})
+    monkeypatch.setattr("echod.server.manager.environ", {})
     read_end, write_end = os.pipe()
-    assert fail(Notify(write_end), EchodError("a bad config", BAD_CONFIG)) == BAD_CONFIG
+    assert fail(Manager(write_end), EchodError("a bad config", BAD_CONFIG)) == BAD_CONFIG
     assert os.read(read_end, 100) == b"6 a bad config"
     assert capsys.readouterr().err == "echod: a bad config\n"
     os.close(read_end)
     os.close(write_end)
-    assert fail(Notify(-1), BindError("*:7", OSError(98, "Address already in use"))) == FAILED
+    assert fail(Manager(-1), BindError("*:7", OSError(98, "Address already in use"))) == FAILED
 
 
 def test_after_an_upgrade_a_failure_is_told_to_syslog(monkeypatch):
     logged = []
     monkeypatch.setattr(module, "Syslog", lambda _facility: SimpleNamespace(write=lambda *line: logged.append(line)))
-    assert fail(Notify(-1), EchodError("cannot start: out of memory"), Succession(version="0.1.0")) == FAILED
+    assert fail(Manager(-1), EchodError("cannot start: out of memory"), Succession(version="0.1.0")) == FAILED
     assert logged == [(0, "upgrade failed='cannot start: out of memory'; version 0.1.0 has ended")]
 
 

@@ -19,7 +19,7 @@ from echod.common.sockets import bind_all
 from echod.common.succession import Succession
 from echod.log import summary
 from echod.server.acceptor import CLOSED, FULL, OPEN, Acceptor
-from echod.server.notify import Notify
+from echod.server.manager import Manager
 from echod.server.oom import OomScore
 from echod.server.reload import Change
 from echod.server.server import QUIET_MS, Server
@@ -42,7 +42,7 @@ class Daemon:
         board = make_board(config.max_children)
         self.reader = Scoreboard(board.fd)
         first = Change(config, bind_all(list(config.listen), config), log, [])
-        self.server = Server(launch, Succession(), first, board, Notify(-1), OomScore())
+        self.server = Server(launch, Succession(), first, board, Manager(-1), OomScore())
         self.address = first.listeners[0].sock.getsockname()
 
     def write(self, *lines):
