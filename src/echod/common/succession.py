@@ -62,8 +62,9 @@ class Succession(Items):
             return None
         try:
             fd = int(fds[0])
-            found = cls.from_items(read_items(fd))
+            items = read_items(fd)
             os.close(fd)
+            found = cls.from_items(items)
         except ValueError as error:
             raise EchodError(f"what the previous version hands over cannot be read: {error}; use restart") from None
         if found.format != FORMAT:

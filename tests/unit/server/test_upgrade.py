@@ -80,6 +80,7 @@ class Stage:
 def stage(monkeypatch):
     stage = Stage(monkeypatch)
     yield stage
+    stage.upgrade._close_files()
     vars(stage).clear()  # it is a cycle: close its descriptors now
 
 
