@@ -16,6 +16,7 @@ from echod.common.launch import Launch
 from echod.common.succession import Answer, Succession
 from echod.server import upgrade as module
 from echod.server.lean.slots import Child
+from echod.server.signals import HANDLED
 from echod.server.upgrade import DEADLINE, IDLE, ON_TRIAL, READY, TRIAL, Upgrade, execute, fork_trial
 from support.processes import fork, reap
 from support.sockets import Front
@@ -78,8 +79,11 @@ class Stage:
 
 @pytest.fixture
 def stage(monkeypatch):
+    handlers = {signum: signal.getsignal(signum) for signum in HANDLED}
     stage = Stage(monkeypatch)
     yield stage
+    for signum, handler in handlers.items():  # a process that a later test forks is to be ended by SIGTERM
+        signal.signal(signum, handler)
     stage.upgrade._close_files()
     vars(stage).clear()  # it is a cycle: close its descriptors now
 
