@@ -17,7 +17,7 @@ from echod.common.errors import DONE, EchodError, from_os_error
 from echod.common.reasons import reason_of
 from echod.common.sockets import set_options
 from echod.log.log import Log
-from echod.log.open import open_sink
+from echod.log.sinks import open_sink
 from echod.session.pipes import Pipes
 from echod.session.session import RECEIVED, SENT, Limits, Session
 

@@ -10,18 +10,17 @@ from echod import __version__
 from echod.common.cmodules import environ, os, signal
 from echod.common.errors import DONE, FAILED, EchodError, from_os_error, place_of
 from echod.common.handover import Handover
+from echod.common.journal import mark
 from echod.common.scoreboard import LOG_LINES_LOST, UPGRADES_BEGUN
 from echod.common.sockets import Listener, adopt
 from echod.log.log import ERROR, Log
-from echod.log.sink import Sink
-from echod.log.stderr import Stderr, mark
-from echod.log.syslog import Syslog
-from echod.server import privileges, successor
+from echod.log.sinks import Sink, Stderr, Syslog
+from echod.server import process, successor
 from echod.server.board import Board
 from echod.server.execute import TRIAL
 from echod.server.failures import report
 from echod.server.notify import Notify
-from echod.server.oom import OomScore
+from echod.server.process import OomScore
 from echod.server.reload import Change, open_log
 from echod.server.server import Server
 from echod.server.supervised import Supervised
@@ -64,16 +63,16 @@ def prepare(handover: Handover, notify: Notify) -> Server:
     config = successor.keep_addresses(asked, handover) if handover.version else asked
     listeners = take_sockets(handover)
     board, oom = Board(handover.board_fd), OomScore(handover.oom_fd)
-    set_name()
+    process.set_name()
     if handover.gid >= 0 and not handover.version:
-        privileges.drop(handover.uid, handover.gid, listeners)
+        process.drop_privileges(handover.uid, handover.gid, listeners)
     oom.check()
     handover.oom_fd = oom.fd
     board.reserve(config.max_children)
     Sink.total = board.words[LOG_LINES_LOST : LOG_LINES_LOST + 1]
     log = Log(config, open_log(config))
     kind = Supervised if notify.has_manager else Server
-    server = kind(handover, Change(config, listeners, log, []), board, notify, oom)
+    server = kind(handover, Change(config, listeners, log.sink, []), log, board, notify, oom)
     if handover.version:
         resume(server, handover, asked)
     gc.disable()  # the server makes no cycles; a collection would write to every object
@@ -90,16 +89,6 @@ def resume(server: Server, handover: Handover, asked: Config) -> None:
     if handover.again:
         server.signals.pending.add(signal.SIGUSR2)
     handover.version, handover.again, handover.children, handover.settings = "", 0, [], []
-
-
-def set_name() -> None:
-    """Have ps, top and pgrep say echod (proc(5), comm). The file is root's once privileges are dropped."""
-    try:
-        fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
-        os.write(fd, b"echod")
-        os.close(fd)
-    except OSError:
-        return  # no /proc
 
 
 def take_sockets(handover: Handover) -> list[Listener]:

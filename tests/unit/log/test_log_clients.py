@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from echod.log.clients import describe
+from echod.log.log import describe
 from support.sockets import memory_log
 
 PEER = "192.0.2.7:51514"

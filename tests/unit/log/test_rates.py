@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.log import limits as module
-from echod.log.limits import MOST_SOURCES, WINDOW, RateLimits
+from echod.log import rates as module
 from echod.log.log import INFO, WARNING
+from echod.log.rates import MOST_SOURCES, WINDOW_S, RateLimits
 
 
 class Written:
@@ -62,7 +62,7 @@ def test_a_single_event_left_out_is_logged_as_it_is(written):
 def test_nothing_left_out_leaves_nothing_to_flush(written):
     assert written.limits.due == math.inf
     written.limited("key", text="alone")
-    assert 0 < written.limits.due - time.monotonic() <= WINDOW
+    assert 0 < written.limits.due - time.monotonic() <= WINDOW_S
     written.end_windows()
     assert written.texts == ["alone"]
     assert written.limits.due == math.inf
@@ -125,7 +125,7 @@ def represented(texts):
 
 
 EVENTS = st.tuples(st.sampled_from(["refuse", "full", "accept"]), st.integers(0, 2 * MOST_SOURCES))
-STEPS = st.lists(st.one_of(EVENTS, st.sampled_from([0.0, 1.0, WINDOW, 3 * WINDOW])), max_size=300)
+STEPS = st.lists(st.one_of(EVENTS, st.sampled_from([0.0, 1.0, WINDOW_S, 3 * WINDOW_S])), max_size=300)
 
 
 @given(STEPS)

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from echod.common.config.networks import parse_network
-from echod.log import summary as module
-from echod.log.summary import MOST_SOURCES, OTHERS, PERIOD, Summaries, source_of
+from echod.log import rates as module
+from echod.log.rates import MOST_SOURCES, OTHERS, PERIOD_S, Summaries, source_of
 
 CHECKER = "192.0.2.10:51514"
 
@@ -36,11 +36,11 @@ def written(monkeypatch):
 
 def test_a_minutes_clients_of_a_source_are_one_line(written):
     assert all([written.add() for _ in range(598)] + [written.add(reason="reset") for _ in range(2)])
-    written.flush(PERIOD - 1)
+    written.flush(PERIOD_S - 1)
     assert written.lines == []
     written.flush(1)
     assert written.lines == ["summary source=192.0.2.10 clients=600 in=3600 out=3600 eof=598 reset=2 secs=60"]
-    written.flush(PERIOD)
+    written.flush(PERIOD_S)
     assert len(written.lines) == 1, "nothing has come since"
     assert written.summaries.due == math.inf
 
@@ -49,7 +49,7 @@ def test_the_minute_begins_with_the_first_client(written):
     assert written.summaries.due == math.inf
     written.now += 500
     written.add()
-    assert written.summaries.due == written.now + PERIOD
+    assert written.summaries.due == written.now + PERIOD_S
 
 
 def test_all_there_is_can_be_asked_for(written):
@@ -61,7 +61,7 @@ def test_all_there_is_can_be_asked_for(written):
 def test_clients_of_other_networks_are_left_to_others(written):
     assert not written.add("198.51.100.1:7")
     assert not written.add("[2001:db9::1]:7")
-    written.flush(PERIOD)
+    written.flush(PERIOD_S)
     assert written.lines == []
 
 
@@ -77,7 +77,7 @@ def test_each_source_has_a_line(written, peer, source):
     assert source_of(peer) == source
     written.add("192.0.2.11:1")
     assert written.add(peer)
-    written.flush(PERIOD)
+    written.flush(PERIOD_S)
     assert [line.split()[1] for line in written.lines] == ["source=192.0.2.11", f"source={source}"]
 
 
@@ -85,6 +85,6 @@ def test_sources_are_bounded_and_the_sum_is_right(written):
     for number in range(MOST_SOURCES + 10):
         written.add(f"192.0.2.{number}:7")
         written.add(f"192.0.2.{number}:8")
-    written.flush(PERIOD)
+    written.flush(PERIOD_S)
     assert len(written.lines) == MOST_SOURCES + 1
     assert written.lines[-1] == f"summary source={OTHERS} clients=20 in=120 out=120 eof=20 secs=60"

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from echod.log.log import INFO
-from echod.log.sink import Clock, Sink
+from echod.log.sinks import Clock, Sink
 from support.wait import wait_for
 
 

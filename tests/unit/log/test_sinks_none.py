@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from echod.log.none import NoLog
+from echod.log.sinks import NoLog
 
 
 def test_it_takes_every_line_and_loses_none():

@@ -4,11 +4,7 @@ import os
 
 import pytest
 
-from echod.log.file import File
-from echod.log.none import NoLog
-from echod.log.open import open_sink
-from echod.log.stderr import Stderr
-from echod.log.syslog import Syslog
+from echod.log.sinks import File, NoLog, Stderr, Syslog, open_sink
 
 
 @pytest.mark.parametrize(("target", "kind"), [("syslog", Syslog), ("stderr", Stderr), ("none", NoLog), ("/log", File)])

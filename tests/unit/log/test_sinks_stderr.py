@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from echod.log import stderr as module
+from echod.common import journal as module
 from echod.log.log import ERROR, INFO
-from echod.log.sink import PIPE_BUF
-from echod.log.stderr import Stderr
+from echod.log.sinks import PIPE_BUF, Stderr
 from support.processes import isolated
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d{4}"

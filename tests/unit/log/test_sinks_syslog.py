@@ -8,9 +8,9 @@ import socket
 
 import pytest
 
-from echod.log import syslog as module
+from echod.log import sinks as module
 from echod.log.log import ERROR, INFO, WARNING, Log
-from echod.log.syslog import Syslog
+from echod.log.sinks import Syslog
 from support.processes import isolated
 from support.sockets import settings
 from support.wait import DEADLINE, wait_for
@@ -75,7 +75,7 @@ def test_a_syslogd_that_was_replaced_gets_the_next_line(syslogd):
 
 
 def test_a_syslogd_that_comes_late_is_found(syslogd, monkeypatch):
-    monkeypatch.setattr(module, "RETRY", 0.01)
+    monkeypatch.setattr(module, "RETRY_S", 0.01)
     log = Log(settings(), Syslog("daemon"))  # there is none yet: not an error
     log.info("lost")
     daemon = syslogd()
@@ -94,7 +94,7 @@ def test_a_syslogd_that_is_gone_is_not_looked_for_at_every_line(syslogd, monkeyp
     sink.reopen()
     assert sink.write(INFO, "asked for")
     assert daemon.recv(1000).endswith(b": asked for")
-    monkeypatch.setattr(module, "RETRY", 0.0)
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
     daemon.close()
     assert not sink.write(INFO, "gone")
     assert syslogd()

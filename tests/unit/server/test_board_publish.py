@@ -5,7 +5,7 @@ import pytest
 from echod.common.config.file import DEFAULT_PATH
 from echod.common.handover import Handover
 from echod.common.scoreboard import DRAIN_MS, MAX_CHILDREN, NEVER, Scoreboard
-from echod.server.publish import OUTCOMES, outcomes, publish
+from echod.server.board import OUTCOMES, outcomes, publish
 from support.sockets import make_board, settings
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from echod.common.sockets import Listener
-from echod.server import retire as module
-from echod.server.retire import retire
+from echod.server import ending as module
+from echod.server.ending import retire
 from support.sockets import memory_log, port_of
 from support.wait import DEADLINE
 
@@ -20,6 +20,7 @@ class Accepting:
 
     def __init__(self, room, *, hopeless=False):
         self.left, self.hopeless, self.calls = room, hopeless, 0
+        self.log, self.lines = memory_log()
         self.served: list[int] = []
 
     def capacity(self):
@@ -66,8 +67,9 @@ def two(bound):
 def test_who_waits_is_served_as_far_as_there_is_room(two, room):
     ports = [port_of(one) for one in two]
     clients = connect(*two, *two)
-    acceptor, (log, lines) = Accepting(room), memory_log()
-    retire(two, acceptor, log)
+    acceptor = Accepting(room)
+    lines = acceptor.lines
+    retire(two, acceptor)
     assert len(acceptor.served) == min(room, len(clients))
     assert lines.texts == []
     assert [one.sock.fileno() for one in two] == [-1, -1]
@@ -89,10 +91,11 @@ def test_who_waits_is_served_where_poll_fails(two, room, monkeypatch):
         def poll(self, _timeout):
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
-    monkeypatch.setattr("echod.server.retire.select.poll", Poller)
+    monkeypatch.setattr("echod.server.ending.select.poll", Poller)
     clients = connect(*two, *two)
-    acceptor, (log, lines) = Accepting(room), memory_log()
-    retire(two, acceptor, log)
+    acceptor = Accepting(room)
+    lines = acceptor.lines
+    retire(two, acceptor)
     assert len(acceptor.served) == min(room, len(clients))
     assert lines.texts == (["poll error='Cannot allocate memory'"] if room else [])
     acceptor.close()
@@ -103,7 +106,7 @@ def test_who_waits_is_served_where_poll_fails(two, room, monkeypatch):
 def test_an_acceptor_that_gets_nobody_ends_it(two):
     clients = connect(*two)
     acceptor = Accepting(5, hopeless=True)
-    retire(two, acceptor, memory_log()[0])
+    retire(two, acceptor)
     assert 5 <= acceptor.calls <= 6
     assert all(is_reset(client) for client in clients)
     for client in clients:
@@ -115,7 +118,7 @@ def test_who_waits_at_one_that_was_passed_is_left_to_who_passed_it(two):
     with socket.socket(fileno=os.dup(passed.fd)) as of_the_service_manager:
         passed.address = None
         clients = connect(passed, own)
-        retire(two, acceptor, memory_log()[0])
+        retire(two, acceptor)
         assert len(acceptor.served) == 1
         of_the_service_manager.settimeout(DEADLINE)
         of_the_service_manager.accept()[0].close()
@@ -130,9 +133,10 @@ def test_what_fails_on_the_way_is_logged_and_all_are_closed(two, monkeypatch, na
         raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(Listener, name, fail)
-    acceptor, (log, lines) = Accepting(9), memory_log()
+    acceptor = Accepting(9)
+    lines = acceptor.lines
     clients = connect(*two)
-    retire(two, acceptor, log)
+    retire(two, acceptor)
     assert len(acceptor.served) == 2
     assert lines.texts == [f"{name} error='Invalid argument'"]
     assert [one.sock.fileno() for one in two] == [-1, -1]
@@ -148,7 +152,7 @@ def test_a_poll_that_fails_is_logged_and_all_are_closed(two, monkeypatch, error)
 
     poller: Any = SimpleNamespace(register=lambda *_: None, poll=fail)
     monkeypatch.setattr(module, "select", SimpleNamespace(poll=lambda: poller, POLLIN=1))
-    log, lines = memory_log()
-    retire(two, Accepting(9), log)
-    assert len(lines.events("poll")) == 1
+    acceptor = Accepting(9)
+    retire(two, acceptor)
+    assert len(acceptor.lines.events("poll")) == 1
     assert [one.sock.fileno() for one in two] == [-1, -1]

@@ -17,8 +17,9 @@ from echod.common.errors import BAD_CONFIG, FAILED, EchodError
 from echod.common.handover import Handover
 from echod.common.sockets import BindError
 from echod.server import main as module
-from echod.server.main import fail, main, remove_files, report_crash, serve, set_name, take_sockets
+from echod.server.main import fail, main, remove_files, report_crash, serve, take_sockets
 from echod.server.notify import Notify
+from echod.server.process import set_name
 from support.processes import NOBODY, fork, isolated, reap
 from support.sockets import Memory, exchange, memory_log, settings
 from support.wait import DEADLINE, need_root

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from echod.server.oom import CHILDREN, HIGHEST, OomScore
+from echod.server.process import CHILDREN_SCORE, HIGHEST_SCORE, OomScore
 from support.processes import CLONE_NEWNS, NOBODY, isolated, mount, namespaces
 from support.wait import need_root
 
@@ -15,7 +15,7 @@ def score():
     return int(Path("/proc/self/oom_score_adj").read_text())
 
 
-@pytest.mark.parametrize(("own", "raised"), [(0, CHILDREN), (300, 300 + CHILDREN), (900, HIGHEST)])
+@pytest.mark.parametrize(("own", "raised"), [(0, CHILDREN_SCORE), (300, 300 + CHILDREN_SCORE), (900, HIGHEST_SCORE)])
 def test_those_who_are_forked_while_it_is_raised_go_first(own, raised):
     def check():
         Path("/proc/self/oom_score_adj").write_text(str(max(own, score())))
@@ -23,7 +23,7 @@ def test_those_who_are_forked_while_it_is_raised_go_first(own, raised):
         before = score()
         assert before >= own
         os.write(oom.fd, oom.raised)
-        isolated(lambda: score() != max(raised, min(HIGHEST, before + CHILDREN)))
+        isolated(lambda: score() != max(raised, min(HIGHEST_SCORE, before + CHILDREN_SCORE)))
         os.write(oom.fd, oom.own)
         assert score() == before
         isolated(lambda: score() != before)
@@ -41,7 +41,7 @@ def test_it_works_once_privileges_are_dropped():
         before = score()
         for _ in range(3):
             os.write(oom.fd, oom.raised)
-            assert score() == min(HIGHEST, before + CHILDREN)
+            assert score() == min(HIGHEST_SCORE, before + CHILDREN_SCORE)
             os.write(oom.fd, oom.own)
             assert score() == before
 

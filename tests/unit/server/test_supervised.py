@@ -11,10 +11,10 @@ import pytest
 from echod.common.config.settings import load
 from echod.common.handover import Handover
 from echod.common.sockets import bind_all
-from echod.log.sink import Sink
+from echod.log.sinks import Sink
 from echod.server import main, notify
 from echod.server.notify import Notify
-from echod.server.oom import OomScore
+from echod.server.process import OomScore
 from echod.server.reload import Change
 from echod.server.supervised import YEAR, Supervised
 from support.processes import isolated
@@ -35,8 +35,9 @@ class Manager:
         handover = Handover()
         handover.config_file, handover.base = str(path), "/"
         config = load(str(path), [], "/", log="stderr")
-        first = Change(config, bind_all(list(config.listen), config), memory_log()[0], [])
-        self.server = Supervised(handover, first, make_board(config.max_children), Notify(-1), OomScore())
+        log = memory_log()[0]
+        first = Change(config, bind_all(list(config.listen), config), log.sink, [])
+        self.server = Supervised(handover, first, log, make_board(config.max_children), Notify(-1), OomScore())
         self.listener = first.listeners[0]
 
     def messages(self):
@@ -157,7 +158,7 @@ def test_only_with_a_manager(monkeypatch, there):
     monkeypatch.setattr(main, "Server", lambda *_: made.append("Server"))
     monkeypatch.setattr(Sink, "total", Sink.total)  # main sets it
     monkeypatch.setattr(main, "take_sockets", lambda _: [])
-    monkeypatch.setattr(main, "set_name", lambda: None)
+    monkeypatch.setattr("echod.server.process.set_name", lambda: None)
     monkeypatch.setattr(gc, "disable", lambda: None)
     monkeypatch.setattr(main, "Board", lambda _: make_board(1))
     handover, notify = Handover(), Notify(-1)
