@@ -24,7 +24,7 @@ from echod.common.errors import BAD_CONFIG, ConfigError, EchodError
 
 CORPUS = Path(__file__).parent / "corpus"
 FEW = 40
-MANY = 1000
+MANY = 300
 
 # A test takes `examples`, a decorator. The campaign repeats the few that every run tries, and goes on from there.
 few_or_many = pytest.mark.parametrize(
