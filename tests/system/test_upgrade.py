@@ -170,7 +170,7 @@ BROKEN = {
         "server/acceptor.py:[0-9]+: SyntaxError: ",
     ),
     "a missing module": (
-        lambda new, _: (new.package / "server" / "retire.py").unlink(),
+        lambda new, _: (new.package / "server" / "ending.py").unlink(),
         1,
         "server/acceptor.py:[0-9]+: ModuleNotFoundError: No module named 'echod.server.ending'",
     ),

@@ -158,7 +158,7 @@ def execute(handover: Handover, listeners: list[Listener], kept: tuple[str, ...]
 
 def compile_server() -> None:
     """Compile the server's image, as far as we may write there. In the server it would leave memory behind for good."""
-    for part in ("", "common", "server"):
+    for part in ("", "common", "log", "session", "server"):
         compileall.compile_dir(os.path.join(PACKAGE, part), maxlevels=1 if part else 0, quiet=2)
 
 
