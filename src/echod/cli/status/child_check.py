@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+from echod.cli.proc import STANDARD
 from echod.cli.status.daemon_check import Line
-from echod.cli.status.process import STANDARD
 from echod.cli.status.units import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from echod.cli.status.process import Process
+    from echod.cli.proc import Process
 
 SAME = (
     "session", "terminal", "directory", "umask", "uids", "gids", "groups", "capabilities", "limits", "environment",

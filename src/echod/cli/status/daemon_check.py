@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from echod.cli.identity import user_name
 from echod.cli.launch import KEPT, KEPT_BY_RUN, LEAN
-from echod.cli.status.process import STANDARD, UNKNOWN, Process
+from echod.cli.proc import STANDARD, UNKNOWN, Process
 from echod.cli.status.units import size
 from echod.common.reasons import signal_name
 

@@ -7,9 +7,9 @@ import textwrap
 import time
 from typing import TYPE_CHECKING
 
+from echod.cli.proc import Process, children_of, sockets_of
 from echod.cli.status.child_check import child_lines
 from echod.cli.status.daemon_check import DaemonCheck, Line
-from echod.cli.status.process import Process, children_of, sockets_of
 from echod.common.config import settings
 from echod.common.errors import DONE, FAILED, NOT_RUNNING, ConfigError, EchodError, printable
 from echod.common.handover import Handover

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from echod.cli.proc import CORE, FILES, PROCESSES, UNKNOWN
 from echod.cli.status import daemon_check as module
 from echod.cli.status.daemon_check import DaemonCheck, Line, is_there, terminal
-from echod.cli.status.process import CORE, FILES, PROCESSES, UNKNOWN
 from echod.common.handover import Handover
 from echod.server.signals import DEFAULT, HANDLED
 from support.processes import fork, reap, state

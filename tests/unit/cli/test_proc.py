@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from echod.cli.status import process as module
-from echod.cli.status.process import Process, children_of, signals, sockets_of
+from echod.cli import proc as module
+from echod.cli.proc import Process, children_of, signals, sockets_of
 from support.processes import fork, reap, state
 from support.wait import need_root, wait_for
 
