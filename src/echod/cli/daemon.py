@@ -14,7 +14,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from echod.cli import locks
+from echod.cli import locks, proc
 from echod.cli.identity import rights_of, user_name
 from echod.cli.paths import board_path
 from echod.cli.pidfile import POLL_INTERVAL
@@ -109,8 +109,8 @@ class Daemon:
 
     def _is_server(self) -> bool:
         """Tell whether the process was given this pid file when it was executed."""
-        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/cmdline", "rb") as file:
-            return os.fsencode(f"pid_file={self._pid_file.path}") in file.read().split(b"\0")
+        with contextlib.suppress(OSError):
+            return f"pid_file={self._pid_file.path}" in proc.command_line(self.pid)
         return False
 
     @contextlib.contextmanager
@@ -164,7 +164,7 @@ class Daemon:
         self.send(signal.SIGSTOP)
         killed: set[int] = set()
         try:
-            while found := {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._kill_child(pid)}:
+            while found := {pid for pid in proc.pids() if self._kill_child(pid)}:
                 if found <= killed:
                     break
                 killed |= found
@@ -178,9 +178,7 @@ class Daemon:
         except ProcessLookupError:
             return False
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                parent = int(file.read().rpartition(b")")[2].split()[1])
-            if parent != self.pid:
+            if proc.parent_of(pid) != self.pid:
                 return False
             with self._rights():
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 
+from echod.cli.proc import cgroups
 from echod.common.errors import EchodError
 
 ANSWER = 5.0  # seconds for systemctl
@@ -20,11 +21,10 @@ def leave_to_systemd(pid: int, command: str) -> None:
 
 def unit_of(pid: int) -> tuple[str, bool]:
     """Return the service in whose cgroup a process is, "" for none, and whether it is one of a user's manager."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/cgroup") as file:
-        for line in file:
-            _, controllers, path = line.rstrip("\n").split(":", 2)
+    with contextlib.suppress(OSError):
+        for controllers, path in cgroups(pid):
             *above, name = path.split("/")
-            if controllers in ("", "name=systemd") and name.endswith(".service"):
+            if controllers in ([], ["name=systemd"]) and name.endswith(".service"):
                 return name, any(part.startswith("user@") for part in above)
     return "", False
 

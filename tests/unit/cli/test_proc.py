@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from echod.cli import proc as module
-from echod.cli.proc import Process, children_of, signals, sockets_of
+from echod.cli.proc import Process, children_of, is_there, listeners, signals, sockets_of, threads_of_user
+from support.daemon import SOURCE
 from support.processes import fork, reap, state
-from support.wait import need_root, wait_for
+from support.wait import need_root, skip, wait_for
 
 
 def test_it_is_as_the_kernel_has_it():
@@ -81,3 +83,63 @@ def test_what_is_not_for_us_to_see_is_unknown():
         assert other.parent == 0
 
     assert reap(fork(look)) == 0
+
+
+def test_a_leader_that_has_ended_is_gone():
+    pid = fork(lambda: None)
+    wait_for(lambda: state(pid) == "Z", "its end")
+    assert not is_there(pid)
+    reap(pid)
+    assert not is_there(pid)
+    assert is_there(1)
+
+
+def test_processes_and_threads_of_the_user_are_counted():
+    uid = os.geteuid()
+    assert threads_of_user(uid, 0) >= 1
+    # Again while it does not hold: in between, other tests may start processes.
+    wait_for(lambda: threads_of_user(uid, 0) > threads_of_user(uid, os.getpid()), "this process to be left out")
+
+
+def test_a_listener_is_found_by_its_address_by_any_and_as_an_ipv4_mapped_one():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        me: Any = Process(os.getpid())
+        own = {me.descriptors[server.fileno()]}
+        assert listeners("127.0.0.1", port) == own
+        assert listeners("0.0.0.0", port) == own
+        assert listeners("127.0.0.2", port) == listeners("127.0.0.1", 0) == set()
+        assert os.getpid() in module.holders(own)
+        assert module.holders({"socket:[x]"}) == {}
+    assert listeners("127.0.0.1", port) == set()
+
+
+def test_a_listener_on_ipv6_has_ipv4_addresses_as_mapped_ones():
+    try:
+        server = socket.create_server(("::ffff:127.0.0.1", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    except OSError:
+        skip("IPv6")
+    with server:
+        port = server.getsockname()[1]
+        assert len(listeners("127.0.0.1", port)) == 1
+        assert listeners("127.0.0.2", port) == set()
+
+
+def test_text_that_is_not_utf_8_is_read():
+    """A command line is in the encoding of paths: a pid file's name in it must be the one that was given."""
+    name = os.fsdecode(b"pid_file=/\xff")
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-ISc", "import time; time.sleep(600)", name], {})
+    try:
+        wait_for(lambda: name in module.command_line(pid), "its words")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_file_systems_are_mounted_in_order():
+    assert ("/proc", "proc") in module.mounts()
+
+
+def test_no_other_command_opens_a_file_of_proc():
+    modules = [path for path in (SOURCE / "cli").rglob("*.py") if path.name != "proc.py"]
+    assert [str(path) for path in modules if re.search(r'(open|Path|readlink)\(f?"/proc', path.read_text())] == []

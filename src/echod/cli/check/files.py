@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echod.cli.preflight import CONFIG, LOG, check_user
+from echod.cli.proc import mounts
 from echod.common.config.file import DEFAULT_PATH
 from echod.common.scoreboard import SLOT, SLOTS_AT
 
@@ -74,7 +75,6 @@ def mounted(directory: Path) -> tuple[str, str]:
     point = next(path for path in (directory, *directory.parents) if os.path.ismount(path))
     kind = ""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mounts").read_text().splitlines():
-            _, where, name, *_ = line.split()
+        for where, name in mounts():
             kind = name if where == str(point) else kind  # the last one mounted there is the one that is seen
     return str(point), kind

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from echod.cli import proc
 from echod.cli.inherited import lowest_fd
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from echod.cli.check.plan import Plan
 
-SOMAXCONN = "/proc/sys/net/core/somaxconn"
 CGROUPS = "/sys/fs/cgroup"
 DESCRIPTORS = 16  # beside the sockets: pid file, scoreboard, log, pipes, and the connection of a client
 
@@ -30,19 +29,17 @@ def warnings(plan: Plan) -> Iterator[str]:
 def backlog(plan: Plan) -> Iterator[str]:
     """See whether the kernel cuts the backlog (listen(2))."""
     with contextlib.suppress(OSError):
-        most = int(Path(SOMAXCONN).read_text())
+        most = proc.somaxconn()
         if most < plan.config.backlog:
             wanted = plan.config.backlog
             yield f"backlog = {wanted} is cut to somaxconn, {most}; `sysctl -w net.core.somaxconn={wanted}`"
 
 
 def limit(plan: Plan, name: str) -> int | None:
-    """Return a soft limit of the daemon that runs, or of this process, which hands it down; None: there is none."""
+    """Return a soft limit of the running daemon, or of this process, which hands it down; None if there is none."""
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{plan.pid or 'self'}/limits").read_text().splitlines():
-            if line.startswith(name):
-                soft = line[len(name) :].split()[0]
-                return None if soft == "unlimited" else int(soft)
+        soft = proc.soft_limits(plan.pid or proc.SELF, [name]).get(name, "unlimited")
+        return None if soft == "unlimited" else int(soft)
     return None
 
 
@@ -53,28 +50,15 @@ def raise_limit(plan: Plan, letter: str, name: str, wanted: int) -> str:
 
 def processes(plan: Plan) -> Iterator[str]:
     """See whether the user may have so many processes (RLIMIT_NPROC; root may)."""
-    most = limit(plan, "Max processes")
+    most = limit(plan, proc.PROCESSES)
     if plan.uid == 0 or most is None:
         return
-    wanted = plan.processes + others(plan)
+    wanted = plan.processes + proc.threads_of_user(plan.uid, plan.pid)
     if wanted > most:
         yield (
             f"max_children = {plan.config.max_children} needs {wanted} processes of user {plan.user}, with those there "
             f"are, and the limit is {most} (RLIMIT_NPROC); `{raise_limit(plan, 'u', 'nproc', wanted)}`"
         )
-
-
-def others(plan: Plan) -> int:
-    """Count the user's processes and threads that are not the daemon's."""
-    found = 0
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError, KeyError, ValueError):
-            text = Path(f"/proc/{name}/status").read_text(errors="replace")
-            status = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-            is_daemons = plan.pid and plan.pid in (int(name), int(status["PPid"]))
-            if int(status["Uid"].split()[0]) == plan.uid and not is_daemons:
-                found += int(status["Threads"])
-    return found
 
 
 def cgroup(plan: Plan) -> Iterator[str]:
@@ -98,17 +82,16 @@ def cgroup(plan: Plan) -> Iterator[str]:
 def pids_cgroup(plan: Plan) -> tuple[Path | None, Path]:
     """Return the directory of the daemon's cgroup, or of this process's, and the root of its tree (cgroups(7))."""
     with contextlib.suppress(OSError):
-        entries = [line.split(":", 2) for line in Path(f"/proc/{plan.pid or 'self'}/cgroup").read_text().splitlines()]
-        for _, controllers, path in entries:
+        for controllers, path in proc.cgroups(plan.pid or proc.SELF):
             root = Path(CGROUPS, "pids" if controllers else "")
-            if "pids" in controllers.split(",") or (not controllers and not Path(CGROUPS, "pids").exists()):
+            if "pids" in controllers or (not controllers and not Path(CGROUPS, "pids").exists()):
                 return root / path.lstrip("/"), root
     return None, Path(CGROUPS)
 
 
 def descriptors(plan: Plan) -> Iterator[str]:
     """See whether the daemon may have its descriptors (RLIMIT_NOFILE); a child needs no more."""
-    most, wanted = limit(plan, "Max open files"), lowest_fd(plan.config) + DESCRIPTORS
+    most, wanted = limit(plan, proc.FILES), lowest_fd(plan.config) + DESCRIPTORS
     if most is not None and wanted > most:
         yield (
             f"the daemon needs {wanted} descriptors, and the limit is {most} (RLIMIT_NOFILE); "

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from echod.cli.identity import user_name
 from echod.cli.launch import KEPT, KEPT_BY_RUN, LEAN
-from echod.cli.proc import STANDARD, UNKNOWN, Process
+from echod.cli.proc import CORE, FILES, PROCESSES, STANDARD, UNKNOWN, is_there
 from echod.cli.status.units import size
 from echod.common.reasons import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from echod.cli.proc import Process
     from echod.common.config.settings import Config
     from echod.common.handover import Handover
 
@@ -144,9 +145,7 @@ class DaemonCheck:
     def resources(self) -> Iterator[Line]:
         """Yield what it may use, and uses."""
         one = self.process
-        core, processes, files = (
-            one.limits.get(name, UNKNOWN) for name in ("Max core file size", "Max processes", "Max open files")
-        )
+        core, processes, files = (one.limits.get(name, UNKNOWN) for name in (CORE, PROCESSES, FILES))
         yield match("core dumps", core, "0")
         most = self.config.max_children if self.config else 0
         enough = not processes.isdecimal() or int(processes) > most
@@ -164,14 +163,6 @@ class DaemonCheck:
 def match(what: str, found: str, wanted: str) -> Line:
     """Tell whether something is as it should be, where both are known."""
     return Line(what, found, wanted, None if UNKNOWN in (found, wanted) else found == wanted)
-
-
-def is_there(pid: int) -> bool:
-    """Tell whether there is a process that has not ended: init may take its time to reap one that has."""
-    try:
-        return Process(pid).code != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def terminal(number: int) -> str:
