@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from echod.cli.proc import STANDARD
 from echod.cli.status.daemon_check import Line
-from echod.cli.status.units import size
+from echod.cli.status.text import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

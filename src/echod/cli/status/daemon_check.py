@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from echod.cli.identity import user_name
 from echod.cli.launch import KEPT, KEPT_BY_RUN, LEAN
 from echod.cli.proc import CORE, FILES, PROCESSES, STANDARD, UNKNOWN, is_there
-from echod.cli.status.units import size
+from echod.cli.status.text import size
 from echod.common.reasons import signal_name
 
 if TYPE_CHECKING:

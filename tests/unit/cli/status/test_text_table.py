@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.cli.status.table import FEWEST, cut, table
+from echod.cli.status.text import FEWEST, cut, table
 
 LONG_PEER = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535"
 COUNT = st.integers(0, 1 << 62)
