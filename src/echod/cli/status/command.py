@@ -53,7 +53,7 @@ def status(args: Namespace) -> int:
 def look(args: Namespace, daemon: Daemon, columns: int | None, lines: int | None) -> tuple[str, int]:
     """Return what there is to tell of a daemon, in the form asked for, and the exit code. Raises EchodError."""
     if args.processes:
-        from echod.cli.status.processes import processes  # noqa: PLC0415 - as above
+        from echod.cli.status.examine import processes  # noqa: PLC0415 - as above
 
         return processes(daemon, columns)
     copy = daemon.board().copy()

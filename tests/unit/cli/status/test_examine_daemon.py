@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from echod.cli.proc import CORE, FILES, PROCESSES, UNKNOWN
-from echod.cli.status import daemon_check as module
-from echod.cli.status.daemon_check import DaemonCheck, Line, terminal
+from echod.cli.status import examine as module
+from echod.cli.status.examine import DaemonCheck, Line, terminal
 from echod.common.handover import Handover
 from echod.server.signals import DEFAULT, HANDLED
 from support.sockets import settings

@@ -1,23 +1,98 @@
-"""The daemon's process beside what a well-behaved daemon's is (daemon(7))."""
+"""`status --processes`: the daemon and its children, as /proc has them, next to what they should be (daemon(7))."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import textwrap
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from echod.cli.identity import user_name
 from echod.cli.launch import KEPT, KEPT_BY_RUN, LEAN
-from echod.cli.proc import CORE, FILES, PROCESSES, STANDARD, UNKNOWN, is_there
+from echod.cli.proc import CORE, FILES, PROCESSES, STANDARD, UNKNOWN, Process, children_of, is_there, sockets_of
 from echod.cli.status.text import size
+from echod.common.config import settings
+from echod.common.errors import DONE, FAILED, NOT_RUNNING, ConfigError, EchodError, printable
+from echod.common.handover import Handover
 from echod.common.reasons import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from echod.cli.proc import Process
+    from echod.cli.daemon import Daemon
     from echod.common.config.settings import Config
-    from echod.common.handover import Handover
+
+CANNOT_TELL = 4
+LOOKS, PAUSE = 5, 0.05  # seconds: what is not as it should be may be under way, a child that is about to be reaped say
+VERDICTS = {True: "ok", False: "NOT OK", None: "?"}
+STATE = "state_fd="  # after an upgrade: a file of the server's, not of this process
+BOOT = "boot.py"  # of the server's image; what it was told follows
+
+
+def processes(daemon: Daemon, columns: int | None) -> tuple[str, int]:
+    """Return a line for all that was looked at, and the exit code: 1 where one is not ok, 4 where one cannot be told.
+
+    Raises EchodError, NOT_RUNNING when the daemon has ended meanwhile.
+    """
+    for look in range(LOOKS):
+        if look:
+            time.sleep(PAUSE)
+        lines = examine(daemon)
+        if all(line.ok for line in lines):
+            break
+    code = CANNOT_TELL if any(line.ok is None for line in lines) else DONE
+    return printable(table(lines, columns)), FAILED if any(line.ok is False for line in lines) else code
+
+
+def examine(daemon: Daemon) -> list[Line]:
+    """Look at a daemon and its children. Raises EchodError."""
+    try:
+        process = Process(daemon.pid)
+        children = children_of(daemon.pid)
+    except (FileNotFoundError, ProcessLookupError):
+        raise EchodError(f"process {daemon.pid} has just ended", NOT_RUNNING) from None
+    sockets = sockets_of(daemon.pid)
+    peers = {client[0]: client[1] for client in daemon.board().copy().clients()}
+    handover = handover_of(process)
+    lines = [
+        *DaemonCheck(process, handover, config_of(handover), sockets).lines(),
+        *child_lines(process, children, peers, sockets),
+    ]
+    if daemon.wait(0):  # else what was read may be of another process with that number
+        raise EchodError(f"process {daemon.pid} has just ended", NOT_RUNNING)
+    return lines
+
+
+def handover_of(process: Process) -> Handover:
+    """Return what the server was told when it was executed. Raises EchodError."""
+    words = process.command
+    for at, word in enumerate(words):
+        if word.endswith(BOOT):
+            with contextlib.suppress(AttributeError, ValueError):
+                return Handover.from_words([word for word in words[at + 1 :] if word and not word.startswith(STATE)])
+    raise EchodError(f"process {process.pid} is not a server of this version of echod; restart it")
+
+
+def config_of(handover: Handover) -> Config | None:
+    """Return the settings as they are now, None where they cannot be read."""
+    try:
+        return settings.load(handover.config_file, handover.overrides, handover.base, log=handover.log)
+    except ConfigError:
+        return None
+
+
+def table(lines: list[Line], columns: int | None) -> str:
+    """Return the lines aligned: the verdict, what was looked at, what it is; what it should be."""
+    width = max(len(line.what) for line in lines)
+    text: list[str] = []
+    for line in lines:
+        head = f"{VERDICTS[line.ok]:<8}{line.what:<{width}}  "
+        whole = f"{head}{line.found} (should be: {line.wanted})"
+        text += textwrap.wrap(whole, max(columns, 40), subsequent_indent=" " * 10) if columns else [whole]
+    return "\n".join(text)
+
 
 ANY = "any: it runs in the foreground"
 ENVIRONMENT = {*LEAN, "LISTEN_PID", "LISTEN_FDS"}
@@ -173,3 +248,52 @@ def terminal(number: int) -> str:
 def names(signums: set[int] | set[signal.Signals]) -> str:
     """Return the names of signals, without their SIG."""
     return " ".join(signal_name(number).removeprefix("SIG") for number in sorted(signums))
+
+
+SAME = (
+    "session", "terminal", "directory", "umask", "uids", "gids", "groups", "capabilities", "limits", "environment",
+    "blocked",
+)  # fmt: skip
+TRIAL = "--trial"  # a child that is the trial of an upgrade
+MAY_DIFFER = {signal.SIGCHLD, signal.SIGALRM}  # that the daemon catches at times; the lifetime's timer
+WANTED = "one connection, else as the daemon"
+
+
+def child_lines(
+    daemon: Process, children: list[Process], peers: dict[int, str], sockets: dict[str, str]
+) -> Iterator[Line]:
+    """Yield a line for each child of the daemon, and one for those that it has not reaped.
+
+    `peers` are those on the scoreboard, by pid. Orphans that PID 1 adopts, and other programs, are none of its.
+    """
+    words = {word for word in daemon.command if word.startswith("pid_file=")}  # an upgrade changes others
+    own = [child for child in children if words & set(child.command) and TRIAL not in child.command]
+    for child in sorted(own, key=lambda child: child.pid):
+        yield line_of(daemon, child, peers.get(child.pid, "not yet recorded"), sockets)
+    zombies = [str(child.pid) for child in children if child.code == "Z"]
+    yield Line("zombies", ", ".join(zombies) or "none", "none", not zombies)
+
+
+def line_of(daemon: Process, child: Process, peer: str, sockets: dict[str, str]) -> Line:
+    """Return the line of a child: its state, its peer, and in what it differs from the daemon."""
+    differs = [name for name in SAME if getattr(child, name) != getattr(daemon, name)]
+    if (child.caught ^ daemon.caught) - MAY_DIFFER or (child.ignored ^ daemon.ignored) - MAY_DIFFER:
+        differs.append("signals")
+    ok: bool | None = not differs and child.code in "SRD"
+    found = [child.state]
+    if child.descriptors is None or daemon.descriptors is None:
+        ok = ok and None
+    else:
+        more = [sockets.get(link, link) for fd, link in child.descriptors.items() if fd not in STANDARD]
+        found.append(f"has {' and '.join(more) or 'nothing'} for itself")
+        if any(child.descriptors.get(fd) != daemon.descriptors.get(fd) for fd in STANDARD):
+            differs.append("descriptors 0 to 2")
+        ok = ok and len(more) == 1 and not differs and "listens" not in more[0]
+    if not any(peer in text for text in found):
+        found.append(f"serves {peer}")
+    if child.oom != daemon.oom:
+        found.append(f"oom_score_adj {child.oom}")
+    if child.private is not None:
+        found.append(f"{size(child.private)} private")
+    found += [f"differs in {name}" for name in differs]
+    return Line(f"child {child.pid}", ", ".join(found), WANTED, ok)

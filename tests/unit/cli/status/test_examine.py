@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from echod.cli.status import processes
-from echod.cli.status.daemon_check import Line
+from echod.cli.status import examine
+from echod.cli.status.examine import Line
 from echod.common.errors import NOT_RUNNING, EchodError
 from echod.common.handover import Handover
 
-module: Any = processes
+module: Any = examine
 GOOD, BAD, UNKNOWN = Line("umask", "0022", "0022", True), Line("core", "1", "0", False), Line("cwd", "?", "/", None)
 
 
