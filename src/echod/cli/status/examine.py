@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import textwrap
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from echod.cli.identity import user_name
 from echod.cli.launch import KEPT, KEPT_BY_RUN, LEAN
 from echod.cli.proc import CORE, FILES, PROCESSES, STANDARD, UNKNOWN, Process, children_of, is_there, sockets_of
-from echod.cli.status.text import size
+from echod.cli.status.text import aligned, size
 from echod.common.config import settings
 from echod.common.errors import DONE, FAILED, NOT_RUNNING, ConfigError, EchodError, printable
 from echod.common.handover import Handover
@@ -24,30 +23,48 @@ if TYPE_CHECKING:
     from echod.cli.daemon import Daemon
     from echod.common.config.settings import Config
 
-CANNOT_TELL = 4
-LOOKS, PAUSE = 5, 0.05  # seconds: what is not as it should be may be under way, a child that is about to be reaped say
-VERDICTS = {True: "ok", False: "NOT OK", None: "?"}
-STATE = "state_fd="  # after an upgrade: a file of the server's, not of this process
-BOOT = "boot.py"  # of the server's image; what it was told follows
+CANNOT_TELL = 4  # the exit code of a look in which something is unknown
+LOOKS = 5  # at most: a child that is about to be reaped is in order at the next one
+PAUSE_S = 0.05  # between two looks
+STATE = "state_fd="  # after an upgrade: a descriptor of the server's, not of this process
+BOOT = "boot.py"  # the program of the server's image; its arguments follow
+ANY = "any: it runs in the foreground"
+ENVIRONMENT = {*LEAN, "LISTEN_PID", "LISTEN_FDS"}
+HANDLED = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1}  # and at times SIGCHLD
+# Left at their default: the kernel sends them for a fault or a limit, or they end no process.
+HARMLESS = {
+    signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP,
+    signal.SIGSYS, signal.SIGXCPU, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT,
+    signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, 32, 33,
+}  # fmt: skip
+MOST_PRIVATE_BYTES = 16 << 20  # it grows by some hundred bytes per client
+SPARE_DESCRIPTORS = 8  # that it needs for a moment, in addition to those it has
+SAME = (  # what a child has as the daemon has it
+    "session", "terminal", "directory", "umask", "uids", "gids", "groups", "capabilities", "limits", "environment",
+    "blocked",
+)  # fmt: skip
+TRIAL = "--trial"  # an argument of the child that is the trial of an upgrade
+MAY_DIFFER = {signal.SIGCHLD, signal.SIGALRM}  # the daemon catches SIGCHLD at times; the lifetime has a timer
+WANTED = "one connection, else as the daemon"
 
 
 def processes(daemon: Daemon, columns: int | None) -> tuple[str, int]:
-    """Return a line for all that was looked at, and the exit code: 1 where one is not ok, 4 where one cannot be told.
+    """Return a line for each thing examined, and the exit code: 1 if one is not in order, 4 if one is unknown.
 
-    Raises EchodError, NOT_RUNNING when the daemon has ended meanwhile.
+    Raises EchodError, NOT_RUNNING if the daemon has just ended.
     """
     for look in range(LOOKS):
         if look:
-            time.sleep(PAUSE)
+            time.sleep(PAUSE_S)
         lines = examine(daemon)
         if all(line.ok for line in lines):
             break
     code = CANNOT_TELL if any(line.ok is None for line in lines) else DONE
-    return printable(table(lines, columns)), FAILED if any(line.ok is False for line in lines) else code
+    return printable(aligned(lines, columns)), FAILED if any(line.ok is False for line in lines) else code
 
 
 def examine(daemon: Daemon) -> list[Line]:
-    """Look at a daemon and its children. Raises EchodError."""
+    """Return the lines of a daemon and its children. Raises EchodError."""
     try:
         process = Process(daemon.pid)
         children = children_of(daemon.pid)
@@ -60,13 +77,13 @@ def examine(daemon: Daemon) -> list[Line]:
         *DaemonCheck(process, handover, config_of(handover), sockets).lines(),
         *child_lines(process, children, peers, sockets),
     ]
-    if daemon.wait(0):  # else what was read may be of another process with that number
+    if daemon.wait(0):  # what was read may be another process with its number
         raise EchodError(f"process {daemon.pid} has just ended", NOT_RUNNING)
     return lines
 
 
 def handover_of(process: Process) -> Handover:
-    """Return what the server was told when it was executed. Raises EchodError."""
+    """Return what the server was handed when it was executed. Raises EchodError."""
     words = process.command
     for at, word in enumerate(words):
         if word.endswith(BOOT):
@@ -76,39 +93,15 @@ def handover_of(process: Process) -> Handover:
 
 
 def config_of(handover: Handover) -> Config | None:
-    """Return the settings as they are now, None where they cannot be read."""
+    """Return the settings as the config has them now, or None if they cannot be read."""
     try:
         return settings.load(handover.config_file, handover.overrides, handover.base, log=handover.log)
     except ConfigError:
         return None
 
 
-def table(lines: list[Line], columns: int | None) -> str:
-    """Return the lines aligned: the verdict, what was looked at, what it is; what it should be."""
-    width = max(len(line.what) for line in lines)
-    text: list[str] = []
-    for line in lines:
-        head = f"{VERDICTS[line.ok]:<8}{line.what:<{width}}  "
-        whole = f"{head}{line.found} (should be: {line.wanted})"
-        text += textwrap.wrap(whole, max(columns, 40), subsequent_indent=" " * 10) if columns else [whole]
-    return "\n".join(text)
-
-
-ANY = "any: it runs in the foreground"
-ENVIRONMENT = {*LEAN, "LISTEN_PID", "LISTEN_FDS"}
-HANDLED = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1}  # and at times SIGCHLD
-# Left at their default: those the kernel sends for a fault or a limit, and those that end no process.
-HARMLESS = {
-    signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP,
-    signal.SIGSYS, signal.SIGXCPU, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT,
-    signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, 32, 33,
-}  # fmt: skip
-MOST_PRIVATE = 16 << 20  # bytes: it grows by some hundred a client
-FEW_DESCRIPTORS = 8  # that it needs at a moment, beside those it has
-
-
 class Line(NamedTuple):
-    """What was looked at, what it is and should be; `ok` is None where it cannot be told."""
+    """A thing examined, what it is and what it should be; `ok` is None if that is unknown."""
 
     what: str
     found: str
@@ -117,7 +110,7 @@ class Line(NamedTuple):
 
 
 class DaemonCheck:
-    """The lines that tell of the daemon. `config` is what its settings are now, None where they cannot be read."""
+    """The lines of the daemon itself. `config` has the settings as they are now; None: they cannot be read."""
 
     def __init__(self, process: Process, handover: Handover, config: Config | None, sockets: dict[str, str]) -> None:
         self.process, self.handover, self.config, self.sockets = process, handover, config, sockets
@@ -133,7 +126,7 @@ class DaemonCheck:
         yield from self.resources()
 
     def origin(self) -> Iterator[Line]:
-        """Yield its state, and that neither a shell nor a terminal has a hold on it."""
+        """Yield its state, and whether a shell or a terminal can still end it."""
         one = self.process
         stopped = f"{one.state} (SIGSTOP); SIGCONT lets it go on" if one.code == "T" else one.state
         yield Line("state", stopped, "sleeping or running", one.code in "SRD")
@@ -162,7 +155,7 @@ class DaemonCheck:
         yield Line("environment", " ".join(one.environment), f"at most {' '.join(sorted(known))}", ok)
 
     def descriptors(self) -> Iterator[Line]:
-        """Yield what each descriptor is, which says what it is for."""
+        """Yield the purpose of each descriptor."""
         found = self.process.descriptors
         if found is None:
             yield Line("descriptors", UNKNOWN, "its own only", None)
@@ -176,7 +169,7 @@ class DaemonCheck:
                 yield self.descriptor(fd, link)
 
     def descriptor(self, fd: int, link: str) -> Line:
-        """Tell of a descriptor beside 0 to 2."""
+        """Return the line of a descriptor that is not one of 0 to 2."""
         own = {
             self.handover.pid_file: "pid file", self.handover.board_file: "scoreboard", os.devnull: "nothing",
             f"/proc/{self.process.pid}/oom_score_adj": "its score", "/memfd:trial (deleted)": "upgrade",
@@ -192,7 +185,7 @@ class DaemonCheck:
         return Line(f"descriptor {fd}", f"{text}: {link}" if text and link in own else text or link, "its own", known)
 
     def identity(self) -> Iterator[Line]:
-        """Yield whose rights it has."""
+        """Yield its user, its groups and its capabilities."""
         one, uid, gid = self.process, self.handover.uid, self.handover.gid
         uids, gids = set(one.uids), set(one.gids)
         dropped = uid >= 0
@@ -210,7 +203,7 @@ class DaemonCheck:
         yield Line("capabilities", found or "none", "its caller's" if free else "none", free or not held)
 
     def signals(self) -> Iterator[Line]:
-        """Yield what signals would do to it."""
+        """Yield the effect of signals on it."""
         one = self.process
         yield Line("blocked", names(one.blocked) or "none", "none", not one.blocked)
         yield Line("handled", names(one.caught), f"{names(HANDLED)} and more", one.caught >= HANDLED)
@@ -218,7 +211,7 @@ class DaemonCheck:
         yield Line("ended by", names(ended) or "none", "none but SIGKILL and faults", not ended)
 
     def resources(self) -> Iterator[Line]:
-        """Yield what it may use, and uses."""
+        """Yield its limits and its memory."""
         one = self.process
         core, processes, files = (one.limits.get(name, UNKNOWN) for name in (CORE, PROCESSES, FILES))
         yield match("core dumps", core, "0")
@@ -226,22 +219,24 @@ class DaemonCheck:
         enough = not processes.isdecimal() or int(processes) > most
         yield Line("processes", f"at most {processes}", f"more than max_children, {most}", enough)
         used = len(one.descriptors or ())
-        enough = not files.isdecimal() or int(files) >= used + FEW_DESCRIPTORS
-        yield Line("open files", f"at most {files}", f"{used + FEW_DESCRIPTORS} or more", enough)
+        enough = not files.isdecimal() or int(files) >= used + SPARE_DESCRIPTORS
+        yield Line("open files", f"at most {files}", f"{used + SPARE_DESCRIPTORS} or more", enough)
         if one.private is None or one.shared is None:
-            yield Line("memory", UNKNOWN, f"at most {size(MOST_PRIVATE)} private", None)
+            yield Line("memory", UNKNOWN, f"at most {size(MOST_PRIVATE_BYTES)} private", None)
         else:
             found = f"{size(one.private)} private, {size(one.shared)} shared"
-            yield Line("memory", found, f"at most {size(MOST_PRIVATE)} private", one.private <= MOST_PRIVATE)
+            yield Line(
+                "memory", found, f"at most {size(MOST_PRIVATE_BYTES)} private", one.private <= MOST_PRIVATE_BYTES
+            )
 
 
 def match(what: str, found: str, wanted: str) -> Line:
-    """Tell whether something is as it should be, where both are known."""
+    """Return the line of a thing that must equal what it should be; `ok` is None if one of the two is unknown."""
     return Line(what, found, wanted, None if UNKNOWN in (found, wanted) else found == wanted)
 
 
 def terminal(number: int) -> str:
-    """Return the name of a controlling terminal: the device's number, 0 where there is none."""
+    """Return the name of a controlling terminal by its device number, which is 0 without one."""
     return f"{os.major(number)}:{os.minor(number)}" if number else "none"
 
 
@@ -250,21 +245,12 @@ def names(signums: set[int] | set[signal.Signals]) -> str:
     return " ".join(signal_name(number).removeprefix("SIG") for number in sorted(signums))
 
 
-SAME = (
-    "session", "terminal", "directory", "umask", "uids", "gids", "groups", "capabilities", "limits", "environment",
-    "blocked",
-)  # fmt: skip
-TRIAL = "--trial"  # a child that is the trial of an upgrade
-MAY_DIFFER = {signal.SIGCHLD, signal.SIGALRM}  # that the daemon catches at times; the lifetime's timer
-WANTED = "one connection, else as the daemon"
-
-
 def child_lines(
     daemon: Process, children: list[Process], peers: dict[int, str], sockets: dict[str, str]
 ) -> Iterator[Line]:
-    """Yield a line for each child of the daemon, and one for those that it has not reaped.
+    """Yield a line for each child of the daemon, and one line for those that it has not reaped.
 
-    `peers` are those on the scoreboard, by pid. Orphans that PID 1 adopts, and other programs, are none of its.
+    `peers` has the clients on the scoreboard, by pid. Orphans that PID 1 adopts, and other programs, are left out.
     """
     words = {word for word in daemon.command if word.startswith("pid_file=")}  # an upgrade changes others
     own = [child for child in children if words & set(child.command) and TRIAL not in child.command]
@@ -275,7 +261,7 @@ def child_lines(
 
 
 def line_of(daemon: Process, child: Process, peer: str, sockets: dict[str, str]) -> Line:
-    """Return the line of a child: its state, its peer, and in what it differs from the daemon."""
+    """Return the line of a child: its state, its peer, and its differences from the daemon."""
     differs = [name for name in SAME if getattr(child, name) != getattr(daemon, name)]
     if (child.caught ^ daemon.caught) - MAY_DIFFER or (child.ignored ^ daemon.ignored) - MAY_DIFFER:
         differs.append("signals")

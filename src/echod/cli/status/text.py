@@ -1,4 +1,7 @@
-"""A snapshot as aligned lines for people, and a table of the clients, busiest first, fitted to a terminal."""
+"""What `status` prints for people, fitted to a terminal: aligned facts, a table of clients with the busiest first.
+
+It knows snapshots and nothing of scoreboards or /proc, so that `--watch` can draw what `status` prints.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from echod.common.errors import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 LABEL_COLUMNS = 10
 BYTES = ("bytes_in", "in"), ("bytes_out", "out")
@@ -26,6 +29,9 @@ TABLE: dict[str, Callable[[dict[str, Any]], str]] = {
     "RATE": lambda child: f"{size(child['rate'])}/s",  # of both directions; only `--watch` knows it
 }
 DISPENSABLE = ("OUT", "AGE", "IN", "IDLE", "RATE", "PID")  # dropped in this order if the table is too wide
+VERDICTS = {True: "ok", False: "NOT OK", None: "?"}  # of `status --processes`
+VERDICT_COLUMNS = 8
+VERDICTS_LEAST_COLUMNS = 40
 GAP = "  "
 CUT = ".."
 TABLE_LEAST_LINES = 4  # the empty one, the head, a client, and how many more
@@ -151,6 +157,19 @@ def cut(text: str, width: int) -> str:
     tail = min(len(text.rpartition(":")[2]) + 2, width // 2)
     head = max(0, width - tail - len(CUT))
     return f"{text[:head]}{CUT}{text[len(text) - tail :]}"[:width]
+
+
+def aligned(lines: Sequence[tuple[str, str, str, bool | None]], columns: int | None) -> str:
+    """Return the lines of `status --processes`: the verdict, the thing examined, what it is and what it should be."""
+    width = max(len(line[0]) for line in lines)
+    text: list[str] = []
+    for what, found, wanted, ok in lines:
+        whole = f"{VERDICTS[ok]:<{VERDICT_COLUMNS}}{what:<{width}}  {found} (should be: {wanted})"
+        indent = " " * LABEL_COLUMNS
+        text += (
+            textwrap.wrap(whole, max(columns, VERDICTS_LEAST_COLUMNS), subsequent_indent=indent) if columns else [whole]
+        )
+    return "\n".join(text)
 
 
 def size(count: float) -> str:
