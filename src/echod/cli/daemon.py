@@ -14,10 +14,10 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from echod.cli import locks, proc
+from echod.cli import proc
 from echod.cli.identity import rights_of, user_name
 from echod.cli.paths import board_path
-from echod.cli.pidfile import POLL_INTERVAL
+from echod.cli.pidfile import POLL_INTERVAL, controllers, open_plain
 from echod.common import scoreboard
 from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError, from_os_error
 from echod.common.scoreboard import Scoreboard
@@ -75,7 +75,7 @@ class Daemon:
     def board(self) -> Scoreboard:
         """Map the scoreboard, for reading. Raises EchodError, NOT_RUNNING when the daemon has ended meanwhile."""
         try:
-            fd = locks.open_plain(self._path, os.O_RDONLY)
+            fd = open_plain(self._path, os.O_RDONLY)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and self.wait(LEAVING):
                 raise EchodError(f"process {self.pid} has just ended", NOT_RUNNING) from None
@@ -116,7 +116,7 @@ class Daemon:
     @contextlib.contextmanager
     def _rights(self) -> Iterator[None]:
         """Signal any other process with no more rights than who could have made it the holder. Raises EchodError."""
-        uids = locks.controllers(self._pid_file.path) if os.geteuid() == 0 and not self._is_server() else set()
+        uids = controllers(self._pid_file.path) if os.geteuid() == 0 and not self._is_server() else set()
         try:
             with rights_of(uids):
                 yield

@@ -8,7 +8,8 @@ by then be an unrelated process's. Here two record locks (fcntl(2), F_SETLK) on 
 
 F_GETLK names the process that holds a lock; the number in the file is for others. Who may read the file may hold read
 locks on it: they are not asked for, never waited for, and a start makes a new file in place of the one that was left,
-which only its user can open until byte 0 is locked. The directory may belong to the daemon's user: see `locks`.
+which only its user can open until byte 0 is locked. The directory may belong to the daemon's user: `open_plain`
+follows nothing there.
 Record locks go when the process closes *any* descriptor of the file: open it once, and close it last.
 """
 
@@ -18,13 +19,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
+import struct
 import time
 from typing import TYPE_CHECKING, Any
 
 from lockfile import AlreadyLocked, LockFailed, NotLocked
 from lockfile.pidlockfile import PIDLockFile
-
-from echod.cli import locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,9 @@ NUMBER = b"0123456789+- \t\r\n\0"  # a file system may leave NULs after a crash
 LARGEST = 64  # bytes of anything else that a damaged pid file may have
 START_TIMEOUT = 60  # seconds to wait for a start that is under way
 POLL_INTERVAL = 0.005  # seconds
+FLOCK = "hhqqi4x"  # struct flock of fcntl(2): type, whence, start, length, pid
+OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+ANYBODY = -2  # in place of a uid
 
 
 class PidFile(PIDLockFile):
@@ -52,21 +56,21 @@ class PidFile(PIDLockFile):
         Raises OSError when there is a file that cannot be read or is no pid file.
         """
         if self.fd >= 0:
-            return locks.writer(self.fd, byte)
+            return writer(self.fd, byte)
         try:
-            fd = locks.open_plain(self.path, os.O_RDONLY)
+            fd = open_plain(self.path, os.O_RDONLY)
         except (FileNotFoundError, NotADirectoryError):
             return 0
         try:
-            return locks.writer(fd, byte)
+            return writer(fd, byte)
         finally:
             os.close(fd)
 
     def _open_or_make(self) -> None:
         try:
-            self.fd = locks.open_plain(self.path, os.O_RDWR, self._lowest_fd)
+            self.fd = open_plain(self.path, os.O_RDWR, self._lowest_fd)
         except FileNotFoundError:
-            self.fd = locks.open_plain(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, self._lowest_fd)
+            self.fd = open_plain(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, self._lowest_fd)
             self._made = True
 
     def _check_content(self) -> None:
@@ -110,11 +114,11 @@ class PidFile(PIDLockFile):
             return None  # another start has just made it
         if running := self.holder():
             return running
-        locked = locks.lock(self.fd, STARTING)
+        locked = lock(self.fd, STARTING)
         if not locked and (self._made or self.holder(STARTING)):
             return None  # another start is under way
-        if self._made or not locks.is_current(self.fd, self.path):
-            return 0 if locks.is_current(self.fd, self.path) else None
+        if self._made or not is_current(self.fd, self.path):
+            return 0 if is_current(self.fd, self.path) else None
         self._check_content()
         try:
             os.unlink(self.path)
@@ -134,9 +138,9 @@ class PidFile(PIDLockFile):
         try:
             if self.fd < 0:
                 self._open_or_make()
-            if not locks.lock(self.fd, RUNNING):
+            if not lock(self.fd, RUNNING):
                 raise AlreadyLocked(f"{self.path}: locked by process {self.holder()}")
-            if not locks.is_current(self.fd, self.path):
+            if not is_current(self.fd, self.path):
                 raise LockFailed(f"{self.path}: was removed meanwhile; try again")
             self._check_content()
             os.ftruncate(self.fd, 0)
@@ -160,9 +164,9 @@ class PidFile(PIDLockFile):
         opened = self.fd < 0
         try:
             if opened:
-                self.fd = locks.open_plain(self.path, os.O_RDWR, self._lowest_fd)
-            in_use = self.holder() or (not locks.lock(self.fd, STARTING) and self.holder(STARTING))
-            if not in_use and locks.is_current(self.fd, self.path):
+                self.fd = open_plain(self.path, os.O_RDWR, self._lowest_fd)
+            in_use = self.holder() or (not lock(self.fd, STARTING) and self.holder(STARTING))
+            if not in_use and is_current(self.fd, self.path):
                 self._check_content()
                 for path in (*others, self.path):
                     with contextlib.suppress(FileNotFoundError):
@@ -185,3 +189,69 @@ class PidFile(PIDLockFile):
         """Acquire, for DaemonContext."""
         self.acquire()
         return self
+
+
+def open_plain(path: str, flags: int, lowest_fd: int = 3) -> int:
+    """Open a regular file that has one name, or make it with mode 0600. Raises OSError."""
+    try:
+        low = os.open(path, flags | OPEN, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            error.strerror = "is a symbolic link"
+        raise
+    try:
+        found = os.fstat(low)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", path)
+        if found.st_nlink > 1:
+            raise OSError(errno.EINVAL, "has a second name, a hard link", path)
+        return fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, lowest_fd)
+    finally:
+        os.close(low)  # no lock is held yet
+
+
+def writer(fd: int, byte: int) -> int:
+    """Return the pid of the other process that holds a write lock, 0 when none does, -1 when it cannot be told.
+
+    Read locks are not asked for: whoever may read the file may hold them.
+    """
+    asked = struct.pack(FLOCK, fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
+    kind, _, _, _, pid = struct.unpack(FLOCK, fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+    if kind == fcntl.F_UNLCK:
+        return 0
+    return pid if pid > 0 else -1  # an OFD lock has no owner's pid, nor has one of another pid namespace
+
+
+def lock(fd: int, byte: int) -> bool:
+    """Take a write lock; False when another process holds a lock of any kind."""
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES (fcntl(2))
+        return False
+    return True
+
+
+def is_current(fd: int, path: str) -> bool:
+    """Tell whether the open file is the one that the path names now."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def controllers(path: str) -> set[int]:
+    """Return the uids, root's aside, that can lock a file or put another in its place. Raises OSError.
+
+    They are the owners of the file and of the directories above it.
+    """
+    path, found = os.path.abspath(path), set()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        found.add(os.lstat(path).st_uid)
+    while path != "/":
+        path = os.path.dirname(path)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            directory = os.stat(path)
+            found.add(directory.st_uid)
+            if directory.st_mode & stat.S_IWOTH and not directory.st_mode & stat.S_ISVTX:
+                found.add(ANYBODY)
+    return found - {0}
