@@ -15,8 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from echod.cli import proc
-from echod.cli.identity import rights_of, user_name
-from echod.cli.paths import board_path
+from echod.cli.context import board_path, rights_of, user_name
 from echod.cli.pidfile import POLL_INTERVAL, controllers, open_plain
 from echod.common import scoreboard
 from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError, from_os_error

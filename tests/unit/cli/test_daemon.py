@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from echod.cli import daemon as module
+from echod.cli.context import board_path
 from echod.cli.daemon import RELOAD, REOPEN, Daemon
-from echod.cli.paths import board_path
 from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
 from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError

@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from echod.cli import lifecycle
+from echod.cli.context import Paths
 from echod.cli.daemon import Daemon
-from echod.cli.paths import Paths
 from echod.cli.pidfile import STARTING, PidFile
 from echod.common import scoreboard
 from echod.common.errors import NOT_RUNNING, EchodError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from echod.cli.check import explain, files, limits, ports
 from echod.cli.check.plan import Plan
-from echod.cli.paths import Paths
+from echod.cli.context import Paths
 from echod.common.config.settings import SETTINGS
 from echod.common.errors import DONE, FAILED, printable
 

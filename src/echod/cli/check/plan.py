@@ -6,14 +6,14 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from echod.cli.identity import identify, user_name
+from echod.cli.context import identify, user_name
 from echod.cli.pidfile import PidFile
 from echod.cli.status.command import copy_of
 from echod.cli.status.snapshot import snapshot
 from echod.common.errors import EchodError
 
 if TYPE_CHECKING:
-    from echod.cli.paths import Paths
+    from echod.cli.context import Paths
 
 
 class Plan:

@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from echod.cli import proc
-from echod.cli.identity import user_name
+from echod.cli.context import user_name
 from echod.cli.preflight import ANY, missing
 from echod.common.config.addresses import parse_address, write_address
 from echod.common.errors import EchodError

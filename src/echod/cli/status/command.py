@@ -7,8 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from echod.cli.context import Paths
 from echod.cli.daemon import Daemon
-from echod.cli.paths import Paths
 from echod.cli.pidfile import PidFile
 from echod.cli.status.openmetrics import metrics
 from echod.cli.status.snapshot import snapshot

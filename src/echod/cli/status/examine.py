@@ -8,7 +8,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from echod.cli.identity import user_name
+from echod.cli.context import user_name
 from echod.cli.launch import KEPT, KEPT_BY_RUN, LEAN
 from echod.cli.proc import CORE, FILES, PROCESSES, STANDARD, UNKNOWN, Process, children_of, is_there, sockets_of
 from echod.cli.status.text import aligned, size

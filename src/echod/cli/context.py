@@ -1,9 +1,11 @@
-"""Where things are: the config, the pid file, and what the server is told of them."""
+"""Where things are, and who the daemon is: the config, the pid file, users and what the server is handed of them."""
 
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
+import pwd
 import stat
 import tempfile
 from typing import TYPE_CHECKING
@@ -11,11 +13,15 @@ from typing import TYPE_CHECKING
 from echod.cli.pidfile import PidFile
 from echod.common.config import settings as configuration
 from echod.common.config.file import absolute, read, read_overrides
-from echod.common.errors import ConfigError
+from echod.common.errors import NOT_PERMITTED, ConfigError, EchodError
 from echod.common.handover import Handover
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from echod.common.config.settings import Config
+
+LARGEST_ID = 0xFFFFFFFE  # -1 stands for "unchanged" (setresuid(2))
 
 
 class Paths:
@@ -88,3 +94,68 @@ def default_path() -> str:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
             raise ConfigError(f"{directory}: belongs to someone else or is open to others; set pid_file")
     return os.path.join(directory, "echod.pid")
+
+
+def identify(paths: Paths, config: Config, handover: Handover) -> None:
+    """Look up whom root becomes; the server gets numbers. Raises ConfigError, or EchodError when not permitted."""
+    user = look_up_user(paths, config.user)
+    group = look_up_group(paths, config.group) if config.group else user.pw_gid
+    if os.geteuid() != 0:
+        if config.user not in ("nobody", user_name(os.geteuid())) and user.pw_uid != os.geteuid():
+            why = f"only root can become '{config.user}'; allowed: the user who starts it, or none"
+            raise EchodError(f"{paths.origin('user')}user: {why}", NOT_PERMITTED)
+        return
+    if user.pw_uid != 0 or config.group:
+        handover.uid, handover.gid = user.pw_uid, group
+
+
+def look_up_user(paths: Paths, name: str) -> pwd.struct_passwd:
+    """Find a user by name or number. Raises ConfigError."""
+    try:
+        return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except (KeyError, OverflowError):
+        why = f"there is no user '{name}'; allowed: one that exists, by name or number"
+        raise ConfigError(f"{paths.origin('user')}user: {why}") from None
+
+
+def look_up_group(paths: Paths, name: str) -> int:
+    """Find a group by name; a number need not have one. Raises ConfigError."""
+    try:
+        found = int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        found = LARGEST_ID + 1
+    if found > LARGEST_ID:
+        why = f"there is no group '{name}'; allowed: one that exists, by name or number"
+        raise ConfigError(f"{paths.origin('group')}group: {why}")
+    return found
+
+
+def user_name(uid: int) -> str:
+    """Return the name of a user, or the number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+@contextlib.contextmanager
+def rights_of(uids: set[int]) -> Iterator[None]:
+    """Have root give up its rights for those of the one user in `uids`, if any: the kernel then decides for that user.
+
+    Raises PermissionError when there are several, or one that root cannot become.
+    """
+    if not uids:
+        yield
+        return
+    before = os.getresuid()
+    uid = min(uids)
+    if len(uids) > 1 or uid < 0:
+        raise PermissionError
+    try:
+        os.setresuid(uid, uid, 0)
+    except OSError:
+        raise PermissionError from None
+    try:
+        yield
+    finally:
+        os.setresuid(*before)
