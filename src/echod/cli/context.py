@@ -27,15 +27,15 @@ LARGEST_ID = 0xFFFFFFFE  # -1 stands for "unchanged" (setresuid(2))
 class Paths:
     """What `-c FILE` and `-o KEY=VALUE` lead to. Raises ConfigError.
 
-    Of the settings only `pid_file` has to be right here: a config that is broken must not keep anyone from stopping
-    the daemon. `load` reads the rest.
+    Only the setting `pid_file` has to be right here: a broken config must not keep an operator from stopping the
+    daemon. `load` reads the rest.
     """
 
     def __init__(self, config_file: str | None, overrides: list[str]) -> None:
         try:
             self.base = os.getcwd()
         except FileNotFoundError:
-            self.base = ""  # a deleted directory: only absolute paths will do
+            self.base = ""  # the directory was deleted: only absolute paths can be found
         self.config_file = "" if config_file is None else absolute(config_file, self.base, "-c")
         self.overrides = overrides
         self.origins: dict[str, str] = {}  # where each setting comes from: file:line or -o KEY=VALUE
@@ -43,7 +43,7 @@ class Paths:
         self.board_file = board_path(self.pid_file)
 
     def _read(self) -> str:
-        """Note the origins; returns the setting `pid_file`. What stands before a broken line counts."""
+        """Note the origins and return the setting `pid_file`. The lines before a broken one count."""
         found = ""
         for entries in (read(self.config_file), read_overrides(self.overrides)):
             with contextlib.suppress(ConfigError):
@@ -54,7 +54,7 @@ class Paths:
         return found
 
     def origin(self, name: str) -> str:
-        """Return where a setting comes from, with a colon after it; nothing for a default."""
+        """Return where a setting comes from, with a colon after it, or nothing for a default."""
         return f"{self.origins[name]}: " if name in self.origins else ""
 
     def load(self, *, log: str = "syslog") -> Config:
@@ -62,25 +62,25 @@ class Paths:
         return configuration.load(self.config_file, self.overrides, self.base, log=log)
 
     def handover(self, *, log: str = "syslog") -> Handover:
-        """Fill in what the server is told."""
+        """Return what the server is handed."""
         handover = Handover()
         handover.config_file, handover.base, handover.overrides = self.config_file, self.base, self.overrides
         handover.pid_file, handover.board_file, handover.log = self.pid_file, self.board_file, log
         return handover
 
     def remove_stale(self) -> None:
-        """Remove what a daemon that is gone has left, as far as we may and nobody is starting another."""
+        """Remove the files of a daemon that has ended, if permitted and if no process is starting another."""
         with contextlib.suppress(OSError):
             PidFile(self.pid_file).break_lock(self.board_file)
 
 
 def board_path(pid_file: str) -> str:
-    """Return where the scoreboard of the daemon with this pid file is: no two share one."""
+    """Return where the scoreboard of the daemon with this pid file is: no two daemons share one."""
     return f"{pid_file}.scoreboard"
 
 
 def default_path() -> str:
-    """Return where the pid file is unless the config says so. Raises ConfigError when that directory is not safe."""
+    """Return where the pid file is if the config does not say. Raises ConfigError if that directory is not safe."""
     if os.geteuid() == 0:
         return "/run/echod/echod.pid"
     runtime = os.environ.get("XDG_RUNTIME_DIR")
@@ -88,7 +88,7 @@ def default_path() -> str:
         return os.path.join(runtime, "echod", "echod.pid")
     directory = os.path.join(tempfile.gettempdir(), f"echod-{os.geteuid()}")
     with contextlib.suppress(OSError):
-        os.mkdir(directory, 0o700)  # first: what is there from now on can be checked, and stays this user's
+        os.mkdir(directory, 0o700)  # first: from now on another user can no longer replace it after the checks
     with contextlib.suppress(FileNotFoundError):
         found = os.lstat(directory)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
@@ -97,7 +97,7 @@ def default_path() -> str:
 
 
 def identify(paths: Paths, config: Config, handover: Handover) -> None:
-    """Look up whom root becomes; the server gets numbers. Raises ConfigError, or EchodError when not permitted."""
+    """Look up the user that root becomes; the server gets numbers. Raises ConfigError, or EchodError, NOT_PERMITTED."""
     user = look_up_user(paths, config.user)
     group = look_up_group(paths, config.group) if config.group else user.pw_gid
     if os.geteuid() != 0:
@@ -131,7 +131,7 @@ def look_up_group(paths: Paths, name: str) -> int:
 
 
 def user_name(uid: int) -> str:
-    """Return the name of a user, or the number where it has none."""
+    """Return the name of a user, or the number if it has no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -140,9 +140,9 @@ def user_name(uid: int) -> str:
 
 @contextlib.contextmanager
 def rights_of(uids: set[int]) -> Iterator[None]:
-    """Have root give up its rights for those of the one user in `uids`, if any: the kernel then decides for that user.
+    """Make root take the rights of the one user in `uids`, if there is one: the kernel then decides for that user.
 
-    Raises PermissionError when there are several, or one that root cannot become.
+    Raises PermissionError if there are several users, or one that root cannot become.
     """
     if not uids:
         yield

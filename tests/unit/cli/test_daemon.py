@@ -224,7 +224,7 @@ def test_a_daemon_that_ends_in_place_of_an_answer_is_told(tmp_path, stub):
 
 
 def test_a_daemon_that_does_not_answer_is_told(tmp_path, stub, monkeypatch):
-    monkeypatch.setattr(module, "REPLY", 0.05)
+    monkeypatch.setattr(module, "REPLY_S", 0.05)
     one = stub()
     with find(tmp_path) as daemon:
         message, code = complaint(lambda: daemon.ask(*REOPEN))

@@ -1,4 +1,4 @@
-"""`check`: the settings that would be in force, what this machine cannot give, and who would be admitted."""
+"""`check`: the settings that would be in effect, what this machine cannot provide, and who would be admitted."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator
 
-COLUMN = 40  # of the origins
+ORIGIN_COLUMN = 40
 
 
 def check(args: Namespace) -> int:
-    """Print the settings, or the explanation that is asked for. Raises EchodError."""
+    """Print the settings, or the explanation for an address, and all warnings. Raises EchodError."""
     plan = Plan(Paths(args.config, args.options))
     if args.explain:
         print("\n".join(explain.lines(plan, args.explain)))
@@ -34,16 +34,16 @@ def check(args: Namespace) -> int:
 
 
 def listing(plan: Plan) -> Iterator[str]:
-    """Yield the lines: they can be used as a config file."""
+    """Yield the settings that would be in effect as lines of a config file, each with its origin."""
     yield "[echod]"
     shown = {"pid_file": plan.paths.pid_file, "user": plan.user, "group": group_name(plan.gid)}
     for name in SETTINGS:
         text = f"{name} = {shown.get(name, plan.config.text(name))}".rstrip()
-        yield f"{text:<{COLUMN}} # {plan.origin(name)}"
+        yield f"{text:<{ORIGIN_COLUMN}} # {plan.origin(name)}"
 
 
 def group_name(gid: int) -> str:
-    """Return the name of a group, or the number where it has none."""
+    """Return the name of a group, or the number if it has no name."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from echod.cli.check.plan import Plan
 
 CGROUPS = "/sys/fs/cgroup"
-DESCRIPTORS = 16  # beside the sockets: pid file, scoreboard, log, pipes, and the connection of a client
+OTHER_DESCRIPTORS = 16  # pid file, scoreboard, log, pipes, and the connection of a client
 
 
 def warnings(plan: Plan) -> Iterator[str]:
-    """Yield a warning for each limit that the settings exceed, with the command that mends it."""
+    """Yield a warning for each limit that the settings exceed, with the command that raises it."""
     yield from backlog(plan)
     yield from processes(plan)
     yield from cgroup(plan)
@@ -27,7 +27,7 @@ def warnings(plan: Plan) -> Iterator[str]:
 
 
 def backlog(plan: Plan) -> Iterator[str]:
-    """See whether the kernel cuts the backlog (listen(2))."""
+    """Yield a warning if the kernel cuts the backlog (listen(2))."""
     with contextlib.suppress(OSError):
         most = proc.somaxconn()
         if most < plan.config.backlog:
@@ -49,7 +49,7 @@ def raise_limit(plan: Plan, letter: str, name: str, wanted: int) -> str:
 
 
 def processes(plan: Plan) -> Iterator[str]:
-    """See whether the user may have so many processes (RLIMIT_NPROC; root may)."""
+    """Yield a warning if the user may not have so many processes (RLIMIT_NPROC, which does not bind root)."""
     most = limit(plan, proc.PROCESSES)
     if plan.uid == 0 or most is None:
         return
@@ -62,11 +62,11 @@ def processes(plan: Plan) -> Iterator[str]:
 
 
 def cgroup(plan: Plan) -> Iterator[str]:
-    """See whether each cgroup that the daemon is in has room for its processes (pids.max)."""
+    """Yield a warning for each cgroup of the daemon that has no room for its processes (pids.max)."""
     directory, root = pids_cgroup(plan)
     while directory and directory.is_relative_to(root):
         file = directory / "pids.max"
-        with contextlib.suppress(OSError, ValueError):  # "max" is no number, and the root has none
+        with contextlib.suppress(OSError, ValueError):  # "max" is not a number, and the root has no such file
             most, used = int(file.read_text()), int((directory / "pids.current").read_text())
             wanted = used - plan.state.get("clients", 0) - bool(plan.pid) + plan.processes
             if wanted > most:
@@ -90,8 +90,8 @@ def pids_cgroup(plan: Plan) -> tuple[Path | None, Path]:
 
 
 def descriptors(plan: Plan) -> Iterator[str]:
-    """See whether the daemon may have its descriptors (RLIMIT_NOFILE); a child needs no more."""
-    most, wanted = limit(plan, proc.FILES), lowest_fd(plan.config) + DESCRIPTORS
+    """Yield a warning if the daemon may not have its descriptors (RLIMIT_NOFILE); a child needs no more of them."""
+    most, wanted = limit(plan, proc.FILES), lowest_fd(plan.config) + OTHER_DESCRIPTORS
     if most is not None and wanted > most:
         yield (
             f"the daemon needs {wanted} descriptors, and the limit is {most} (RLIMIT_NOFILE); "

@@ -1,4 +1,4 @@
-"""Whether the addresses of `listen` can be had: one that no interface has, a port that another holds, and who."""
+"""Whether the addresses of `listen` can be bound: no interface may have one, or another process may hold its port."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def warnings(plan: Plan) -> Iterator[str]:
 
 
 def unbound(address: tuple[str, int]) -> Iterator[str]:
-    """Try to bind an address, without listening; yield why not, once."""
+    """Try to bind an address, without listening; if that fails, yield why, once."""
     host, port = address
     if host == "*":
         places: list[tuple[int, Any]] = [(family, (any_host, port)) for family, any_host in ANY.items()]
@@ -49,7 +49,7 @@ def unbound(address: tuple[str, int]) -> Iterator[str]:
 
 
 def try_bind(family: int, where: Any) -> OSError | None:
-    """Bind as the daemon does; returns the error."""
+    """Bind as the daemon does; return the error, or None."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

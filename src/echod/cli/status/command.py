@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 
 Found = TypeVar("Found")
-STDOUT = 1
-RUNNING, DEAD, STOPPED, CANNOT_TELL = 0, 1, 3, 4  # exit codes (LSB)
+STDOUT_FD = 1
+# Exit codes (LSB)
+RUNNING = 0
+DEAD = 1
+STOPPED = 3
+CANNOT_TELL = 4
 
 
 def status(args: Namespace) -> int:
@@ -36,7 +40,7 @@ def status(args: Namespace) -> int:
 
         watch(lambda: state_or_why(paths), args.interval)
         return DONE
-    columns, lines = terminal(STDOUT) or (None, None)
+    columns, lines = terminal(STDOUT_FD) or (None, None)
     try:
         found = ask(PidFile(paths.pid_file), lambda daemon: look(args, daemon, columns, lines))
         left = found is None and is_left(paths)
