@@ -94,11 +94,17 @@ def test_a_leader_that_has_ended_is_gone():
     assert is_there(1)
 
 
-def test_processes_and_threads_of_the_user_are_counted():
-    uid = os.geteuid()
-    assert threads_of_user(uid, 0) >= 1
-    # Again while it does not hold: in between, other tests may start processes.
-    wait_for(lambda: threads_of_user(uid, 0) > threads_of_user(uid, os.getpid()), "this process to be left out")
+def test_processes_of_the_user_are_counted_without_the_daemon_and_its_children():
+    assert threads_of_user(os.geteuid(), 0) >= 1
+    need_root()
+    uid = 1 << 30 | os.getpid()  # no other test has a process of this user
+    pid = fork(lambda: (os.setuid(uid), signal.pause()))
+    try:
+        wait_for(lambda: threads_of_user(uid, 0) == 1, "its process")
+        assert threads_of_user(uid, pid) == threads_of_user(uid, os.getpid()) == 0
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        reap(pid)
 
 
 def test_a_listener_is_found_by_its_address_by_any_and_as_an_ipv4_mapped_one():
