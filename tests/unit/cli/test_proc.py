@@ -98,7 +98,12 @@ def test_processes_of_the_user_are_counted_without_the_daemon_and_its_children()
     assert threads_of_user(os.geteuid(), 0) >= 1
     need_root()
     uid = 1 << 30 | os.getpid()  # no other test has a process of this user
-    pid = fork(lambda: (os.setuid(uid), signal.pause()))
+
+    def wait_as_user():
+        os.setuid(uid)
+        signal.pause()
+
+    pid = fork(wait_as_user)
     try:
         wait_for(lambda: threads_of_user(uid, 0) == 1, "its process")
         assert threads_of_user(uid, pid) == threads_of_user(uid, os.getpid()) == 0
