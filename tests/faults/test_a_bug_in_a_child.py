@@ -12,7 +12,7 @@ from support.sockets import exchange
 from support.wait import wait_for
 
 BUG = "            counters[at + RECEIVED] = received\n"
-PLANTED = BUG + '                if data == b"bug":\n                    raise KeyError("planted")\n'
+PLANTED = BUG + '            if data == b"bug":\n                raise KeyError("planted")\n'
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from echod.cli.context import board_path
 from echod.cli.daemon import Daemon
 from echod.cli.main import fail
-from echod.cli.paths import board_path
 from echod.cli.pidfile import PidFile
 from echod.cli.status.snapshot import snapshot
 from echod.cli.status.text import for_people

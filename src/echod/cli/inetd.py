@@ -10,8 +10,8 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
+from echod.cli.context import Paths
 from echod.cli.inherited import close_inherited
-from echod.cli.paths import Paths
 from echod.common.config.addresses import write_address
 from echod.common.errors import DONE, EchodError, from_os_error
 from echod.common.reasons import reason_of

@@ -9,7 +9,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from echod.cli.identity import user_name
+from echod.cli.context import user_name
 from echod.common.config.addresses import parse_address, write_address
 from echod.common.config.file import DEFAULT_PATH
 from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from echod.cli.status.units import per_second, size, span
+from echod.cli.status.text import per_second, size, span
 
 
 @pytest.mark.parametrize(

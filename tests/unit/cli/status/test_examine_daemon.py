@@ -5,14 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from echod.cli.status import daemon_check as module
-from echod.cli.status.daemon_check import DaemonCheck, Line, is_there, terminal
-from echod.cli.status.process import CORE, FILES, PROCESSES, UNKNOWN
+from echod.cli.proc import CORE, FILES, PROCESSES, UNKNOWN
+from echod.cli.status import examine as module
+from echod.cli.status.examine import DaemonCheck, Line, terminal
 from echod.common.handover import Handover
 from echod.server.signals import DEFAULT, HANDLED
-from support.processes import fork, reap, state
 from support.sockets import settings
-from support.wait import wait_for
 
 ALL = set(range(1, 65))
 
@@ -118,15 +116,6 @@ def test_what_cannot_be_told():
 def test_the_signals_are_those_of_the_server():
     assert set(HANDLED) >= module.HANDLED | {signal.SIGCHLD}
     assert DEFAULT <= module.HARMLESS
-
-
-def test_a_leader_that_has_ended_is_gone():
-    pid = fork(lambda: None)
-    wait_for(lambda: state(pid) == "Z", "its end")
-    assert not is_there(pid)
-    reap(pid)
-    assert not is_there(pid)
-    assert is_there(1)
 
 
 def test_a_terminals_number():

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from echod.cli.paths import Paths, board_path, default_path
+from echod.cli.context import Paths, board_path, default_path
 from echod.common.errors import ConfigError
 from support.processes import NOBODY, isolated
 

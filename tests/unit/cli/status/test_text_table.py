@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.cli.status.table import FEWEST, cut, table
+from echod.cli.status.text import TABLE_LEAST_LINES, cut, table
 
 LONG_PEER = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535"
 COUNT = st.integers(0, 1 << 62)
@@ -32,7 +32,7 @@ def test_it_is_never_wider_than_the_terminal_nor_longer(children, columns, lines
     shown = table(children, columns, lines)
     assert len(shown) <= max(0, lines)
     assert all(len(line) <= columns and line.isprintable() for line in shown)
-    if children and lines >= FEWEST:
+    if children and lines >= TABLE_LEAST_LINES:
         left_out = int(shown[-1].split()[1]) if len(shown) != len(children) + 2 and columns > 20 else 0
         assert columns <= 20 or len(shown) == (lines if left_out else len(children) + 2)
 
@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_left_out_and_counted():
     assert lines[2].split()[0] == "30"
     assert lines[-1] == "and 23 more"
     assert len(table(many, None, 32)) == 32
-    assert table(many, None, FEWEST - 1) == []
+    assert table(many, None, TABLE_LEAST_LINES - 1) == []
     assert table([], 80, 24) == []
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from echod.cli.status.child_check import child_lines
+from echod.cli.status.examine import child_lines
 
 SOCKETS = {"socket:[1]": "listens on [::]:27978", "socket:[5]": "connection with 192.0.2.7:51514"}
 STANDARD = dict.fromkeys(range(3), "/dev/null")

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from echod.cli.status.queue import address, queued, unscoped
+from echod.cli.proc import address, queued, unscoped
 from support.wait import DEADLINE, wait_for
 
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from echod.cli.status import processes
-from echod.cli.status.daemon_check import Line
+from echod.cli.status import examine
+from echod.cli.status.examine import Line
+from echod.cli.status.text import aligned
 from echod.common.errors import NOT_RUNNING, EchodError
 from echod.common.handover import Handover
 
-module: Any = processes
+module: Any = examine
 GOOD, BAD, UNKNOWN = Line("umask", "0022", "0022", True), Line("core", "1", "0", False), Line("cwd", "?", "/", None)
 
 
@@ -18,7 +19,7 @@ GOOD, BAD, UNKNOWN = Line("umask", "0022", "0022", True), Line("core", "1", "0",
     ("lines", "code"), [([GOOD], 0), ([GOOD, UNKNOWN], 4), ([GOOD, UNKNOWN, BAD], 1), ([BAD, GOOD], 1)]
 )
 def test_the_exit_code_is_that_of_the_worst_line(monkeypatch, lines, code):
-    monkeypatch.setattr(module, "PAUSE", 0)
+    monkeypatch.setattr(module, "PAUSE_S", 0)
     monkeypatch.setattr(module, "examine", lambda _daemon: lines)
     text, found = module.processes(None, None)
     assert found == code
@@ -26,18 +27,18 @@ def test_the_exit_code_is_that_of_the_worst_line(monkeypatch, lines, code):
 
 
 def test_what_is_under_way_is_looked_at_again(monkeypatch):
-    monkeypatch.setattr(module, "PAUSE", 0)
+    monkeypatch.setattr(module, "PAUSE_S", 0)
     looks = [[BAD], [UNKNOWN], [GOOD], [BAD]]
     monkeypatch.setattr(module, "examine", lambda _daemon: looks.pop(0))
     assert module.processes(None, None) == ("ok      umask  0022 (should be: 0022)", 0)
 
 
 def test_lines_are_aligned_and_go_on_below_what_they_tell():
-    assert module.table([GOOD, BAD], None).splitlines() == [
+    assert aligned([GOOD, BAD], None).splitlines() == [
         "ok      umask  0022 (should be: 0022)",
         "NOT OK  core   1 (should be: 0)",
     ]
-    long = module.table([Line("environment", "A " * 40, "B", None)], 50).splitlines()
+    long = aligned([Line("environment", "A " * 40, "B", None)], 50).splitlines()
     assert len(long) > 1
     assert all(len(line) <= 50 for line in long)
     assert all(line.startswith("          ") for line in long[1:])

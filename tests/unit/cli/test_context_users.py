@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from echod.cli import identity
-from echod.cli.paths import Paths
+from echod.cli import context
+from echod.cli.context import Paths
 from echod.common.errors import NOT_PERMITTED, ConfigError, EchodError
 from support.processes import NOBODY, isolated
 from support.wait import need_root
@@ -14,7 +14,7 @@ from support.wait import need_root
 def identified(*options):
     paths = Paths("/dev/null", list(options))
     handover = paths.handover()
-    identity.identify(paths, paths.load(), handover)
+    context.identify(paths, paths.load(), handover)
     return handover.uid, handover.gid
 
 
@@ -38,7 +38,7 @@ def test_one_that_does_not_exist_is_named_with_file_and_line(tmp_path):
     path.write_text("[echod]\ngroup = no-such\nuser = nobody\n")
     paths = Paths(str(path), [])
     with pytest.raises(ConfigError, match=rf"^{path}:2: group: there is no group 'no-such'; allowed: "):
-        identity.identify(paths, paths.load(), paths.handover())
+        context.identify(paths, paths.load(), paths.handover())
 
 
 def test_an_ordinary_user_becomes_nobody_else():
@@ -58,13 +58,13 @@ def test_the_rights_of_one_user_are_taken_and_given_back():
     need_root()
 
     def check():
-        with identity.rights_of({NOBODY}), pytest.raises(PermissionError):
+        with context.rights_of({NOBODY}), pytest.raises(PermissionError):
             os.kill(os.getppid(), 0)
         os.kill(os.getppid(), 0)
-        with identity.rights_of(set()):
+        with context.rights_of(set()):
             os.kill(os.getppid(), 0)
         for uids in ({NOBODY, 5}, {-2}):
-            with pytest.raises(PermissionError), identity.rights_of(uids):
+            with pytest.raises(PermissionError), context.rights_of(uids):
                 raise AssertionError
         assert os.getresuid() == (0, 0, 0)
 
