@@ -11,15 +11,15 @@ from support.daemon import SOURCE, Echod
 from support.sockets import exchange
 from support.wait import wait_for
 
-BUG = "                counters[at + RECEIVED] = received\n"
-PLANTED = BUG + '                if data == b"bug":\n                    raise KeyError("planted")\n'
+BUG = "            counters[at + RECEIVED] = received\n"
+PLANTED = BUG + '            if data == b"bug":\n                raise KeyError("planted")\n'
 
 
 @pytest.fixture
 def buggy(public):
     """Return a daemon, not started, of a copy of echod in which a client may meet a bug."""
     shutil.copytree(SOURCE, public / "src" / "echod", ignore=shutil.ignore_patterns("__pycache__"))
-    session = public / "src" / "echod" / "server" / "session.py"
+    session = public / "src" / "echod" / "session" / "session.py"
     text = session.read_text()
     assert BUG in text
     session.write_text(text.replace(BUG, PLANTED))

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from echod.cli.context import board_path
 from echod.cli.daemon import Daemon
 from echod.cli.main import fail
-from echod.cli.paths import board_path
 from echod.cli.pidfile import PidFile
 from echod.cli.status.snapshot import snapshot
 from echod.cli.status.text import for_people
@@ -24,7 +24,7 @@ from echod.common.errors import BAD_CONFIG, ConfigError, EchodError
 
 CORPUS = Path(__file__).parent / "corpus"
 FEW = 40
-MANY = 1000
+MANY = 300
 
 # A test takes `examples`, a decorator. The campaign repeats the few that every run tries, and goes on from there.
 few_or_many = pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from echod.common import scoreboard
 from echod.server.children import Children
-from echod.server.descriptors import highest_fd
+from echod.server.process import highest_fd
 from support.processes import state
 from support.sockets import make_board, memory_log, settings, signal_pipe, tcp_pair
 from support.wait import wait_for
@@ -28,7 +28,7 @@ class Family:
 
     def configure(self, *overrides):
         """Put settings in force, as a reload does."""
-        self.children.configure(settings("idle_timeout=never", *overrides), self.log)
+        self.children.configure(settings("idle_timeout=never", *overrides))
 
     def spawn(self, address=ADDRESS):
         """Spawn a child and return the client's end of its connection."""

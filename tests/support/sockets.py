@@ -18,12 +18,11 @@ from echod.common.config import settings as config
 from echod.common.reasons import CRASHED
 from echod.common.sockets import IDLE_SHARE, bind
 from echod.log.log import Log
-from echod.log.sink import Sink
+from echod.log.sinks import Sink
 from echod.server.acceptor import Acceptor
 from echod.server.board import Board
 from echod.server.children import Children
-from echod.server.descriptors import highest_fd
-from echod.server.oom import OomScore
+from echod.server.process import OomScore, highest_fd
 from echod.server.signals import HANDLED, SignalPipe
 from echod.session.session import RECEIVED, SENT, Limits, Session
 from support.processes import reap, state
@@ -237,7 +236,7 @@ class Front:
         self.children = Children(self.board, self.signals, settings("idle_timeout=never"), self.log)
         self.poller = Polled()
         poller: Any = self.poller
-        self.acceptor = Acceptor(self.board, self.children, poller, OomScore())
+        self.acceptor = Acceptor(self.board, self.children, poller, OomScore(), self.log)
         self.clients: list[socket.socket] = []
         self.listeners = [self.listen() for _ in range(listeners)]
         self.configure(*overrides)
@@ -249,7 +248,7 @@ class Front:
     def configure(self, *overrides):
         """Put settings and the listeners in force, as a reload does."""
         self.children.highest_fd = highest_fd() + 64
-        self.acceptor.configure(settings(*overrides), self.listeners, self.log)
+        self.acceptor.configure(settings(*overrides), self.listeners)
 
     def connect(self, listener=0):
         """Return a new client of a listener."""

@@ -22,7 +22,7 @@ SAMPLE = [
     "tests/test_layout.py",
     "tests/unit/cli/test_main.py",
     "tests/unit/cli/test_control.py",
-    "tests/unit/cli/test_identity.py",
+    "tests/unit/cli/test_context_users.py",
     "tests/unit/common/test_sockets.py",
     "tests/unit/echoc/test_destination.py",
     "tests/system/test_output.py",

@@ -170,9 +170,9 @@ BROKEN = {
         "server/acceptor.py:[0-9]+: SyntaxError: ",
     ),
     "a missing module": (
-        lambda new, _: (new.package / "server" / "retire.py").unlink(),
+        lambda new, _: (new.package / "server" / "ending.py").unlink(),
         1,
-        "server/acceptor.py:[0-9]+: ModuleNotFoundError: No module named 'echod.server.retire'",
+        "server/acceptor.py:[0-9]+: ModuleNotFoundError: No module named 'echod.server.ending'",
     ),
     "nothing installed": (lambda new, _: (new.package / "server" / "boot.py").unlink(), 1, "boot.py.*No such file"),
     "another layout": (

@@ -7,9 +7,9 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+from echod.cli.context import Paths
 from echod.cli.daemon import RELOAD, REOPEN, UPGRADE, Daemon
 from echod.cli.launch import compile_server
-from echod.cli.paths import Paths
 from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
 from echod.common.config.addresses import write_address

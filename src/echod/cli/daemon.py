@@ -1,8 +1,8 @@
 """A running daemon, seen from outside: found by the lock it holds, signalled and awaited through a pidfd.
 
-Whatever the pid file says, an unrelated process is never touched. Between learning the holder's pid and opening the
-pidfd the process may end and its number be given to another: the lock is asked again when the pidfd is open, and from
-then on the pidfd stands for that process (pidfd_open(2)).
+It never touches an unrelated process, whatever the pid file says. After a command has learnt the holder's pid, and
+before it opens the pidfd, the process may end and another may get its number. So the command asks for the holder again
+once the pidfd is open; from then on the pidfd stands for that process (pidfd_open(2)).
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from echod.cli import locks
-from echod.cli.identity import rights_of, user_name
-from echod.cli.paths import board_path
-from echod.cli.pidfile import POLL_INTERVAL
+from echod.cli import proc
+from echod.cli.context import board_path, rights_of, user_name
+from echod.cli.pidfile import POLL_INTERVAL_S, controllers, open_plain
 from echod.common import scoreboard
 from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError, from_os_error
 from echod.common.scoreboard import Scoreboard
@@ -29,12 +28,12 @@ if TYPE_CHECKING:
 
     from echod.cli.pidfile import PidFile
 
-REPLY = 30.0  # seconds for a reload, a reopen or a start: binding may ask the DNS
-LEAVING = 1.0  # seconds for a daemon that has removed its files to end
+REPLY_S = 30.0  # for a reload, a reopen or a start: binding may ask the DNS
+LEAVING_S = 1.0  # for a daemon that has removed its files to end
 RELOAD = signal.SIGHUP, scoreboard.RELOADS_BEGUN, scoreboard.RELOADS_DONE, scoreboard.RELOAD_CODE
 UPGRADE = signal.SIGUSR2, scoreboard.UPGRADES_BEGUN, scoreboard.UPGRADES_DONE, scoreboard.UPGRADE_CODE
 REOPEN = signal.SIGUSR1, scoreboard.REOPENS_BEGUN, scoreboard.REOPENS_DONE, scoreboard.REOPEN_CODE
-MOST = 2.0**31 - 1  # milliseconds, what poll(2) takes
+LONGEST_POLL_MS = 2.0**31 - 1  # what poll(2) takes
 
 
 class Daemon:
@@ -48,7 +47,7 @@ class Daemon:
 
     @classmethod
     def find(cls, pid_file: PidFile) -> Daemon | None:
-        """Return the daemon that holds the lock, None when none does. Raises EchodError when it cannot be told."""
+        """Return the daemon that holds the lock, or None if none does. Raises EchodError if that is unknown."""
         while True:
             try:
                 pid = pid_file.holder()
@@ -73,11 +72,11 @@ class Daemon:
         os.close(self._pidfd)
 
     def board(self) -> Scoreboard:
-        """Map the scoreboard, for reading. Raises EchodError, NOT_RUNNING when the daemon has ended meanwhile."""
+        """Open the scoreboard for reading. Raises EchodError, NOT_RUNNING if the daemon has just ended."""
         try:
-            fd = locks.open_plain(self._path, os.O_RDONLY)
+            fd = open_plain(self._path, os.O_RDONLY)
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and self.wait(LEAVING):
+            if isinstance(error, FileNotFoundError) and self.wait(LEAVING_S):
                 raise EchodError(f"process {self.pid} has just ended", NOT_RUNNING) from None
             raise from_os_error(f"process {self.pid} runs, but its scoreboard cannot be read", error) from None
         try:
@@ -92,31 +91,31 @@ class Daemon:
             raise EchodError(f"{self._path}: is not the scoreboard of process {self.pid}; restart the daemon")
         return board
 
-    def wait_started(self, timeout: float = REPLY) -> int:
-        """Wait until it has started; returns the scoreboard's STATE. Raises EchodError, NOT_RUNNING when it ended."""
+    def wait_started(self, timeout: float = REPLY_S) -> int:
+        """Wait until it has started; return the scoreboard's STATE. Raises EchodError, NOT_RUNNING if it has ended."""
         deadline = time.monotonic() + timeout
         while (state := self.board().words[scoreboard.STATE]) == scoreboard.STARTING:
-            if self.wait(POLL_INTERVAL):
+            if self.wait(POLL_INTERVAL_S):
                 raise EchodError(f"process {self.pid} ended before it was ready; its log may say why", NOT_RUNNING)
             if time.monotonic() > deadline:
                 raise EchodError(f"process {self.pid} has been starting for {timeout:g} s", FAILED)
         return state
 
     def send(self, signum: signal.Signals) -> None:
-        """Signal it; nothing happens when it has just ended. Raises EchodError when not permitted."""
+        """Signal it, unless it has just ended. Raises EchodError if that is not permitted."""
         with contextlib.suppress(ProcessLookupError), self._rights():
             signal.pidfd_send_signal(self._pidfd, signum)
 
     def _is_server(self) -> bool:
-        """Tell whether the process was given this pid file when it was executed."""
-        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/cmdline", "rb") as file:
-            return os.fsencode(f"pid_file={self._pid_file.path}") in file.read().split(b"\0")
+        """Return True if the process was executed with this pid file."""
+        with contextlib.suppress(OSError):
+            return f"pid_file={self._pid_file.path}" in proc.command_line(self.pid)
         return False
 
     @contextlib.contextmanager
     def _rights(self) -> Iterator[None]:
-        """Signal any other process with no more rights than who could have made it the holder. Raises EchodError."""
-        uids = locks.controllers(self._pid_file.path) if os.geteuid() == 0 and not self._is_server() else set()
+        """Take the rights of the user who made this process the holder, unless it is a server. Raises EchodError."""
+        uids = controllers(self._pid_file.path) if os.geteuid() == 0 and not self._is_server() else set()
         try:
             with rights_of(uids):
                 yield
@@ -128,13 +127,13 @@ class Daemon:
             raise EchodError(f"cannot signal process {self.pid}: {why}", NOT_PERMITTED) from None
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until it is gone; False when the time, in seconds, is over first."""
+        """Wait until it has ended; return False if the time, in seconds, is over first."""
         deadline = None if timeout is None else time.monotonic() + timeout
         poller = select.poll()
         poller.register(self._pidfd, select.POLLIN)
         while True:
-            left = MOST if deadline is None else (deadline - time.monotonic()) * 1000
-            if poller.poll(min(max(0.0, left), MOST)):
+            left = LONGEST_POLL_MS if deadline is None else (deadline - time.monotonic()) * 1000
+            if poller.poll(min(max(0.0, left), LONGEST_POLL_MS)):
                 return True
             if left <= 0:
                 return False
@@ -148,23 +147,25 @@ class Daemon:
         board = self.board()
         wanted = board.words[begun] + 1
         self.send(signum)
-        deadline = time.monotonic() + REPLY
+        deadline = time.monotonic() + REPLY_S
         while board.words[done] < wanted:
-            if self.wait(POLL_INTERVAL):
+            if self.wait(POLL_INTERVAL_S):
                 raise EchodError(f"process {self.pid} ended instead; its log may say why", NOT_RUNNING)
             if time.monotonic() > deadline:
-                raise EchodError(f"process {self.pid} has not answered for {REPLY:.0f} s; it goes on as before", FAILED)
+                raise EchodError(
+                    f"process {self.pid} has not answered for {REPLY_S:.0f} s; it goes on as before", FAILED
+                )
         return board.words[code], board.texts()
 
     def kill(self) -> None:
-        """End it and its children at once. Raises EchodError, OSError.
+        """End it and its children immediately. Raises EchodError, OSError.
 
-        Stopped, it neither forks nor reaps: its children are looked for until a look finds no new one.
+        It is stopped first, so that it neither forks nor reaps. The search for children ends when it finds no new one.
         """
         self.send(signal.SIGSTOP)
         killed: set[int] = set()
         try:
-            while found := {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._kill_child(pid)}:
+            while found := {pid for pid in proc.pids() if self._kill_child(pid)}:
                 if found <= killed:
                     break
                 killed |= found
@@ -172,15 +173,13 @@ class Daemon:
             self.send(signal.SIGKILL)
 
     def _kill_child(self, pid: int) -> bool:
-        """End a process if it is a child of the daemon; tells whether it is."""
+        """End a process if it is a child of the daemon; return True if it is."""
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             return False
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                parent = int(file.read().rpartition(b")")[2].split()[1])
-            if parent != self.pid:
+            if proc.parent_of(pid) != self.pid:
                 return False
             with self._rights():
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -10,14 +10,14 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
+from echod.cli.context import Paths
 from echod.cli.inherited import close_inherited
-from echod.cli.paths import Paths
 from echod.common.config.addresses import write_address
 from echod.common.errors import DONE, EchodError, from_os_error
 from echod.common.reasons import reason_of
 from echod.common.sockets import set_options
 from echod.log.log import Log
-from echod.log.open import open_sink
+from echod.log.sinks import open_sink
 from echod.session.pipes import Pipes
 from echod.session.session import RECEIVED, SENT, Limits, Session
 

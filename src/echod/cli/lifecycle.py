@@ -6,10 +6,9 @@ import signal
 from typing import TYPE_CHECKING
 
 from echod.cli import launch as launcher
+from echod.cli.context import Paths, identify
 from echod.cli.daemon import Daemon
-from echod.cli.identity import identify
 from echod.cli.inherited import close_inherited, lowest_fd, passed_sockets
-from echod.cli.paths import Paths
 from echod.cli.pidfile import PidFile
 from echod.cli.preflight import check_start, warn
 from echod.cli.service import leave_to_systemd

@@ -15,8 +15,8 @@ from lockfile import Error as LockError
 from echod import __version__
 from echod.common.config.durations import LONGEST
 from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe, printable
+from echod.common.journal import mark
 from echod.log.log import ERROR
-from echod.log.stderr import mark
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite

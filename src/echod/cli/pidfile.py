@@ -1,15 +1,16 @@
 """The pid file (TLPI 55.6): lockfile's PIDLockFile, held by the kernel.
 
-By itself a PIDLockFile is locked while the file exists, so a crash leaves it locked for good, and the number in it may
-by then be an unrelated process's. Here two record locks (fcntl(2), F_SETLK) on the open file say what is the case:
+By itself a PIDLockFile is locked while the file exists. A crash leaves it locked for good, and the number in it may
+then be an unrelated process's. Here two record locks (fcntl(2), F_SETLK) on the open file show the state:
 
-    byte 0   the daemon runs: taken after its last fork, kept over execve, gone with the process
-    byte 1   a start is under way: whoever means to take byte 0 or to remove the file holds this one first
+    byte 0   the daemon runs: it takes this lock after its last fork, keeps it over execve, and loses it when it ends
+    byte 1   a start is in progress: a process takes this lock before it takes byte 0 or removes the file
 
-F_GETLK names the process that holds a lock; the number in the file is for others. Who may read the file may hold read
-locks on it: they are not asked for, never waited for, and a start makes a new file in place of the one that was left,
-which only its user can open until byte 0 is locked. The directory may belong to the daemon's user: see `locks`.
-Record locks go when the process closes *any* descriptor of the file: open it once, and close it last.
+F_GETLK names the process that holds a lock; the number in the file is for other programs. A user who may read the file
+may hold read locks on it: F_GETLK does not ask for them and nothing waits for them. A start makes a new file instead of
+a stale one, and only its user can open that until byte 0 is locked. The directory may belong to the daemon's user, who
+can put a link there: `open_plain` follows none, and `controllers` names the users who can replace the file.
+The kernel drops record locks when the process closes *any* descriptor of the file: open it once, and close it last.
 """
 
 from __future__ import annotations
@@ -18,69 +19,74 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
+import struct
 import time
 from typing import TYPE_CHECKING, Any
 
 from lockfile import AlreadyLocked, LockFailed, NotLocked
 from lockfile.pidlockfile import PIDLockFile
 
-from echod.cli import locks
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RUNNING, STARTING = 0, 1  # the bytes
+RUNNING_BYTE = 0
+STARTING_BYTE = 1
 NUMBER = b"0123456789+- \t\r\n\0"  # a file system may leave NULs after a crash
-LARGEST = 64  # bytes of anything else that a damaged pid file may have
-START_TIMEOUT = 60  # seconds to wait for a start that is under way
-POLL_INTERVAL = 0.005  # seconds
+DAMAGED_BYTES = 64  # of any other content, at most: a larger file is not a damaged pid file
+READ_BYTES = 1 << 16
+START_TIMEOUT_S = 60
+POLL_INTERVAL_S = 0.005
+FLOCK = "hhqqi4x"  # struct flock of fcntl(2): type, whence, start, length, pid
+OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+ANYBODY = -2  # instead of a uid
 
 
 class PidFile(PIDLockFile):
     """A pid file, as lockfile has it: acquire, release, is_locked, i_am_locking, read_pid, break_lock."""
 
     def __init__(self, path: str, lowest_fd: int = 3) -> None:
-        """Name the file; `lowest_fd` keeps its descriptor clear of those that will be handed over below."""
+        """Name the file; its descriptor will not be below `lowest_fd`, where the server is handed its sockets."""
         super().__init__(path, timeout=0)
         self.fd = -1
         self._lowest_fd = lowest_fd
         self._held = self._made = False
 
-    def holder(self, byte: int = RUNNING) -> int:
-        """Return the pid of the process that holds a write lock, 0 when none does, -1 when it cannot be told.
+    def holder(self, byte: int = RUNNING_BYTE) -> int:
+        """Return the pid of the process that holds a write lock, 0 if none does, or -1 if the process is unknown.
 
-        Raises OSError when there is a file that cannot be read or is no pid file.
+        Raises OSError if the file exists and cannot be read, or if it is not a regular file.
         """
         if self.fd >= 0:
-            return locks.writer(self.fd, byte)
+            return writer(self.fd, byte)
         try:
-            fd = locks.open_plain(self.path, os.O_RDONLY)
+            fd = open_plain(self.path, os.O_RDONLY)
         except (FileNotFoundError, NotADirectoryError):
             return 0
         try:
-            return locks.writer(fd, byte)
+            return writer(fd, byte)
         finally:
             os.close(fd)
 
     def _open_or_make(self) -> None:
         try:
-            self.fd = locks.open_plain(self.path, os.O_RDWR, self._lowest_fd)
+            self.fd = open_plain(self.path, os.O_RDWR, self._lowest_fd)
         except FileNotFoundError:
-            self.fd = locks.open_plain(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, self._lowest_fd)
+            self.fd = open_plain(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, self._lowest_fd)
             self._made = True
 
     def _check_content(self) -> None:
-        """Raise OSError when this is a file of another kind, which must be neither overwritten nor removed."""
-        content = os.pread(self.fd, 1 << 16, 0)
-        damaged = len(content) <= LARGEST and self.path.endswith(".pid")
-        if len(content) == 1 << 16 or not (damaged or not content.strip(NUMBER)):
+        """Raise OSError if this is not a pid file: it must be neither overwritten nor removed."""
+        content = os.pread(self.fd, READ_BYTES, 0)
+        damaged = len(content) <= DAMAGED_BYTES and self.path.endswith(".pid")
+        if len(content) == READ_BYTES or not (damaged or not content.strip(NUMBER)):
             raise OSError(errno.EINVAL, "is no pid file; move it away, or use another pid_file", self.path)
 
     @contextlib.contextmanager
     def start(self) -> Iterator[int]:
-        """Hold byte 1 of a new file, and give 0: nobody else starts a daemon here or removes it. Raises LockFailed.
+        """Hold byte 1 of a new file and give 0: no other process starts a daemon here or removes it. Raises LockFailed.
 
-        When a daemon runs nothing is held, and its pid (see `holder`) is given: it may have ended since.
+        If a daemon runs, hold nothing and give its pid (see `holder`): it may have ended in between.
         """
         try:
             before = os.umask(0o022)  # the caller's must not keep others from asking for the status
@@ -88,12 +94,12 @@ class PidFile(PIDLockFile):
                 os.makedirs(os.path.dirname(self.path), 0o755 if os.geteuid() == 0 else 0o700, exist_ok=True)
             finally:
                 os.umask(before)
-            deadline = time.monotonic() + START_TIMEOUT
+            deadline = time.monotonic() + START_TIMEOUT_S
             while (running := self._claim()) is None:
                 self._close()
                 if time.monotonic() > deadline:
-                    raise OSError(errno.ETIMEDOUT, f"echod has been starting for {START_TIMEOUT} s", self.path)
-                time.sleep(POLL_INTERVAL)
+                    raise OSError(errno.ETIMEDOUT, f"echod has been starting for {START_TIMEOUT_S} s", self.path)
+                time.sleep(POLL_INTERVAL_S)
         except OSError as error:
             self._close()
             raise LockFailed(f"{error.filename or self.path}: {error.strerror}") from error
@@ -103,18 +109,18 @@ class PidFile(PIDLockFile):
             self._close()
 
     def _claim(self) -> int | None:
-        """Take byte 1 of a new file: 0; or find a daemon: its pid; None: to be tried again. Raises OSError."""
+        """Take byte 1 of a new file and return 0, or return a daemon's pid; None: try again. Raises OSError."""
         try:
             self._open_or_make()
         except FileExistsError:
             return None  # another start has just made it
         if running := self.holder():
             return running
-        locked = locks.lock(self.fd, STARTING)
-        if not locked and (self._made or self.holder(STARTING)):
-            return None  # another start is under way
-        if self._made or not locks.is_current(self.fd, self.path):
-            return 0 if locks.is_current(self.fd, self.path) else None
+        locked = lock(self.fd, STARTING_BYTE)
+        if not locked and (self._made or self.holder(STARTING_BYTE)):
+            return None  # another start is in progress
+        if self._made or not is_current(self.fd, self.path):
+            return 0 if is_current(self.fd, self.path) else None
         self._check_content()
         try:
             os.unlink(self.path)
@@ -134,9 +140,9 @@ class PidFile(PIDLockFile):
         try:
             if self.fd < 0:
                 self._open_or_make()
-            if not locks.lock(self.fd, RUNNING):
+            if not lock(self.fd, RUNNING_BYTE):
                 raise AlreadyLocked(f"{self.path}: locked by process {self.holder()}")
-            if not locks.is_current(self.fd, self.path):
+            if not is_current(self.fd, self.path):
                 raise LockFailed(f"{self.path}: was removed meanwhile; try again")
             self._check_content()
             os.ftruncate(self.fd, 0)
@@ -144,7 +150,7 @@ class PidFile(PIDLockFile):
             if self._made:
                 os.fchmod(self.fd, 0o644)
             self._held = True
-            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, STARTING)  # a start in the foreground ends here
+            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, STARTING_BYTE)  # a start in the foreground ends here
         except OSError as error:
             raise LockFailed(f"{self.path}: {error.strerror}") from error
 
@@ -160,9 +166,9 @@ class PidFile(PIDLockFile):
         opened = self.fd < 0
         try:
             if opened:
-                self.fd = locks.open_plain(self.path, os.O_RDWR, self._lowest_fd)
-            in_use = self.holder() or (not locks.lock(self.fd, STARTING) and self.holder(STARTING))
-            if not in_use and locks.is_current(self.fd, self.path):
+                self.fd = open_plain(self.path, os.O_RDWR, self._lowest_fd)
+            in_use = self.holder() or (not lock(self.fd, STARTING_BYTE) and self.holder(STARTING_BYTE))
+            if not in_use and is_current(self.fd, self.path):
                 self._check_content()
                 for path in (*others, self.path):
                     with contextlib.suppress(FileNotFoundError):
@@ -174,14 +180,80 @@ class PidFile(PIDLockFile):
                 self._close()
 
     def is_locked(self) -> bool:
-        """Tell whether a living process holds the lock."""
+        """Return True if a living process holds the lock."""
         return self._held or self.holder() != 0
 
     def i_am_locking(self) -> bool:
-        """Tell whether this process holds the lock."""
+        """Return True if this process holds the lock."""
         return self._held
 
     def __enter__(self) -> Any:
         """Acquire, for DaemonContext."""
         self.acquire()
         return self
+
+
+def open_plain(path: str, flags: int, lowest_fd: int = 3) -> int:
+    """Open a regular file that has one name, or make it with mode 0600. Raises OSError."""
+    try:
+        low = os.open(path, flags | OPEN_FLAGS, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            error.strerror = "is a symbolic link"
+        raise
+    try:
+        found = os.fstat(low)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", path)
+        if found.st_nlink > 1:
+            raise OSError(errno.EINVAL, "has a second name, a hard link", path)
+        return fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, lowest_fd)
+    finally:
+        os.close(low)  # no lock is held yet
+
+
+def writer(fd: int, byte: int) -> int:
+    """Return the pid of the other process that holds a write lock, 0 if none does, or -1 if the process is unknown.
+
+    It ignores read locks: any user who may read the file may hold them.
+    """
+    asked = struct.pack(FLOCK, fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
+    kind, _, _, _, pid = struct.unpack(FLOCK, fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+    if kind == fcntl.F_UNLCK:
+        return 0
+    return pid if pid > 0 else -1  # an OFD lock has no owner's pid, nor has one of another pid namespace
+
+
+def lock(fd: int, byte: int) -> bool:
+    """Take a write lock; return False if another process holds a lock of any kind."""
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES (fcntl(2))
+        return False
+    return True
+
+
+def is_current(fd: int, path: str) -> bool:
+    """Return True if the open file is the one that the path names now."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def controllers(path: str) -> set[int]:
+    """Return the uids, without root's, that can lock a file or replace it. Raises OSError.
+
+    They are the owners of the file and of the directories above it.
+    """
+    path, found = os.path.abspath(path), set()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        found.add(os.lstat(path).st_uid)
+    while path != "/":
+        path = os.path.dirname(path)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            directory = os.stat(path)
+            found.add(directory.st_uid)
+            if directory.st_mode & stat.S_IWOTH and not directory.st_mode & stat.S_ISVTX:
+                found.add(ANYBODY)
+    return found - {0}

@@ -9,13 +9,13 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from echod.cli.identity import user_name
+from echod.cli.context import user_name
 from echod.common.config.addresses import parse_address, write_address
 from echod.common.config.file import DEFAULT_PATH
 from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe
+from echod.common.journal import mark
 from echod.common.sockets import BindError, bind
 from echod.log.log import WARNING
-from echod.log.stderr import mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 
-from echod.common.cmodules import os
+from echod.common.cmodules import LONG, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ SENT, RECEIVED, LAST, BEGUN, ENDED = range(1, 6)
 WORD_SIZE, SLOT, SLOTS_AT, TEXT_AT, TEXT_ROOM = 8, 128, 20 << 10, 4 << 10, 16 << 10
 PEER_AT, PEER_ROOM = 64, 64  # in a slot: the peer as text, or where a child has crashed
 REFUSED_PEER_AT, PROGRAM_AT, PROGRAM_ROOM = 1024, 1088, 64  # in page 0: texts that end with a zero, or with their room
-WORD: Literal["q"] = "q"  # 64 bits, signed, in the byte order of the machine
+WORD: Literal["l", "q"] = "l" if LONG == WORD_SIZE else "q"  # a `long` is the shorter way to store one in CPython
 MOST_CHILDREN = 65536
 SIZE = SLOTS_AT + MOST_CHILDREN * SLOT
 TRIES, PAUSE = 200, 0.001  # of a reader; seconds

@@ -7,27 +7,42 @@ from __future__ import annotations
 
 from echod.common.config.settings import LEVELS
 from echod.common.errors import printable
-from echod.log.limits import FOREVER, RateLimits
-from echod.log.summary import Summaries
+from echod.common.reasons import REFUSED, is_fault
+from echod.log.rates import FOREVER, RateLimits, Summaries, source_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from echod.common.config.settings import Config
-    from echod.log.sink import Sink
+    from echod.log.sinks import Sink
 
 ERROR, WARNING, INFO, DEBUG = range(4)
 LINES = 16  # that one write takes: fewer than PIPE_BUF bytes
+CLOSE = "close peer={} child={} reason={} in={} out={} secs={:.3f}"
 
 
 class Log:
-    """The log as `config` has it, on a sink that is open. `limits` are those of the log before, if there was one."""
+    """The log of a process, for its whole life, on a sink that is open. `configure` applies other settings to it."""
 
-    def __init__(self, config: Config, sink: Sink, limits: RateLimits | None = None) -> None:
+    def __init__(self, config: Config, sink: Sink) -> None:
         self.sink = sink
+        self.limits = RateLimits()
+        self._apply(config)
+
+    def _apply(self, config: Config) -> None:
         self.level = LEVELS.index(config.log_level)
         self.clients = config.log_clients and self.level >= INFO
-        self.limits = limits or RateLimits()
         self.summaries = Summaries(config.log_summary)
+
+    def configure(self, config: Config, sink: Sink) -> None:
+        """Apply settings, and use a sink, which may be the present one. The limits stay. Raises OSError.
+
+        What the old sink raises when it is closed is raised last.
+        """
+        self.summaries.flush(self.info, FOREVER)
+        old, self.sink = self.sink, sink
+        self._apply(config)
+        if old is not sink:
+            old.close()
 
     def write(self, level: int, text: str) -> None:
         """Log one event, if the level asks for it."""
@@ -74,8 +89,15 @@ class Log:
         self.limits.flush(self.write, now)
         self.summaries.flush(self.info, now)
 
-    def hand_over(self, successor: Log) -> None:
-        """Make way for another log, which has the limits, and may have the sink. Raises OSError."""
-        self.summaries.flush(self.info, FOREVER)
-        if self.sink is not successor.sink:
-            self.sink.close()
+
+def describe(log: Log, peer: str, pid: int, reason: str, served: tuple[int, int, float]) -> str:
+    """Return the line for a client that is gone, or an empty one; `served`: bytes in and out, seconds."""
+    if reason in REFUSED:
+        log.limited(INFO, reason, source_of(peer), f"refuse peer={peer} reason={reason}")
+        return ""
+    if not is_fault(reason):
+        if log.summaries.networks and log.summaries.add(peer, reason, *served[:2]):
+            return ""
+        if not log.clients:
+            return ""
+    return CLOSE.format(peer, pid, reason, *served)

@@ -24,8 +24,8 @@ from echod.common.sockets import Listener, is_client_error
 from echod.log.log import DEBUG, WARNING
 from echod.server.admission import FORK_FAILED, OVER_LIMIT, Admission, refuse
 from echod.server.children import BATCH_CLIENTS
+from echod.server.ending import retire
 from echod.server.failures import attempt, reason, report
-from echod.server.retire import retire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from echod.log.log import Log
     from echod.server.board import Board
     from echod.server.children import Children, PeerAddress
-    from echod.server.oom import OomScore
+    from echod.server.process import OomScore
 
 OPEN, FULL, PAUSED, CLOSED = range(4)
 FOREVER = float("inf")
@@ -52,24 +52,24 @@ class Acceptor:
         "is_polled", "listeners", "log", "reap_after", "resume_at", "state",
     )  # fmt: skip
 
-    def __init__(self, board: Board, children: Children, poller: select.poll, oom: OomScore) -> None:
-        self._board, self._children, self._poller, self._oom = board, children, poller, oom
+    def __init__(self, board: Board, children: Children, poller: select.poll, oom: OomScore, log: Log) -> None:
+        self._board, self._children, self._poller, self._oom, self.log = board, children, poller, oom, log
         self.listeners: dict[int, Listener] = {}
         self.state, self.is_polled, self._refuses_when_full, self.resume_at = PAUSED, False, False, FOREVER
 
-    def configure(self, config: Config, listeners: list[Listener], log: Log) -> None:
+    def configure(self, config: Config, listeners: list[Listener]) -> None:
         """Apply settings and listeners. The clients in the accept queue of a removed listener are served first."""
         removed = [listener for listener in self.all() if listener not in listeners]
         self._set_state(PAUSED)  # nothing is polled while the listeners change
-        self.log, self.listeners = log, {listener.fd: listener for listener in listeners}
+        self.listeners = {listener.fd: listener for listener in listeners}
         self._cap, self._burst, self._refuses_when_full = (
             config.max_children, BURST_CLIENTS, config.over_limit == "refuse",
         )  # fmt: skip
         self._admission = Admission(config, [child.address for child in self._children.table.values()])
         for listener in listeners:
-            attempt(log, "tune", listener.tune, config)
+            attempt(self.log, "tune", listener.tune, config)
         self._resume()
-        retire(removed, self, log)
+        retire(removed, self)
 
     def _set_state(self, state: int) -> None:
         """Change the state, and poll the listeners or not: the only place."""
@@ -196,7 +196,7 @@ class Acceptor:
         self._set_state(PAUSED)
         self.listeners = {}
         self._resume()
-        retire(listeners, self, self.log)
+        retire(listeners, self)
         self.resume_at = FOREVER
         self._set_state(CLOSED)
         self._record_full()

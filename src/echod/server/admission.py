@@ -9,7 +9,7 @@ from __future__ import annotations
 from echod.common.config.addresses import write_address
 from echod.common.config.rules import Rules, pack_peer
 from echod.log.log import INFO
-from echod.log.summary import source_of
+from echod.log.rates import source_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

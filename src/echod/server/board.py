@@ -8,6 +8,7 @@ import time
 from echod import __version__
 from echod.common import scoreboard
 from echod.common.cmodules import os
+from echod.common.config.file import DEFAULT_PATH
 from echod.common.reasons import PROXY, REASONS
 from echod.common.scoreboard import (
     ACCEPTED,
@@ -41,6 +42,12 @@ from echod.common.scoreboard import (
     WORD_SIZE,
 )  # fmt: skip
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from echod.common.config.settings import Config
+    from echod.common.launch import Launch
+
+OUTCOMES = {"last_reload": "ok", "reopen": "ok", "upgrade": "ok", "changes": ""}  # the last may be cut
 FREE = memoryview(bytes(WORD_SIZE * (ENDED + 1))).cast(WORD)
 
 
@@ -162,3 +169,23 @@ class Board:
         self.begin()
         self.map[TEXT_AT : TEXT_AT + TEXT_ROOM] = raw.ljust(TEXT_ROOM, b"\0")
         self.end()
+
+
+def outcomes(board: Board) -> dict[str, str]:
+    """Return how the last requests have ended: those to the version before this one, too."""
+    texts = scoreboard.Scoreboard(board.fd).texts()
+    return {key: texts.get(key, default) for key, default in OUTCOMES.items()}
+
+
+def publish(board: Board, config: Config, launch: Launch, names: str, found: dict[str, str]) -> None:
+    """Write it."""
+    drain = config.drain_timeout
+    board.words[MAX_CHILDREN] = config.max_children
+    board.words[scoreboard.DRAIN_MS] = scoreboard.NEVER if drain is None else round(drain * 1000)
+    board.set_texts(
+        listen=names,
+        addresses=config.text("listen"),
+        config_file=launch.config_file or DEFAULT_PATH,
+        overrides="\t".join(launch.overrides),
+        **found,
+    )

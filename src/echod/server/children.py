@@ -21,8 +21,7 @@ from echod.common.config.addresses import write_address
 from echod.common.errors import place_of
 from echod.common.reasons import CRASHED, reason_of
 from echod.common.scoreboard import BEGUN, ENDED
-from echod.log.clients import describe
-from echod.log.log import DEBUG, INFO
+from echod.log.log import DEBUG, INFO, describe
 from echod.server.failures import attempt
 from echod.server.lean.slots import RECORDED, SPAWNED, Child, Slots
 from echod.session.kinds import make_session
@@ -56,13 +55,13 @@ class Children:
         self._free = self._slots.free
         self.table: dict[int, Child] = {}
         self.others: dict[int, int | None] = {}
-        self.highest_fd = 0
+        self.highest_fd, self.log = 0, log
         self.watched = False  # the loop reaps first: a previous version may have left exited children
-        self.configure(config, log)
+        self.configure(config)
 
-    def configure(self, config: Config, log: Log) -> None:
-        """Apply settings to the children to come, and take a log."""
-        self.session, self._named, self.log = make_session(config, self._board), bool(config.proxy_from), log
+    def configure(self, config: Config) -> None:
+        """Apply settings to the children to come."""
+        self.session, self._named = make_session(config, self._board), bool(config.proxy_from)
         self._signals.session = self.session
 
     def unwatch(self) -> None:

@@ -9,19 +9,18 @@ import sys
 from echod import __version__
 from echod.common.cmodules import environ, os, signal
 from echod.common.errors import DONE, FAILED, EchodError, from_os_error, place_of
+from echod.common.journal import mark
 from echod.common.launch import Launch
 from echod.common.scoreboard import LOG_LINES_LOST, UPGRADES_BEGUN
 from echod.common.sockets import Listener, adopt
 from echod.common.succession import Succession
 from echod.log.log import ERROR, Log
-from echod.log.sink import Sink
-from echod.log.stderr import Stderr, mark
-from echod.log.syslog import Syslog
-from echod.server import privileges, successor
+from echod.log.sinks import Sink, Stderr, Syslog
+from echod.server import process, successor
 from echod.server.board import Board
 from echod.server.failures import report
 from echod.server.manager import Manager
-from echod.server.oom import OomScore
+from echod.server.process import OomScore
 from echod.server.reload import Change, open_log
 from echod.server.server import Server
 from echod.server.upgrade import ON_TRIAL
@@ -63,14 +62,15 @@ def prepare(launch: Launch, before: Succession | None, manager: Manager) -> Serv
     config = successor.keep_addresses(asked, launch) if before else asked
     listeners = take_sockets(launch, before)
     board, oom = Board(launch.board_fd), OomScore(before.oom_fd if before else -1)
-    set_name()
+    process.set_name()
     if launch.gid >= 0 and not before:
-        privileges.drop(launch.uid, launch.gid, listeners)
+        process.drop_privileges(launch.uid, launch.gid, listeners)
     oom.check()
     board.reserve(config.max_children)
     Sink.total = board.words[LOG_LINES_LOST : LOG_LINES_LOST + 1]
     log = Log(config, open_log(config))
-    server = Server(launch, before or Succession(), Change(config, listeners, log, []), board, manager, oom)
+    first = Change(config, listeners, log.sink, [])
+    server = Server(launch, before or Succession(), first, log, board, manager=manager, oom=oom)
     if before:
         resume(server, before, asked)
     gc.disable()  # the server makes no cycles; a collection would write to every object
@@ -86,16 +86,6 @@ def resume(server: Server, before: Succession, asked: Config) -> None:
         server.signals.pending.add(signal.SIGHUP)
     if before.again:
         server.signals.pending.add(signal.SIGUSR2)
-
-
-def set_name() -> None:
-    """Have ps, top and pgrep say echod (proc(5), comm). The file is root's once privileges are dropped."""
-    try:
-        fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
-        os.write(fd, b"echod")
-        os.close(fd)
-    except OSError:
-        return  # no /proc
 
 
 def take_sockets(launch: Launch, before: Succession | None = None) -> list[Listener]:

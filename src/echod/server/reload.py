@@ -9,28 +9,27 @@ from echod.common.config import settings
 from echod.common.config.settings import NEW_CLIENTS, RESTART, SETTINGS, Config
 from echod.common.errors import EchodError, from_os_error
 from echod.common.sockets import Listener, bind_all
-from echod.log.log import Log
-from echod.log.open import open_sink
+from echod.log.sinks import open_sink
 from echod.server.failures import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from echod.common.launch import Launch
-    from echod.log.sink import Sink
+    from echod.log.sinks import Sink
     from echod.server.board import Board
 
 
 class Change:
-    """What a reload puts in force, and `text`: a line for each setting that differs."""
+    """What a reload applies, and `text`: a line for each setting that differs."""
 
-    def __init__(self, config: Config, listeners: list[Listener], log: Log, text: list[str]) -> None:
+    def __init__(self, config: Config, listeners: list[Listener], sink: Sink, text: list[str]) -> None:
         self.config = config
         self.listeners = listeners
-        self.log = log
+        self.sink = sink
         self.text = text
 
 
-def prepare(launch: Launch, old: Config, listeners: list[Listener], log: Log, board: Board) -> Change:
+def prepare(launch: Launch, old: Config, listeners: list[Listener], sink: Sink, board: Board) -> Change:
     """Read the config again and make what it asks for. Raises EchodError; then nothing has changed."""
     with Step("reload") as step:
         asked = settings.load(launch.config_file, launch.overrides, launch.base, log=launch.log)
@@ -42,13 +41,12 @@ def prepare(launch: Launch, old: Config, listeners: list[Listener], log: Log, bo
             for name in SETTINGS
             if getattr(old, name) != getattr(asked, name)
         ]
-        sink = log.sink
         if (new.log, new.syslog_facility) != (old.log, old.syslog_facility):
             sink = open_log(new)
             step.opened(sink)
         board.reserve(new.max_children)
         kept = listeners if passed else rebind(listeners, new, step)
-        return Change(new, kept, Log(new, sink, log.limits), text)
+        return Change(new, kept, sink, text)
 
 
 def open_log(config: Config) -> Sink:

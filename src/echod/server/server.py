@@ -19,12 +19,12 @@ from echod.common.scoreboard import DRAINING, RUNNING, STARTING
 from echod.log.log import DEBUG
 from echod.server import reload
 from echod.server.acceptor import Acceptor
+from echod.server.board import outcomes, publish
 from echod.server.children import Children
-from echod.server.descriptors import highest_fd
-from echod.server.drain import Drain
+from echod.server.ending import Drain
 from echod.server.failures import attempt, pause, reason
 from echod.server.lean.warm_up import warm_up
-from echod.server.publish import outcomes, publish
+from echod.server.process import highest_fd
 from echod.server.signals import SignalPipe
 from echod.server.successor import adopt_children
 from echod.server.upgrade import Upgrade
@@ -33,9 +33,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from echod.common.launch import Launch
     from echod.common.succession import Succession
+    from echod.log.log import Log
     from echod.server.board import Board
     from echod.server.manager import Manager
-    from echod.server.oom import OomScore
+    from echod.server.process import OomScore
     from echod.server.reload import Change
 
 LONGEST_MS = 2.0**31 - 1  # that poll(2) takes
@@ -46,19 +47,28 @@ FOREVER = float("inf")
 class Server:
     """The daemon: what is in force, who is being served, and its `state`."""
 
-    def __init__(
-        self, launch: Launch, before: Succession, first: Change, board: Board, manager: Manager, oom: OomScore
+    def __init__(  # noqa: PLR0913 - what `main` has opened
+        self,
+        launch: Launch,
+        before: Succession,
+        first: Change,
+        log: Log,
+        board: Board,
+        *,
+        manager: Manager,
+        oom: OomScore,
     ) -> None:
         """Apply the first settings, and unblock signals. After a start `before` is empty. Raises OSError."""
-        self.launch, self.config, self.log, self.board, self.manager = launch, first.config, first.log, board, manager
+        self.launch, self.config, self.log, self.board, self.manager = launch, first.config, log, board, manager
+        manager.log = log
         self.state = STARTING
         self.signals = SignalPipe()
         self.poller = select.poll()
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
-        self.children = Children(board, self.signals, first.config, first.log)
+        self.children = Children(board, self.signals, first.config, log)
         adopt_children(self.children, before)
         warm_up(self.children, first.config, board)
-        self.acceptor = Acceptor(board, self.children, self.poller, oom)
+        self.acceptor = Acceptor(board, self.children, self.poller, oom, log)
         self.drain = Drain(self.children)
         parts = board.words, self.signals, self.children, self.acceptor
         self.upgrade = Upgrade(launch, *parts, oom_fd=oom.fd, answer=self.answer)
@@ -118,7 +128,7 @@ class Server:
         if self._due() <= (now := time.monotonic()):
             self.log.flush(now)
             self.acceptor.resume(now)
-            self.drain.tick(now, self.log)
+            self.drain.tick(now)
         self.upgrade.tick(now)
         self.manager.tick(now, len(self.children.table))
 
@@ -165,7 +175,7 @@ class Server:
         try:
             if self.state == DRAINING:
                 raise EchodError("the daemon is about to stop")
-            change = reload.prepare(self.launch, self.config, self.acceptor.all(), self.log, self.board)
+            change = reload.prepare(self.launch, self.config, self.acceptor.all(), self.log.sink, self.board)
         except EchodError as error:
             code, text = error.code, [str(error)]
         else:
@@ -181,14 +191,12 @@ class Server:
             self.log.info(f"reload {generation=} {changed=}")
 
     def apply(self, change: Change) -> None:
-        """Put a change in force. Nothing here can fail: what might is attempted."""
-        old, self.log = self.log, change.log
-        self.manager.log = change.log
-        self.children.configure(change.config, change.log)
-        attempt(self.log, "close", old.hand_over, change.log)
+        """Apply a change. Nothing here can fail: a call that may fail is attempted."""
+        attempt(self.log, "close", self.log.configure, change.config, change.sink)
         self.config = change.config
+        self.children.configure(change.config)
         self.children.highest_fd = highest_fd()
-        self.acceptor.configure(change.config, change.listeners, change.log)
+        self.acceptor.configure(change.config, change.listeners)
 
     def reopen(self) -> None:
         """Act on SIGUSR1: open the log file again, after rotation."""

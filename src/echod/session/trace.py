@@ -9,7 +9,7 @@ from __future__ import annotations
 from echod.common.calls import read, write
 from echod.common.reasons import DRAIN, EOF, IDLE, LIFETIME, reason_of, signal_name
 from echod.log.log import DEBUG
-from echod.log.open import open_sink
+from echod.log.sinks import open_sink
 from echod.session import session
 from echod.session.session import Limits, Session
 

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from echod.cli import daemon as module
+from echod.cli.context import board_path
 from echod.cli.daemon import RELOAD, REOPEN, Daemon
-from echod.cli.paths import board_path
 from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
 from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError
@@ -224,7 +224,7 @@ def test_a_daemon_that_ends_in_place_of_an_answer_is_told(tmp_path, stub):
 
 
 def test_a_daemon_that_does_not_answer_is_told(tmp_path, stub, monkeypatch):
-    monkeypatch.setattr(module, "REPLY", 0.05)
+    monkeypatch.setattr(module, "REPLY_S", 0.05)
     one = stub()
     with find(tmp_path) as daemon:
         message, code = complaint(lambda: daemon.ask(*REOPEN))

@@ -7,9 +7,9 @@ import signal
 import pytest
 
 from echod.cli import lifecycle
+from echod.cli.context import Paths
 from echod.cli.daemon import Daemon
-from echod.cli.paths import Paths
-from echod.cli.pidfile import STARTING, PidFile
+from echod.cli.pidfile import STARTING_BYTE, PidFile
 from echod.common import scoreboard
 from echod.common.errors import NOT_RUNNING, EchodError
 from support.board import new_board
@@ -88,7 +88,7 @@ def test_a_daemon_that_ends_while_a_start_finds_it_is_not_replaced_unlocked(tmp_
                 yield running
 
     def launch(_pid_file):
-        assert reap(fork(lambda: PidFile(path).holder(STARTING) != parent)) == 0, "nobody holds off another start"
+        assert reap(fork(lambda: PidFile(path).holder(STARTING_BYTE) != parent)) == 0, "nobody holds off another start"
 
     parent = os.getpid()
     assert lifecycle.claim(Paths(None, [f"pid_file={path}"]), Starts(path), launch) == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from lockfile import AlreadyLocked, LockFailed, NotLocked
 
-from echod.cli.pidfile import RUNNING, STARTING, PidFile
+from echod.cli.pidfile import RUNNING_BYTE, STARTING_BYTE, PidFile
 from support.processes import NOBODY, fork, isolated, reap
 from support.wait import need_root, wait_for
 
@@ -50,7 +50,7 @@ def hold():
     """Return a function that has another process hold a lock on the file, and returns its pid once it does."""
     pids = []
 
-    def hold(path, kind, byte=RUNNING, uid=-1):
+    def hold(path, kind, byte=RUNNING_BYTE, uid=-1):
         read_end, write_end = os.pipe()
 
         def lock():
@@ -138,7 +138,7 @@ def test_who_may_only_read_the_file_is_never_taken_for_the_daemon(path, hold):
     need_root()
     path.parent.mkdir()
     path.write_text("")
-    hold(path, "read", RUNNING, NOBODY)
+    hold(path, "read", RUNNING_BYTE, NOBODY)
     assert PidFile(str(path)).holder() == 0
 
 
@@ -208,7 +208,7 @@ def test_a_start_that_finds_a_daemon_leaves_it_alone(path, daemon):
     with pid_file.start() as running:
         assert running == daemon
         assert pid_file.holder() == daemon
-        assert pid_file.holder(STARTING) == 0, "our own lock is not another's"
+        assert pid_file.holder(STARTING_BYTE) == 0, "our own lock is not another's"
     assert path.read_text() == f"{daemon}\n"
     assert PidFile(str(path)).holder() == daemon
 
@@ -256,7 +256,7 @@ def test_break_lock_leaves_the_file_of_a_daemon_and_of_a_start(path, daemon, hol
     PidFile(str(path)).break_lock()
     assert path.exists()
     end(daemon)
-    hold(path, "write", STARTING)
+    hold(path, "write", STARTING_BYTE)
     PidFile(str(path)).break_lock()
     assert path.exists()
 
@@ -333,7 +333,7 @@ def test_break_lock_leaves_a_successors_scoreboard(path, daemon, hold):
     PidFile(str(path)).break_lock(str(board))
     assert board.exists()
     end(daemon)
-    hold(path, "write", STARTING)
+    hold(path, "write", STARTING_BYTE)
     PidFile(str(path)).break_lock(str(board))
     assert board.exists()
 

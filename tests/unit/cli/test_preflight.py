@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from echod.cli import preflight
-from echod.cli.paths import Paths
+from echod.cli.context import Paths
 from echod.common.errors import EchodError
 from echod.common.sockets import BindError
 from support.wait import need_root

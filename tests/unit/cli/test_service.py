@@ -5,23 +5,16 @@ import subprocess
 
 import pytest
 
-from echod.cli import service
+from echod.cli import proc, service
 from echod.common.errors import EchodError
 
 
-def path_opener(path):
-    """Return an open(2) of that path, whatever it is asked for."""
-    return lambda _: path.open()
-
-
 @pytest.fixture
-def cgroup(tmp_path, monkeypatch):
+def cgroup(monkeypatch):
     """Return a function that says what every /proc/PID/cgroup holds."""
 
     def say(text):
-        path = tmp_path / "cgroup"
-        path.write_text(text)
-        monkeypatch.setattr(service, "open", path_opener(path), raising=False)
+        monkeypatch.setattr(proc, "read", lambda _pid, _name: text)
 
     return say
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.log.file import File
 from echod.log.log import DEBUG, ERROR, INFO, LINES, Log
-from echod.log.sink import PIPE_BUF, Sink
+from echod.log.sinks import PIPE_BUF, File, Sink
 from support.sockets import settings
 
 
@@ -105,37 +104,37 @@ def test_what_the_level_leaves_out_is_left_out_when_it_is_limited_too(open_log, 
 
 
 def test_the_counts_of_what_was_left_out_outlive_a_reload(open_log, lines):
-    before = open_log()
+    one = open_log()
     for number in range(3):
-        before.limited(INFO, "refuse", "", f"refuse n={number}")
-    after = Log(settings("log_level=debug"), before.sink, before.limits)
-    after.limited(INFO, "refuse", "", "refuse n=3")
-    after.limits.flush(after.write, math.inf)
+        one.limited(INFO, "refuse", "", f"refuse n={number}")
+    one.configure(settings("log_level=debug"), one.sink)
+    one.limited(INFO, "refuse", "", "refuse n=3")
+    one.limits.flush(one.write, math.inf)
     assert lines() == ["refuse n=0", "refuse n=3 left_out=2"]
 
 
-def test_the_summary_is_written_when_another_log_takes_over(open_log, lines):
-    before = open_log("log_summary=192.0.2.7")
-    assert before.due() == math.inf
-    assert before.summaries.add("192.0.2.7:7", "eof", 1, 1)
-    assert before.due() == before.summaries.due < math.inf
-    before.hand_over(Log(settings(), before.sink, before.limits))
-    before.info("its sink is open")
+def test_the_summary_is_written_when_other_settings_apply(open_log, lines):
+    one = open_log("log_summary=192.0.2.7")
+    assert one.due() == math.inf
+    assert one.summaries.add("192.0.2.7:7", "eof", 1, 1)
+    assert one.due() == one.summaries.due < math.inf
+    one.configure(settings(), one.sink)
+    one.info("its sink is open")
     assert lines()[0].startswith("summary source=192.0.2.7 clients=1 in=1 out=1 eof=1 secs=")
     assert lines()[1:] == ["its sink is open"]
-    assert before.due() == math.inf
+    assert one.due() == math.inf
 
 
-def test_a_sink_that_the_next_log_does_not_have_is_closed(open_log, tmp_path):
-    before = open_log()
-    after = Log(settings(), File(str(tmp_path / "after")))
-    fd = os.dup(before.sink.fd)
-    before.hand_over(after)
+def test_a_sink_that_other_settings_replace_is_closed(open_log, lines, tmp_path):
+    one, after = open_log("log_summary=192.0.2.7"), File(str(tmp_path / "after"))
+    one.summaries.add("192.0.2.7:7", "eof", 1, 1)
+    before = one.sink.fd
+    one.configure(settings(), after)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(before.sink.fd)
-    os.dup2(fd, before.sink.fd)
-    os.close(fd)
-    after.sink.close()
+        os.fstat(before)
+    one.info("after")
+    assert len(lines()) == 1, "the summary is written to the sink that it was counted for"
+    assert (tmp_path / "after").read_text().endswith("]: after\n")
 
 
 def test_a_flush_writes_both_counts(open_log, lines):

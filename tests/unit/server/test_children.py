@@ -7,9 +7,9 @@ import signal
 import pytest
 
 from echod.common import scoreboard
-from echod.server.descriptors import highest_fd
 from echod.server.lean.slots import FREE, RECORDED, SLOTS_AT_ONCE, SPAWNED
 from echod.server.lean.warm_up import warm_up
+from echod.server.process import highest_fd
 from echod.session.bulk import MAPPING, POLLER
 from support.family import ADDRESS, COUNTED, PEER, Family, exited
 from support.processes import isolated

@@ -18,8 +18,9 @@ from echod.common.launch import Launch
 from echod.common.sockets import BindError
 from echod.common.succession import Succession
 from echod.server import main as module
-from echod.server.main import fail, main, remove_files, report_crash, serve, set_name, take_sockets
+from echod.server.main import fail, main, remove_files, report_crash, serve, take_sockets
 from echod.server.manager import Manager
+from echod.server.process import set_name
 from support.processes import NOBODY, fork, isolated, reap
 from support.sockets import Memory, exchange, memory_log, settings
 from support.wait import DEADLINE, need_root

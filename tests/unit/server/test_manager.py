@@ -14,7 +14,7 @@ from echod.common.sockets import bind_all
 from echod.common.succession import Succession
 from echod.server import manager as module
 from echod.server.manager import YEAR_S, Manager, watchdog_interval
-from echod.server.oom import OomScore
+from echod.server.process import OomScore
 from echod.server.reload import Change
 from echod.server.server import Server
 from support.processes import isolated
@@ -195,8 +195,9 @@ class Systemd:
         path.write_text(f"[echod]\nlisten = 127.0.0.1:0\ndrain_timeout = {drain}\n")
         launch = Launch(config_file=str(path), base="/")
         config = load(str(path), [], "/", log="stderr")
-        first = Change(config, bind_all(list(config.listen), config), memory_log()[0], [])
-        self.server = Server(launch, Succession(), first, make_board(config.max_children), Manager(-1), OomScore())
+        log, board = memory_log()[0], make_board(config.max_children)
+        first = Change(config, bind_all(list(config.listen), config), log.sink, [])
+        self.server = Server(launch, Succession(), first, log, board, manager=Manager(-1), oom=OomScore())
         self.listener = first.listeners[0]
         self.server.manager.ready(f"serving on {self.server.names()}")
         self.messages()

@@ -11,8 +11,8 @@ from echod.common.config.settings import SETTINGS, load
 from echod.common.errors import BAD_CONFIG, FAILED, NOT_PERMITTED, EchodError
 from echod.common.launch import Launch
 from echod.common.sockets import Listener, bind_all
-from echod.log.file import File
-from echod.log.log import DEBUG, INFO, Log
+from echod.log.log import INFO
+from echod.log.sinks import File
 from echod.server import reload
 from support.processes import NOBODY, isolated
 from support.sockets import make_board, memory_log, port_of_its_own, settings
@@ -36,7 +36,7 @@ class Before:
         self.path.write_text("\n".join(["[echod]", *lines, ""]))
 
     def prepare(self):
-        return reload.prepare(self.launch, self.config, self.listeners, self.log, self.board)
+        return reload.prepare(self.launch, self.config, self.listeners, self.log.sink, self.board)
 
     def close(self):
         for listener in self.listeners:
@@ -65,8 +65,7 @@ def test_without_a_change_all_stays_as_it_is(before):
     change = before.prepare()
     assert change.text == []
     assert change.listeners == before.listeners
-    assert change.log.sink is before.log.sink
-    assert change.log.limits is before.log.limits
+    assert change.sink is before.log.sink
     assert vars(change.config) == vars(before.config)
     assert open_descriptors() == fds
 
@@ -91,7 +90,6 @@ def test_nothing_is_in_force_before_it_is_applied(before):
     change = before.prepare()
     assert vars(before.config) == held
     assert before.log.level == INFO
-    assert change.log.level == DEBUG
     assert before.board.words[scoreboard.MAX_CHILDREN] == 256
     assert change.listeners[0] is not before.listeners[0]
     before.listeners[0].sock.getsockname()  # open, still
@@ -139,10 +137,9 @@ def test_sockets_that_were_passed_stay_whatever_listen_says(before):
 def test_a_new_log_is_opened_beside_the_old_one(before, tmp_path):
     before.write("listen = 127.0.0.1:0", f"log = {tmp_path}/log")
     change = before.prepare()
-    assert isinstance(change.log.sink, File)
-    assert change.log.sink is not before.log.sink
-    assert change.log.limits is before.log.limits, "the counts of what was left out go on"
-    change.log.sink.close()
+    assert isinstance(change.sink, File)
+    assert change.sink is not before.log.sink
+    change.sink.close()
 
 
 def test_room_for_more_clients_is_taken(before):
@@ -195,7 +192,7 @@ def test_a_log_that_the_daemons_user_may_not_open_names_the_directory_it_must_ow
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()], ids=["ENOSPC", "ENOMEM"])
-@pytest.mark.parametrize("step", ["load", "open_sink", "reserve", "bind_all", "Log"])
+@pytest.mark.parametrize("step", ["load", "open_sink", "reserve", "bind_all"])
 def test_a_reload_that_fails_at_any_step_closes_all_it_had_opened(before, tmp_path, monkeypatch, step, error):
     def fail(*_args, **_kwargs):
         raise error
@@ -214,7 +211,7 @@ def test_a_reload_that_fails_at_any_step_closes_all_it_had_opened(before, tmp_pa
     change = before.prepare()  # and the next one works
     assert len(change.listeners) == 2
     change.listeners[1].close()
-    change.log.sink.close()
+    change.sink.close()
 
 
 @pytest.mark.parametrize(("number", "on"), [(0, True), (1, True), (0, False), (1, False)])
@@ -251,7 +248,6 @@ def test_every_setting_has_an_effect_that_a_reload_can_name():
 
 
 def test_a_change_is_a_value():
-    log, _ = memory_log()
-    change = reload.Change(settings(), [], log, ["a -> b"])
-    assert isinstance(change.log, Log)
-    assert (change.listeners, change.text) == ([], ["a -> b"])
+    _, sink = memory_log()
+    change = reload.Change(settings(), [], sink, ["a -> b"])
+    assert (change.listeners, change.sink, change.text) == ([], sink, ["a -> b"])

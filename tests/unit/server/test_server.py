@@ -17,10 +17,10 @@ from echod.common.launch import Launch
 from echod.common.scoreboard import DRAINING, RUNNING, STARTING, Scoreboard
 from echod.common.sockets import bind_all
 from echod.common.succession import Succession
-from echod.log import summary
+from echod.log import rates
 from echod.server.acceptor import CLOSED, FULL, OPEN, Acceptor
 from echod.server.manager import Manager
-from echod.server.oom import OomScore
+from echod.server.process import OomScore
 from echod.server.reload import Change
 from echod.server.server import QUIET_MS, Server
 from support.processes import fork, isolated, reap, state
@@ -41,8 +41,8 @@ class Daemon:
         log, self.lines = memory_log(f"log_level={config.log_level}")
         board = make_board(config.max_children)
         self.reader = Scoreboard(board.fd)
-        first = Change(config, bind_all(list(config.listen), config), log, [])
-        self.server = Server(launch, Succession(), first, board, Manager(-1), OomScore())
+        first = Change(config, bind_all(list(config.listen), config), log.sink, [])
+        self.server = Server(launch, Succession(), first, log, board, manager=Manager(-1), oom=OomScore())
         self.address = first.listeners[0].sock.getsockname()
 
     def write(self, *lines):
@@ -203,13 +203,12 @@ def test_a_reload_moves_listeners(path):
 def test_a_reload_moves_the_log(path, tmp_path):
     def check():
         daemon = Daemon(path, f"log = {tmp_path}/log")
-        old = daemon.server.log
+        log, old = daemon.server.log, daemon.server.log.sink
         daemon.write(f"log = {tmp_path}/other")
         daemon.signal(signal.SIGHUP)
         server = daemon.server
-        assert server.log is not old
-        assert server.children.log is server.acceptor.log is server.log
-        assert server.log.limits is old.limits
+        assert server.children.log is server.acceptor.log is server.log is log
+        assert log.sink is not old
         assert ": reload generation=2" in (tmp_path / "other").read_text()
 
     isolated(check)
@@ -233,7 +232,7 @@ def test_a_reload_writes_the_summary_to_the_log_there_was(path, tmp_path):
 
 def test_a_summary_is_written_when_it_is_due_though_nobody_comes(path, monkeypatch):
     def check():
-        monkeypatch.setattr(summary, "PERIOD", 0.05)
+        monkeypatch.setattr(rates, "PERIOD_S", 0.05)
         daemon = Daemon(path, "log_summary = 127.0.0.1")
         daemon.signal(signal.SIGHUP)
         server = daemon.server

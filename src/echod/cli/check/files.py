@@ -1,4 +1,4 @@
-"""What the daemon's user will find: its log, its config at a reload, and room for the scoreboard."""
+"""Whether the daemon's user can write the log and read the config, and whether the scoreboard has room."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echod.cli.preflight import CONFIG, LOG, check_user
+from echod.cli.proc import mounts
 from echod.common.config.file import DEFAULT_PATH
 from echod.common.scoreboard import SLOT, SLOTS_AT
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from echod.cli.check.plan import Plan
 
-BLOCK = 512  # bytes, of st_blocks
+BLOCK_BYTES = 512  # of st_blocks
 
 
 def warnings(plan: Plan) -> Iterator[str]:
@@ -36,7 +37,7 @@ def warnings(plan: Plan) -> Iterator[str]:
 
 
 def closed(path: Path, plan: Plan) -> str:
-    """Return the command that opens the first directory above a file that the user cannot search, if there is one."""
+    """Return the command that opens the first directory above a file that the user cannot search, or nothing."""
     for directory in reversed(path.parents):
         with contextlib.suppress(OSError):
             found = directory.stat()
@@ -51,13 +52,13 @@ def closed(path: Path, plan: Plan) -> str:
 
 
 def board_space(plan: Plan) -> Iterator[str]:
-    """See whether the file system has room for the scoreboard, which is allocated at a start."""
+    """Yield a warning if the file system has no room for the scoreboard, which is allocated at a start."""
     board = Path(plan.paths.board_file)
     directory = next(path for path in board.parents if path.exists())
     system = os.statvfs(directory)
     free = system.f_bavail * system.f_frsize
     with contextlib.suppress(OSError):
-        free += board.stat().st_blocks * BLOCK  # of the one before
+        free += board.stat().st_blocks * BLOCK_BYTES  # the previous scoreboard is replaced
     wanted = SLOTS_AT + plan.config.max_children * SLOT
     if system.f_blocks and free < wanted:
         point, kind = mounted(directory)
@@ -74,7 +75,6 @@ def mounted(directory: Path) -> tuple[str, str]:
     point = next(path for path in (directory, *directory.parents) if os.path.ismount(path))
     kind = ""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mounts").read_text().splitlines():
-            _, where, name, *_ = line.split()
+        for where, name in mounts():
             kind = name if where == str(point) else kind  # the last one mounted there is the one that is seen
     return str(point), kind

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from echod.cli import proc
 from echod.cli.inherited import lowest_fd
 
 if TYPE_CHECKING:
@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 
     from echod.cli.check.plan import Plan
 
-SOMAXCONN = "/proc/sys/net/core/somaxconn"
 CGROUPS = "/sys/fs/cgroup"
-DESCRIPTORS = 16  # beside the sockets: pid file, scoreboard, log, pipes, and the connection of a client
+OTHER_DESCRIPTORS = 16  # pid file, scoreboard, log, pipes, and the connection of a client
 
 
 def warnings(plan: Plan) -> Iterator[str]:
-    """Yield a warning for each limit that the settings exceed, with the command that mends it."""
+    """Yield a warning for each limit that the settings exceed, with the command that raises it."""
     yield from backlog(plan)
     yield from processes(plan)
     yield from cgroup(plan)
@@ -28,21 +27,19 @@ def warnings(plan: Plan) -> Iterator[str]:
 
 
 def backlog(plan: Plan) -> Iterator[str]:
-    """See whether the kernel cuts the backlog (listen(2))."""
+    """Yield a warning if the kernel cuts the backlog (listen(2))."""
     with contextlib.suppress(OSError):
-        most = int(Path(SOMAXCONN).read_text())
+        most = proc.somaxconn()
         if most < plan.config.backlog:
             wanted = plan.config.backlog
             yield f"backlog = {wanted} is cut to somaxconn, {most}; `sysctl -w net.core.somaxconn={wanted}`"
 
 
 def limit(plan: Plan, name: str) -> int | None:
-    """Return a soft limit of the daemon that runs, or of this process, which hands it down; None: there is none."""
+    """Return a soft limit of the running daemon, or of this process, which hands it down; None if there is none."""
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{plan.pid or 'self'}/limits").read_text().splitlines():
-            if line.startswith(name):
-                soft = line[len(name) :].split()[0]
-                return None if soft == "unlimited" else int(soft)
+        soft = proc.soft_limits(plan.pid or proc.SELF, [name]).get(name, "unlimited")
+        return None if soft == "unlimited" else int(soft)
     return None
 
 
@@ -52,11 +49,11 @@ def raise_limit(plan: Plan, letter: str, name: str, wanted: int) -> str:
 
 
 def processes(plan: Plan) -> Iterator[str]:
-    """See whether the user may have so many processes (RLIMIT_NPROC; root may)."""
-    most = limit(plan, "Max processes")
+    """Yield a warning if the user may not have so many processes (RLIMIT_NPROC, which does not bind root)."""
+    most = limit(plan, proc.PROCESSES)
     if plan.uid == 0 or most is None:
         return
-    wanted = plan.processes + others(plan)
+    wanted = plan.processes + proc.threads_of_user(plan.uid, plan.pid)
     if wanted > most:
         yield (
             f"max_children = {plan.config.max_children} needs {wanted} processes of user {plan.user}, with those there "
@@ -64,25 +61,12 @@ def processes(plan: Plan) -> Iterator[str]:
         )
 
 
-def others(plan: Plan) -> int:
-    """Count the user's processes and threads that are not the daemon's."""
-    found = 0
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError, KeyError, ValueError):
-            text = Path(f"/proc/{name}/status").read_text(errors="replace")
-            status = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-            is_daemons = plan.pid and plan.pid in (int(name), int(status["PPid"]))
-            if int(status["Uid"].split()[0]) == plan.uid and not is_daemons:
-                found += int(status["Threads"])
-    return found
-
-
 def cgroup(plan: Plan) -> Iterator[str]:
-    """See whether each cgroup that the daemon is in has room for its processes (pids.max)."""
+    """Yield a warning for each cgroup of the daemon that has no room for its processes (pids.max)."""
     directory, root = pids_cgroup(plan)
     while directory and directory.is_relative_to(root):
         file = directory / "pids.max"
-        with contextlib.suppress(OSError, ValueError):  # "max" is no number, and the root has none
+        with contextlib.suppress(OSError, ValueError):  # "max" is not a number, and the root has no such file
             most, used = int(file.read_text()), int((directory / "pids.current").read_text())
             wanted = used - plan.state.get("clients", 0) - bool(plan.pid) + plan.processes
             if wanted > most:
@@ -98,17 +82,16 @@ def cgroup(plan: Plan) -> Iterator[str]:
 def pids_cgroup(plan: Plan) -> tuple[Path | None, Path]:
     """Return the directory of the daemon's cgroup, or of this process's, and the root of its tree (cgroups(7))."""
     with contextlib.suppress(OSError):
-        entries = [line.split(":", 2) for line in Path(f"/proc/{plan.pid or 'self'}/cgroup").read_text().splitlines()]
-        for _, controllers, path in entries:
+        for controllers, path in proc.cgroups(plan.pid or proc.SELF):
             root = Path(CGROUPS, "pids" if controllers else "")
-            if "pids" in controllers.split(",") or (not controllers and not Path(CGROUPS, "pids").exists()):
+            if "pids" in controllers or (not controllers and not Path(CGROUPS, "pids").exists()):
                 return root / path.lstrip("/"), root
     return None, Path(CGROUPS)
 
 
 def descriptors(plan: Plan) -> Iterator[str]:
-    """See whether the daemon may have its descriptors (RLIMIT_NOFILE); a child needs no more."""
-    most, wanted = limit(plan, "Max open files"), lowest_fd(plan.config) + DESCRIPTORS
+    """Yield a warning if the daemon may not have its descriptors (RLIMIT_NOFILE); a child needs no more of them."""
+    most, wanted = limit(plan, proc.FILES), lowest_fd(plan.config) + OTHER_DESCRIPTORS
     if most is not None and wanted > most:
         yield (
             f"the daemon needs {wanted} descriptors, and the limit is {most} (RLIMIT_NOFILE); "

@@ -1,4 +1,7 @@
-"""What `check` looks at: the daemon as a start from here would make it, beside the one that runs, if any."""
+"""What `check` examines: the daemon that a start from here would make, next to the running one, if there is one.
+
+It is separate from the command because the modules that warn and explain need it, too.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,18 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from echod.cli.identity import identify, user_name
+from echod.cli.context import identify, user_name
 from echod.cli.pidfile import PidFile
 from echod.cli.status.command import copy_of
 from echod.cli.status.snapshot import snapshot
 from echod.common.errors import EchodError
 
 if TYPE_CHECKING:
-    from echod.cli.paths import Paths
+    from echod.cli.context import Paths
 
 
 class Plan:
-    """The settings and whom they make the daemon; `state` is that of the one that runs. Raises EchodError."""
+    """The settings and the user that they give the daemon; `state` is the running one's. Raises EchodError."""
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
@@ -33,12 +36,12 @@ class Plan:
 
     @property
     def pid(self) -> int:
-        """The daemon that runs, 0 when none does, or none that can be seen."""
+        """The pid of the running daemon, or 0 if there is none or none that this user may see."""
         return int(self.state.get("pid", 0))
 
     @property
     def processes(self) -> int:
-        """How many processes the daemon is to have, at most."""
+        """How many processes the daemon may have at most."""
         return self.config.max_children + 1
 
     def origin(self, name: str) -> str:

@@ -1,16 +1,14 @@
-"""Whether the addresses of `listen` can be had: one that no interface has, a port that another holds, and who."""
+"""Whether the addresses of `listen` can be bound: no interface may have one, or another process may hold its port."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import socket
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from echod.cli.identity import user_name
+from echod.cli import proc
+from echod.cli.context import user_name
 from echod.cli.preflight import ANY, missing
 from echod.common.config.addresses import parse_address, write_address
 from echod.common.errors import EchodError
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from echod.cli.check.plan import Plan
-
-LISTENING = "0A"  # in /proc/net/tcp
 
 
 def warnings(plan: Plan) -> Iterator[str]:
@@ -38,7 +34,7 @@ def warnings(plan: Plan) -> Iterator[str]:
 
 
 def unbound(address: tuple[str, int]) -> Iterator[str]:
-    """Try to bind an address, without listening; yield why not, once."""
+    """Try to bind an address, without listening; if that fails, yield why, once."""
     host, port = address
     if host == "*":
         places: list[tuple[int, Any]] = [(family, (any_host, port)) for family, any_host in ANY.items()]
@@ -53,7 +49,7 @@ def unbound(address: tuple[str, int]) -> Iterator[str]:
 
 
 def try_bind(family: int, where: Any) -> OSError | None:
-    """Bind as the daemon does; returns the error."""
+    """Bind as the daemon does; return the error, or None."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,50 +69,23 @@ def why(family: int, where: Any, error: OSError) -> str:
     if error.errno == errno.EACCES:
         return f"ports below 1024 are for root; `sysctl -w net.ipv4.ip_unprivileged_port_start={port}`"
     if error.errno == errno.EADDRINUSE:
-        return f"is taken by {holder(family, host, port)}"
+        return f"is taken by {holder(host, port)}"
     return f"{error.strerror}; `ip -{6 if family == socket.AF_INET6 else 4} address` shows what there is"
 
 
 def interface() -> str:
-    """Return the interface of the first route that there is."""
-    with contextlib.suppress(OSError, IndexError):
-        return Path("/proc/net/route").read_text().splitlines()[1].split()[0]
+    """Return the interface of the first route, or the loopback interface if there is no route."""
+    with contextlib.suppress(OSError, StopIteration):
+        return proc.first_route()
     return "lo"
 
 
-def holder(family: int, host: str, port: int) -> str:
-    """Tell who listens where this address cannot be bound, and the command that ends that."""
-    inodes = listening(family, host, port)
-    found: dict[int, str] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if not inodes.isdisjoint(os.readlink(f"/proc/{name}/fd/{fd}") for fd in os.listdir(f"/proc/{name}/fd")):
-                found[int(name)] = user_name(os.stat(f"/proc/{name}").st_uid)
+def holder(host: str, port: int) -> str:
+    """Return the process that listens where this address cannot be bound, and the command that ends that."""
+    found = proc.holders(proc.listeners(host, port))
     if not found:
         return f"a process that cannot be seen; `ss -ltnp sport = :{port}`, as root, tells which"
     pid = min(found)  # its children have copies
-    command = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    command = proc.status(pid)["Name"]
     mend = f"kill {pid}" if pid != 1 else "systemctl list-sockets"
-    return f"process {pid} ({command}) of user {found[pid]}; `{mend}`"
-
-
-def listening(family: int, host: str, port: int) -> set[str]:
-    """Return the sockets, as /proc/PID/fd has them, that listen on a port at this address or at any."""
-    own = packed(family, host)
-    found = set()
-    for table in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-                fields = line.split()
-                local, _, number = fields[1].rpartition(":")
-                overlap = not own.strip("0") or not local.strip("0") or local.endswith(own)
-                if fields[3] == LISTENING and int(number, 16) == port and overlap:
-                    found.add(f"socket:[{fields[9]}]")
-    return found
-
-
-def packed(family: int, host: str) -> str:
-    """Return an address as /proc/net/tcp has it: words in the machine's order, in hexadecimal (proc(5))."""
-    raw = socket.inet_pton(family, host)
-    words = [raw[at : at + 4] for at in range(0, len(raw), 4)]
-    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+    return f"process {pid} ({command}) of user {user_name(found[pid])}; `{mend}`"

@@ -7,8 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from echod.cli.context import Paths
 from echod.cli.daemon import Daemon
-from echod.cli.paths import Paths
 from echod.cli.pidfile import PidFile
 from echod.cli.status.openmetrics import metrics
 from echod.cli.status.snapshot import snapshot
@@ -24,36 +24,40 @@ if TYPE_CHECKING:
 
 
 Found = TypeVar("Found")
-STDOUT = 1
-RUNNING, DEAD, STOPPED, CANNOT_TELL = 0, 1, 3, 4  # exit codes (LSB)
+STDOUT_FD = 1
+# Exit codes (LSB)
+RUNNING = 0
+DEAD = 1
+STOPPED = 3
+CANNOT_TELL = 4
 
 
 def status(args: Namespace) -> int:
     """Print what the daemon is doing."""
     paths = Paths(args.config, args.options)
     if args.watch:
-        from echod.cli.status.watch import watch  # noqa: PLC0415 - curses, for who asks for it only
+        from echod.cli.status.watch import watch  # noqa: PLC0415 - curses, which only --watch needs
 
         watch(lambda: state_or_why(paths), args.interval)
         return DONE
-    columns, lines = terminal(STDOUT) or (None, None)
+    columns, lines = terminal(STDOUT_FD) or (None, None)
     try:
-        found = ask(PidFile(paths.pid_file), lambda daemon: look(args, daemon, columns, lines))
-        left = found is None and is_left(paths)
+        found = with_daemon(PidFile(paths.pid_file), lambda daemon: report(args, daemon, columns, lines))
+        left = found is None and has_stale_pid_file(paths)
     except (EchodError, OSError) as error:
         print(f"echod: {error}", file=sys.stderr)
         return CANNOT_TELL
     if found is None:
-        print_none(args, paths, left=left)
+        print_not_running(args, paths, left=left)
         return DEAD if left else STOPPED
     print(found[0])
     return found[1]
 
 
-def look(args: Namespace, daemon: Daemon, columns: int | None, lines: int | None) -> tuple[str, int]:
-    """Return what there is to tell of a daemon, in the form asked for, and the exit code. Raises EchodError."""
+def report(args: Namespace, daemon: Daemon, columns: int | None, lines: int | None) -> tuple[str, int]:
+    """Return the state of a daemon in the requested form, and the exit code. Raises EchodError."""
     if args.processes:
-        from echod.cli.status.processes import processes  # noqa: PLC0415 - as above
+        from echod.cli.status.examine import processes  # noqa: PLC0415 - the launcher, which only --processes needs
 
         return processes(daemon, columns)
     copy = daemon.board().copy()
@@ -62,11 +66,11 @@ def look(args: Namespace, daemon: Daemon, columns: int | None, lines: int | None
         return json.dumps(state), RUNNING
     if args.openmetrics:
         return metrics(state, copy.words[START_TIME] / 1e9), RUNNING
-    return for_people(state, columns, None if args.all or not lines else lines - 1), RUNNING  # a line is the prompt's
+    return for_people(state, columns, None if args.all or not lines else lines - 1), RUNNING  # one is the prompt's
 
 
-def print_none(args: Namespace, paths: Paths, *, left: bool) -> None:
-    """Print that no daemon runs; `left`: its pid file is there."""
+def print_not_running(args: Namespace, paths: Paths, *, left: bool) -> None:
+    """Print that no daemon runs; `left`: there is a stale pid file."""
     if args.json:
         print(json.dumps({"state": "dead" if left else "stopped"}))
     else:
@@ -74,33 +78,33 @@ def print_none(args: Namespace, paths: Paths, *, left: bool) -> None:
 
 
 def copy_of(pid_file: PidFile) -> Copy | None:
-    """Return a copy of the scoreboard, None when no daemon runs. Raises EchodError."""
-    return ask(pid_file, lambda daemon: daemon.board().copy())
+    """Return a copy of the scoreboard, or None if no daemon runs. Raises EchodError."""
+    return with_daemon(pid_file, lambda daemon: daemon.board().copy())
 
 
-def ask(pid_file: PidFile, look: Callable[[Daemon], Found]) -> Found | None:
-    """Return what `look` finds at the daemon, None when none runs. Raises EchodError."""
+def with_daemon(pid_file: PidFile, read: Callable[[Daemon], Found]) -> Found | None:
+    """Return what `read` returns for the running daemon, or None if no daemon runs. Raises EchodError."""
     while daemon := Daemon.find(pid_file):
         with daemon:
             try:
-                return look(daemon)
+                return read(daemon)
             except EchodError as error:
-                if error.code != NOT_RUNNING:  # else it has ended meanwhile
+                if error.code != NOT_RUNNING:  # it has ended in between, and another may run now
                     raise
     return None
 
 
 def state_or_why(paths: Paths) -> dict[str, Any] | str:
-    """Return a snapshot, or why there is none."""
+    """Return a snapshot, or the reason why there is none."""
     try:
         copy = copy_of(PidFile(paths.pid_file))
-        return not_running(paths, left=is_left(paths)) if copy is None else snapshot(copy)
+        return not_running(paths, left=has_stale_pid_file(paths)) if copy is None else snapshot(copy)
     except (EchodError, OSError) as error:
         return printable(f"echod: {error}")
 
 
-def is_left(paths: Paths) -> bool:
-    """Tell whether a pid file is there that no process holds. Raises OSError."""
+def has_stale_pid_file(paths: Paths) -> bool:
+    """Return True if there is a pid file, which is stale if no process holds it. Raises OSError."""
     return os.path.exists(paths.pid_file) and os.path.getsize(paths.pid_file) > 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from echod.cli.status.queue import queued
+from echod.cli.proc import queued
 from echod.common import scoreboard
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COUNTERS = ("accepted", "bytes_in", "bytes_out")
 QUIT = ord("q")
-SHORTEST = 0.1  # seconds
+SHORTEST_INTERVAL_S = 0.1
 LONGEST_WAIT_MS = 500
 
 
@@ -36,7 +36,7 @@ def watch(read: Callable[[], dict[str, Any] | str], interval: float) -> None:
         curses.setupterm()
         if not curses.tigetstr("cup"):
             raise curses.error("its cursor cannot be moved")
-        curses.wrapper(show, read, max(interval, SHORTEST))
+        curses.wrapper(show, read, max(interval, SHORTEST_INTERVAL_S))
     except KeyboardInterrupt:
         return
     except curses.error as error:

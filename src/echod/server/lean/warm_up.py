@@ -15,19 +15,22 @@ from echod.common.config.networks import write_network
 from echod.common.config.settings import Config
 from echod.log.log import INFO
 from echod.server import children as module
+from echod.server.acceptor import Acceptor
+from echod.server.children import Children
 from echod.server.lean import heap
 from echod.session import bulk, proxy
 from echod.session.kinds import make_session
+from echod.session.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from echod.server.board import Board
-    from echod.server.children import Children
 
 TIMES = 100  # sessions, after which all of the code is specialised
 BULK_EVERY = 4  # sessions
 LIFETIME_S = 3600.0  # in place of a lifetime that might end during the rehearsal
 HEADER = b"PROXY TCP4 192.0.2.1 192.0.2.2 1024 7\r\n"
+HOT = ((Acceptor, "accept"), (Children, "spawn"), (Children, "serve"), (Session, "run"), (Session, "_echo"))
 # They return 0, or do nothing, and are built in, so that the code that calls them is specialised for such calls.
 STAND_INS = {"fork": stack_size, "_exit": os.WIFEXITED, "closerange": os.makedev}
 _kept: list[object] = []
@@ -35,6 +38,8 @@ _kept: list[object] = []
 
 def warm_up(children: Children, config: Config, board: Board) -> None:
     """Serve a few bytes, and bulk, on socket pairs. Raises OSError."""
+    for owner, name in HOT:
+        heap.copy_method(owner, name)
     _kept.extend(heap.begin_pools())
     lifetime = config.max_lifetime and LIFETIME_S
     config = Config(vars(config) | {"allow": (), "deny": (), "log_level": "info", "max_lifetime": lifetime})
@@ -42,12 +47,12 @@ def warm_up(children: Children, config: Config, board: Board) -> None:
     session, level = children.session, children.log.level
     vars(module).update(STAND_INS)
     children.log.level = INFO
+    children.session = make_session(config, board)
     if config.proxy_from:
         balancer = write_network(config.proxy_from[0]).partition("/")[0]
         vars(proxy)["peer_of"] = lambda _conn: (balancer, 0)
     try:
         for number in range(TIMES):
-            children.session = make_session(config, board)
             fd = _serve_ourselves(children, HEADER * bool(config.proxy_from), number % BULK_EVERY == 0)
     finally:
         vars(module).update(real)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from echod.cli.check.plan import Plan
-from echod.cli.paths import Paths
+from echod.cli.context import Paths
 
 
 @pytest.fixture

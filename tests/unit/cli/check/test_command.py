@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 
 import pytest
 
-from echod.cli.check.command import check
+from echod.cli.check.command import check, group_name, listing
 from echod.common.config.settings import SETTINGS
 from echod.common.errors import ConfigError
 
@@ -49,3 +50,26 @@ def test_an_explanation_is_all_that_is_printed(run):
 def test_a_config_that_is_bad(tmp_path):
     with pytest.raises(ConfigError):
         check(Namespace(config=f"{tmp_path}/missing", options=["pid_file=/x"], explain=None, strict=False))
+
+
+def test_every_setting_with_its_value_and_its_origin(plan, public):
+    head, *lines = listing(plan("max_children=9", text="[echod]\nidle_timeout = 60s\n"))
+    assert head == "[echod]"
+    values, origins = zip(*(line.split(" # ") for line in lines), strict=True)
+    found = dict(line.split(" =") for line in values)
+    assert list(found) == list(SETTINGS)
+    assert (found["max_children"].strip(), found["idle_timeout"].strip()) == ("9", "1min")
+    assert found["pid_file"].strip() == f"{public}/e.pid"
+    if os.geteuid() == 0:
+        assert (found["user"].strip(), found["group"].strip()) == ("nobody", "nogroup")
+    by_name = dict(zip(found, origins, strict=True))
+    assert (by_name["max_children"], by_name["idle_timeout"], by_name["deny"]) == (
+        "-o",
+        f"{public}/echod.conf:2",
+        "default",
+    )
+
+
+def test_a_group_without_a_name_is_a_number():
+    assert group_name(0) == "root"
+    assert group_name(4000000000) == "4000000000"

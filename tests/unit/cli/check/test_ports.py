@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from echod.cli import proc
 from echod.cli.check import ports
 from support.sockets import port_of_its_own
 from support.wait import skip
@@ -72,8 +73,8 @@ def test_a_machine_without_ipv6_listens_on_ipv4_alone(plan, monkeypatch):
 
 
 def test_a_holder_that_cannot_be_seen(monkeypatch):
-    monkeypatch.setattr(ports, "listening", lambda *_: {"socket:[1]"})
-    assert ports.holder(socket.AF_INET, "127.0.0.1", 7) == (
+    monkeypatch.setattr(proc, "listeners", lambda *_: {"socket:[x]"})
+    assert ports.holder("127.0.0.1", 7) == (
         "a process that cannot be seen; `ss -ltnp sport = :7`, as root, tells which"
     )
 

@@ -66,7 +66,7 @@ def test_rates_where_they_are_known(board):
     assert fact(text, "bytes") == "115 B in (2.0 KiB/s), 109 B out (1 B/s)"
 
 
-@given(st.integers(people.NARROWEST, 220), st.integers(1, 60), st.text(max_size=300))
+@given(st.integers(people.LEAST_COLUMNS, 220), st.integers(1, 60), st.text(max_size=300))
 def test_it_is_never_wider_than_the_terminal(columns, lines, path):
     board = new_board()
     for pid in range(1, 9):
@@ -91,7 +91,9 @@ def test_nothing_unprintable_reaches_the_terminal(board):
     assert r"/etc/\x1b[2J\udcff\r.conf" in text
 
 
-@pytest.mark.parametrize(("size", "found"), [((50, 132), (132, 50)), ((0, 0), people.USUAL)])
+@pytest.mark.parametrize(
+    ("size", "found"), [((50, 132), (132, 50)), ((0, 0), (people.DEFAULT_COLUMNS, people.DEFAULT_LINES))]
+)
 def test_the_size_of_a_terminal(size, found):
     other_end, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, size)

@@ -16,5 +16,16 @@ def test_a_reserved_buffer_has_the_size_of_a_first_read():
     assert heap.READ_BYTES == bulk.FIRST_READ_BYTES
 
 
+def test_a_copy_of_a_method_does_the_same():
+    class Owner:
+        def add(self, number=2):
+            return number + 1
+
+    before = Owner.add
+    heap.copy_method(Owner, "add")
+    assert Owner.add is not before
+    assert (Owner().add(), Owner().add(5)) == (3, 6)
+
+
 def test_the_search_for_a_new_pool_ends():
     assert 2 <= len(heap.begin_pools()) <= 2 * heap.MOST_BLOCKS

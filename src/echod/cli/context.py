@@ -1,0 +1,167 @@
+"""Where things are, and who the daemon is: the config, the pid file, users and what the server is told of them."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import stat
+import tempfile
+from typing import TYPE_CHECKING
+
+from echod.cli.pidfile import PidFile
+from echod.common.config import settings as configuration
+from echod.common.config.file import absolute, read, read_overrides
+from echod.common.errors import NOT_PERMITTED, ConfigError, EchodError
+from echod.common.launch import Launch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from echod.common.config.settings import Config
+
+LARGEST_ID = 0xFFFFFFFE  # -1 stands for "unchanged" (setresuid(2))
+
+
+class Paths:
+    """What `-c FILE` and `-o KEY=VALUE` lead to. Raises ConfigError.
+
+    Only the setting `pid_file` has to be right here: a broken config must not keep an operator from stopping the
+    daemon. `load` reads the rest.
+    """
+
+    def __init__(self, config_file: str | None, overrides: list[str]) -> None:
+        try:
+            self.base = os.getcwd()
+        except FileNotFoundError:
+            self.base = ""  # the directory was deleted: only absolute paths can be found
+        self.config_file = "" if config_file is None else absolute(config_file, self.base, "-c")
+        self.overrides = overrides
+        self.origins: dict[str, str] = {}  # where each setting comes from: file:line or -o KEY=VALUE
+        self.pid_file = self._read() or default_path()
+        self.board_file = board_path(self.pid_file)
+
+    def _read(self) -> str:
+        """Note the origins and return the setting `pid_file`. The lines before a broken one count."""
+        found = ""
+        for entries in (read(self.config_file), read_overrides(self.overrides)):
+            with contextlib.suppress(ConfigError):
+                for where, key, value in entries:
+                    self.origins[key] = where
+                    if key == "pid_file":
+                        found = absolute(value, self.base, where) if value else ""
+        return found
+
+    def origin(self, name: str) -> str:
+        """Return where a setting comes from, with a colon after it, or nothing for a default."""
+        return f"{self.origins[name]}: " if name in self.origins else ""
+
+    def load(self, *, log: str = "syslog") -> Config:
+        """Read the settings; `log` is the default of the setting of that name. Raises ConfigError."""
+        return configuration.load(self.config_file, self.overrides, self.base, log=log)
+
+    def launch(self, ids: tuple[int, int], *, log: str = "syslog", ready_fd: int = -1) -> Launch:
+        """Return what the server is told; `ids` are those of the user that root becomes."""
+        return Launch(
+            config_file=self.config_file,
+            base=self.base,
+            log=log,
+            pid_file=self.pid_file,
+            board_file=self.board_file,
+            overrides=tuple(self.overrides),
+            ready_fd=ready_fd,
+            uid=ids[0],
+            gid=ids[1],
+        )
+
+    def remove_stale(self) -> None:
+        """Remove the files of a daemon that has ended, if permitted and if no process is starting another."""
+        with contextlib.suppress(OSError):
+            PidFile(self.pid_file).break_lock(self.board_file)
+
+
+def board_path(pid_file: str) -> str:
+    """Return where the scoreboard of the daemon with this pid file is: no two daemons share one."""
+    return f"{pid_file}.scoreboard"
+
+
+def default_path() -> str:
+    """Return where the pid file is if the config does not say. Raises ConfigError if that directory is not safe."""
+    if os.geteuid() == 0:
+        return "/run/echod/echod.pid"
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        return os.path.join(runtime, "echod", "echod.pid")
+    directory = os.path.join(tempfile.gettempdir(), f"echod-{os.geteuid()}")
+    with contextlib.suppress(OSError):
+        os.mkdir(directory, 0o700)  # first: from now on another user can no longer replace it after the checks
+    with contextlib.suppress(FileNotFoundError):
+        found = os.lstat(directory)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise ConfigError(f"{directory}: belongs to someone else or is open to others; set pid_file")
+    return os.path.join(directory, "echod.pid")
+
+
+def identify(paths: Paths, config: Config) -> tuple[int, int]:
+    """Return the user and group that root becomes, -1 for none. Raises ConfigError, or EchodError, NOT_PERMITTED."""
+    user = look_up_user(paths, config.user)
+    group = look_up_group(paths, config.group) if config.group else user.pw_gid
+    if os.geteuid() != 0:
+        if config.user not in ("nobody", user_name(os.geteuid())) and user.pw_uid != os.geteuid():
+            why = f"only root can become '{config.user}'; allowed: the user who starts it, or none"
+            raise EchodError(f"{paths.origin('user')}user: {why}", NOT_PERMITTED)
+        return -1, -1
+    return (user.pw_uid, group) if user.pw_uid != 0 or config.group else (-1, -1)
+
+
+def look_up_user(paths: Paths, name: str) -> pwd.struct_passwd:
+    """Find a user by name or number. Raises ConfigError."""
+    try:
+        return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except (KeyError, OverflowError):
+        why = f"there is no user '{name}'; allowed: one that exists, by name or number"
+        raise ConfigError(f"{paths.origin('user')}user: {why}") from None
+
+
+def look_up_group(paths: Paths, name: str) -> int:
+    """Find a group by name; a number need not have one. Raises ConfigError."""
+    try:
+        found = int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        found = LARGEST_ID + 1
+    if found > LARGEST_ID:
+        why = f"there is no group '{name}'; allowed: one that exists, by name or number"
+        raise ConfigError(f"{paths.origin('group')}group: {why}")
+    return found
+
+
+def user_name(uid: int) -> str:
+    """Return the name of a user, or the number if it has no name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+@contextlib.contextmanager
+def rights_of(uids: set[int]) -> Iterator[None]:
+    """Make root take the rights of the one user in `uids`, if there is one: the kernel then decides for that user.
+
+    Raises PermissionError if there are several users, or one that root cannot become.
+    """
+    if not uids:
+        yield
+        return
+    before = os.getresuid()
+    uid = min(uids)
+    if len(uids) > 1 or uid < 0:
+        raise PermissionError
+    try:
+        os.setresuid(uid, uid, 0)
+    except OSError:
+        raise PermissionError from None
+    try:
+        yield
+    finally:
+        os.setresuid(*before)
