@@ -56,7 +56,7 @@ test-sdist: $(BIN)/pytest ## run the unit tests and a few others from the sdist,
 	tar -xf dist/*.tar.gz -C "$$directory" --strip-components=1 && \
 	$(MAKE) --no-print-directory -C "$$directory" test TESTS='$(or $(TESTS),tests/unit tests/test_layout.py tests/system/test_start.py)'
 
-campaign: $(BIN)/pytest ## run the long searches for faults, as root, five minutes: networks, failing calls, any order of events, a container
+campaign: $(BIN)/pytest ## run the long searches for faults, as root, eight minutes: networks, failing calls, other machines
 	$(PYTEST) -m campaign $(TESTS)
 
 soak: $(BIN)/pytest ## load of every kind for MINUTES=10, as root; prints a summary

@@ -36,10 +36,8 @@ NEITHER_TESTED_NOR_COPIED = shutil.ignore_patterns(
 )
 TOTAL = re.compile(r"(\d+) passed(?:, (\d+) skipped)?(?:, \d+ deselected)? in ")
 
-pytestmark = [
-    pytest.mark.timeout(600),
-    pytest.mark.campaign,
-]  # installs Debian and the test tools: 80 s of processor time
+# It installs Debian and the test tools, and runs a sample twice: 80 s of processor time, in one worker.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.campaign, pytest.mark.xdist_group("fresh")]
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,8 @@ def test_why_clients_ended(echod):
     reset(conn)
     with echod.connect() as idle:
         assert idle.recv(1) == b""
+    echod.write(idle_timeout="1min")  # or a busy machine lets the next client be idle for too long, too
+    echod.run("reload", check=0)
     with echod.connect() as killed:
         wait_for(lambda: len(echod.children()) == 1, "the child")
         echod.children()[0].send_signal(signal.SIGKILL)
