@@ -45,7 +45,8 @@ def copy_method(owner: type, name: str) -> None:
     a few pages, where the originals lie on one each.
     """
     method = vars(owner)[name]
-    setattr(owner, name, type(method)(method.__code__.replace(), method.__globals__, name, method.__defaults__))
+    code, closure = method.__code__.replace(), method.__closure__
+    setattr(owner, name, type(method)(code, method.__globals__, name, method.__defaults__, closure))
 
 
 def begin_pools() -> list[object]:
