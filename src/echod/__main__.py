@@ -44,6 +44,10 @@ def run_interruptibly(name: str, module: str) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         leave(name)
+    except RuntimeError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11 wraps what __set_name__ raises
+            leave(name)
+        raise
     return code
 
 

@@ -90,6 +90,16 @@ def test_an_interrupt_in_a_callback_is_not_lost():
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "echod: interrupted\n")
 
 
+def test_an_interrupt_while_a_class_is_made_is_one_line():
+    code = CALLBACK.format(dropped="pass").replace(
+        "    Dropped()\n",
+        "    named = lambda *_: signal.raise_signal(signal.SIGINT)\n"
+        "    type('Owner', (), {'x': type('Named', (), {'__set_name__': named})()})\n",
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "echod: interrupted\n")
+
+
 def test_what_else_a_callback_raises_is_told():
     code = CALLBACK.format(dropped="raise ValueError('of a callback')")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE)
