@@ -82,8 +82,6 @@ class Echod:
         if settings:
             self.write(**settings)
         self.run("start", check=0)
-        if not self.prefix:
-            wait_for(self.status_or_none, "the first entry on the scoreboard")  # the daemon is ready a moment before
         return self
 
     def foreground(self, *words, **kwargs):

@@ -54,6 +54,7 @@ def test_a_daemon_that_is_stopped(running):
     process = running.process()
     with running.connect():
         wait_for(lambda: running.status()["clients"] == 1, "the client")
+        wait_for(lambda: state(running.pid) == "S", "the daemon's sleep")  # fork(3) blocks signals for a moment
         process.suspend()
         child = running.children()[0].pid
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import signal
@@ -130,6 +131,20 @@ def test_the_ready_descriptor_gets_a_newline_and_its_end(echod):
     wait_for(echod.status_or_none, "echod")
     echod.run("stop", check=0)
     assert process.wait(DEADLINE) == 0
+
+
+def test_whoever_is_told_that_it_is_ready_finds_it_running(echod):
+    """The descriptor is a full pipe, so the daemon stays in the middle of telling."""
+    read_end, write_end = os.pipe()
+    full = b"x" * fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(write_end, full)
+    process = subprocess.Popen(echod.command("run", "--ready-fd", write_end), pass_fds=[write_end])
+    echod.started.append(process)
+    os.close(write_end)
+    with open(read_end, "rb") as file:
+        assert wait_for(echod.status_or_none, "the daemon")["max_children"] == 256
+        assert file.read() == full + b"\n"
+    echod.run("stop", check=0)
 
 
 def test_nobody_reads_what_is_ready(echod):

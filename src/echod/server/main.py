@@ -11,7 +11,7 @@ from echod.common.cmodules import environ, os, signal
 from echod.common.errors import DONE, FAILED, EchodError, from_os_error, place_of
 from echod.common.journal import mark
 from echod.common.launch import Launch
-from echod.common.scoreboard import LOG_LINES_LOST, UPGRADES_BEGUN
+from echod.common.scoreboard import LOG_LINES_LOST, RUNNING, UPGRADES_BEGUN
 from echod.common.sockets import Listener, adopt
 from echod.common.succession import Succession
 from echod.log.log import ERROR, Log
@@ -47,6 +47,7 @@ def main(args: list[str]) -> int:
         return fail(manager, error, before)
     except OSError as error:
         return fail(manager, from_os_error("cannot start", error), before)
+    server.set_state(RUNNING)  # first: whoever is told that it is ready may ask for its state at once
     try:
         manager.ready(f"serving on {server.names()}")
     except OSError:

@@ -15,7 +15,7 @@ from echod.common import scoreboard
 from echod.common.cmodules import os, signal
 from echod.common.errors import DONE, FAILED, EchodError
 from echod.common.reasons import signal_name
-from echod.common.scoreboard import DRAINING, RUNNING, STARTING
+from echod.common.scoreboard import DRAINING, STARTING
 from echod.log.log import DEBUG
 from echod.server import reload
 from echod.server.acceptor import Acceptor
@@ -86,7 +86,6 @@ class Server:
            that exits after that wakes it.
         5. What is due is done after each reaping, and whenever its time has come.
         """
-        self._set_state(RUNNING)
         self.log.info(f"ready listen={self.names()} max_children={self.config.max_children}")
         signals, children, acceptor, accepted = self.signals, self.children, self.acceptor, 0
         while self.state != DRAINING or children.table:
@@ -152,7 +151,7 @@ class Server:
     def stop(self, timeout: float | None) -> None:
         """Stop accepting and drain the clients for `timeout` seconds (None: as long as it takes), then end them."""
         if self.state != DRAINING:
-            self._set_state(DRAINING)  # first: a second `echod stop` sees it, and then only waits
+            self.set_state(DRAINING)  # first: a second `echod stop` sees it, and then only waits
             self.manager.stopping()
             self.upgrade.close("the daemon is about to stop")
             self.acceptor.close()
@@ -161,7 +160,7 @@ class Server:
         self.drain.begin(timeout)
         self.manager.stopping_takes(timeout)
 
-    def _set_state(self, state: int) -> None:
+    def set_state(self, state: int) -> None:
         """Change the state, and publish it: the only place."""
         self.state = state
         self.board.words[scoreboard.STATE] = state

@@ -101,7 +101,7 @@ def test_the_first_settings_are_in_force_before_it_runs(path):
 def test_what_is_in_force_is_published(path):
     def check():
         daemon = Daemon(path, "max_children = 3")
-        daemon.server._set_state(RUNNING)
+        daemon.server.set_state(RUNNING)
         words = (scoreboard.STATE, scoreboard.MAX_CHILDREN, scoreboard.DRAIN_MS, scoreboard.GENERATION)
         assert daemon.words(*words) == [RUNNING, 3, 5000, 1]
         assert daemon.text("listen") == "{}:{}".format(*daemon.address)
