@@ -15,10 +15,10 @@ from echod.cli.status import command
 from echod.cli.status.openmetrics import METRICS
 from echod.common import errors
 from echod.common.config.settings import SETTINGS
-from echod.common.events import RELIABLE
 from echod.echoc import EchoError, patterns
 from echod.echoc import options as echoc_options
 from echod.server.signals import HANDLED
+from support.events import RELIABLE
 from support.wait import need
 
 MAN = Path(__file__).parent.parent / "man"

@@ -1,11 +1,8 @@
-"""The events of the log: verb, level, the keys that follow, and when. Documentation is tested against it.
-
-A call that has failed is logged as NAME error=WHY at warning, whatever the name: `close error='Input/output error'`.
-"""
+"""The events of the log: verb, level, the keys that follow, and when. The code and the pages are tested against it."""
 
 from __future__ import annotations
 
-RELIABLE = ("ready", "accept", "close", "refuse", "full", "summary", "reload", "upgrade", "drain", "stopped")
+RELIABLE = ("ready", "accept", "close", "refuse", "full", "summary", "reload", "upgrade", "drain", "stopped", "error")
 
 EVENTS = {
     "ready": ("info", "listen max_children", "the daemon accepts"),
@@ -24,10 +21,10 @@ EVENTS = {
     "refuse": ("info", "peer reason", "a client was closed unserved"),
     "full": ("warning", "clients max_children", "max_children is reached"),
     "summary": ("info", "source clients in out secs", "the clients of a source in log_summary, by reason"),
-    "reload": ("info", "generation changed", "new settings are in force; or, at error, failed"),
-    "reopen": ("error", "failed", "the log could not be opened again"),
-    "upgrade": ("info", "version from clients", "a new version serves; or, at error, failed"),
+    "reload": ("info", "generation changed", "new settings are in effect"),
+    "upgrade": ("info", "version from clients", "a new version serves"),
     "drain": ("info", "clients", "a stop has begun; or, at warning, killed: its time was over"),
     "stopped": ("info", "", "the daemon is about to exit"),
+    "error": ("warning", "call why", "a call has failed; at error, a reload, a reopen or an upgrade"),
     "log": ("warning", "lost", "lines could not be written"),
 }

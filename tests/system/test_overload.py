@@ -217,7 +217,7 @@ def test_a_fork_that_fails_costs_one_client(echod):
             assert conn.recv(1) == b""
         wait_for(lambda: echod.status()["refused"]["fork_failed"] == 1, "the count")
         assert any("reason=fork_failed" in line for line in echod.events("refuse"))
-        assert "fork error='Resource temporarily unavailable'" in echod.events("fork")
+        assert "error call=fork why='Resource temporarily unavailable'" in echod.events("error")
         assert echo(old)
     echod.wait_idle()
     assert exchange(echod.address, b"again") == b"again"
@@ -238,7 +238,7 @@ def test_out_of_descriptors_it_pauses_and_recovers(running):
         assert cpu_seconds(pid) - before < 0.1 * PAUSES / 2, "a busy loop"
         limit_descriptors(pid, limit)
         assert conn.recv(100) == b"patience"
-    assert running.events("accept")[0] == "accept error='Too many open files'"
+    assert running.events("error")[0] == "error call=accept4 why='Too many open files'"
     running.wait_idle()
 
 

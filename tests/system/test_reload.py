@@ -85,7 +85,7 @@ def test_a_bad_file_changes_nothing(running):
         os.kill(running.pid, signal.SIGHUP)  # not seen by the command: the daemon has to find it itself
         wait_for(lambda: running.status()["last_reload"] != "ok", "the failed reload")
         assert f"{running.config}:{line}" in running.status()["last_reload"]
-        assert "failed=" in running.events("reload")[-1]
+        assert "call=reload why=" in running.events("error")[-1]
         unchanged(running, address, before)
         conn.sendall(b"on")
         assert conn.recv(100) == b"on"
@@ -116,7 +116,7 @@ def test_an_address_that_cannot_be_bound_changes_nothing(running):
     assert "the old settings are still in force" in done.stderr
     unchanged(running, address, before)
     assert str(port) in running.status()["last_reload"]
-    assert "failed=" in running.events("reload")[-1], "it logs to another file than before"
+    assert "call=reload why=" in running.events("error")[-1], "it logs to another file than before"
     assert descriptors(running.pid) == fds
 
 

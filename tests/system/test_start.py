@@ -169,7 +169,7 @@ def test_the_server_is_compiled_before_it_starts(echod, public):
 
 
 class TestStatus:
-    """Exit codes of `status`: 0 running, 1 dead and pid file left, 3 not running, 4 cannot tell."""
+    """Exit codes of `status`: 0 running, 1 crashed or killed, 3 not running, 4 cannot tell."""
 
     def test_running(self, running):
         state = running.status()
@@ -194,7 +194,7 @@ class TestStatus:
         wait_for(lambda: not alive(pid), "the daemon to be dead")
         done = running.run("status", "--json", check=1)
         assert done.stdout == '{"state": "dead"}\n'
-        assert "dead" in running.run("status", check=1).stdout
+        assert "crashed or killed" in running.run("status", check=1).stdout
 
     def test_not_running(self, echod):
         assert echod.run("status", "--json", check=3).stdout == '{"state": "stopped"}\n'

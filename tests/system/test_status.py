@@ -9,7 +9,7 @@ from support.stream import reset
 from support.wait import wait_for
 
 KEYS = {
-    "state", "version", "pid", "uptime", "listen", "clients", "max_children", "peak_clients", "full_since", "queued",
+    "state", "version", "pid", "uptime", "listen", "clients", "max_children", "peak_clients", "full_for", "accept_queue",
     "accepted", "closed", "ended", "refused", "last_refused", "bytes_in", "bytes_out", "generation", "config_file",
     "overrides", "last_reload", "log_lines_lost", "children",
 }  # fmt: skip
@@ -21,26 +21,26 @@ def test_a_daemon_without_clients(echod):
     assert set(state) == KEYS
     assert state["version"] == __version__
     assert state["overrides"] == ["max_children=7"]
-    assert (state["full_since"], state["queued"], state["last_refused"], state["log_lines_lost"]) == (None, 0, None, 0)
+    assert (state["full_for"], state["accept_queue"], state["last_refused"], state["log_lines_lost"]) == (None, 0, None, 0)
 
 
 def test_who_waits_at_a_full_server_and_since_when(echod):
     echod.start(max_children=2)
     inside = [echod.connect() for _ in range(2)]
-    wait_for(lambda: echod.status()["full_since"] is not None, "it to be full")
+    wait_for(lambda: echod.status()["full_for"] is not None, "it to be full")
     outside = [echod.connect() for _ in range(3)]
-    wait_for(lambda: echod.status()["queued"] == 3, "three to wait")
+    wait_for(lambda: echod.status()["accept_queue"] == 3, "three to wait")
     state = echod.status()
     assert state["clients"] == 2
     echod.run("reload", check=0)
-    assert echod.status()["full_since"] >= state["full_since"], "a reload makes no room"
+    assert echod.status()["full_for"] >= state["full_for"], "a reload makes no room"
     inside[0].close()
-    wait_for(lambda: echod.status()["queued"] == 2, "the first of them to be accepted")
-    assert echod.status()["full_since"] is not None
+    wait_for(lambda: echod.status()["accept_queue"] == 2, "the first of them to be accepted")
+    assert echod.status()["full_for"] is not None
     echod.write(max_children=9)
     echod.run("reload", check=0)
-    wait_for(lambda: echod.status()["queued"] == 0, "all to be accepted")
-    assert echod.status()["full_since"] is None
+    wait_for(lambda: echod.status()["accept_queue"] == 0, "all to be accepted")
+    assert echod.status()["full_for"] is None
     for conn in inside + outside:
         conn.close()
 

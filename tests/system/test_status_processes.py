@@ -105,7 +105,7 @@ def test_who_may_not_look_is_told_what_cannot_be_told(running):
     assert found["user"][0] == found["terminal"][0] == "ok"
 
 
-@pytest.mark.parametrize(("code", "word"), [(3, "not running"), (1, "dead")])
+@pytest.mark.parametrize(("code", "word"), [(3, "not running"), (1, "crashed or killed")])
 def test_where_none_runs(echod, code, word):
     if code == 1:
         echod.start()

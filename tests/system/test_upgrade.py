@@ -215,7 +215,7 @@ def test_a_version_that_is_not_fit_is_refused(echod, installed, name):
         assert re.fullmatch(f"echod: .*{why}.*; the version of before goes on\n", done.stderr), done.stderr
         conn.sendall(b"x")
         assert conn.recv(1) == b"x"
-    assert "upgrade failed=" in echod.log.read_text()
+    assert "error call=upgrade why=" in echod.log.read_text()
     wait_for(lambda: kinds(pid) == before, "all that was opened to be closed")
     installed.restore()
     echod.write(max_children=256, log=str(echod.log))

@@ -41,7 +41,7 @@ COMMANDS = {  # name: the module with the function of that name, help
 }
 EPILOG = """\
 exit codes: 0 done, 1 failed, 2 usage, 4 not permitted, 5 not installed, 6 bad or missing config, 7 not running;
-status: 0 running, 1 dead but pid file left, 3 not running, 4 cannot tell
+status: 0 running, 1 crashed or killed, 3 not running, 4 cannot tell
 
 try it:  echod start  &&  printf 'hello\\n' | nc -N 127.0.0.1 27978  &&  echod stop
 """

@@ -245,7 +245,7 @@ def sockets_of(pid: int) -> dict[str, str]:
     return found
 
 
-def queued(pid: int, listening: list[str]) -> int | None:
+def accept_queue(pid: int, listening: list[str]) -> int | None:
     """Return how many clients wait in the accept queues of a process's listeners, or None if that is unknown.
 
     `listening` has their names. A row in state LISTEN has the number in rx_queue. The kernel lists these rows first:

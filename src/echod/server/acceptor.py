@@ -67,7 +67,7 @@ class Acceptor:
         )  # fmt: skip
         self._admission = Admission(config, [child.address for child in self._children.table.values()])
         for listener in listeners:
-            attempt(self.log, "tune", listener.tune, config)
+            attempt(self.log, "setsockopt", listener.tune, config)
         self._resume()
         retire(removed, self)
 
@@ -125,7 +125,7 @@ class Acceptor:
             self._burst = max(1, accepted)  # clients come alone: to ask poll(2) costs less than to find no client
         except (OSError, MemoryError) as error:
             if isinstance(error, MemoryError) or not is_client_error(error):
-                self._pause(f"accept error={reason(error)!r}")
+                self._pause(f"error call=accept4 why={reason(error)!r}")
             else:
                 accepted += 1  # or a flood of such clients would leave no time for what is due
         self._oom.set(self._oom.own, log)
@@ -148,7 +148,7 @@ class Acceptor:
         if self._admission.limit:
             self._admission.leave(pack_peer(address))
         refuse(self._board, self.log, address, FORK_FAILED)
-        self._pause(f"fork error={reason(error)!r}")
+        self._pause(f"error call=fork why={reason(error)!r}")
 
     def _pause(self, text: str) -> None:
         """Stop accepting for a moment: a descriptor or memory that is missing now may be free then."""

@@ -67,7 +67,7 @@ def retire(listeners: list[Listener], acceptor: Accepting) -> None:
     log, poller = acceptor.log, select.poll()
     own = {listener.fd: listener for listener in listeners if listener.address is not None}
     for fd, listener in own.items():
-        attempt(log, "unlist", listener.unlist)
+        attempt(log, "listen", listener.unlist)
         poller.register(fd, select.POLLIN)
     tries, until = acceptor.capacity(), time.monotonic() + RETIRE_S
     try:
@@ -79,10 +79,10 @@ def retire(listeners: list[Listener], acceptor: Accepting) -> None:
         ):
             tries -= max(1, acceptor.accept(own[ready[0][0]]))  # one at a time: there may be room for one only
     except (OSError, MemoryError) as error:
-        log.warning(f"poll error={reason(error)!r}")
-        attempt(log, "accept", serve_waiting, list(own.values()), acceptor, tries)
+        log.warning(f"error call=poll why={reason(error)!r}")
+        attempt(log, "accept4", serve_waiting, list(own.values()), acceptor, tries)
     for listener in listeners:
-        attempt(log, "stop", listener.stop)
+        attempt(log, "shutdown", listener.stop)
         attempt(log, "close", listener.close)
 
 

@@ -42,12 +42,12 @@ def attempt(log: Log, what: str, call: Callable[..., Any], *args: Any) -> bool:
 
 def report(log: Log, what: str, error: Exception) -> None:
     """Log the failure of such a call: `attempt` without the call, for what is done for each client."""
-    log.limited(WARNING, what, "", f"{what} error={reason(error)!r}")
+    log.limited(WARNING, what, "", f"error call={what} why={reason(error)!r}")
 
 
 def pause(log: Log, what: str, error: BaseException) -> list[Any]:
     """Log an error and sleep for PAUSE, so that one that stays makes no busy loop. Returns nothing that is ready."""
-    log.limited(WARNING, what, "", f"{what} error={reason(error)!r}")
+    log.limited(WARNING, what, "", f"error call={what} why={reason(error)!r}")
     time.sleep(PAUSE)
     return []
 

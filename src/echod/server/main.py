@@ -104,7 +104,7 @@ def fail(manager: Manager, error: EchodError, before: Succession | None = None) 
     manager.failed(error.code, str(error))
     print(f"{mark(ERROR)}echod: {error}", file=sys.stderr)
     if before:
-        Syslog("daemon").write(ERROR, f"upgrade failed={str(error)!r}; version {before.version} has ended")
+        Syslog("daemon").write(ERROR, f"error call=upgrade why={str(error)!r}")
     return error.code
 
 

@@ -107,7 +107,7 @@ class Manager:
             self._sock.sendto(message.encode(errors="surrogateescape"), self._path)
         except OSError as error:  # a service manager that has gone is no reason to stop serving
             if self.log:
-                report(self.log, "notify", error)
+                report(self.log, "sendto", error)
 
 
 def watchdog_interval() -> float:

@@ -95,7 +95,7 @@ class Server:
             ready = self.wait()
             for fd, _event in ready:
                 if fd == signals.fd:
-                    attempt(self.log, "pipe", os.read, fd, 4096)
+                    attempt(self.log, "read", os.read, fd, 4096)
                 elif acceptor.is_polled and not signals.pending:  # both may have changed since poll(2) returned
                     accepted += acceptor.accept(acceptor.listeners[fd])
             if not ready or accepted >= acceptor.reap_after:
@@ -184,7 +184,7 @@ class Server:
         self.answer(scoreboard.RELOADS_BEGUN, code, last_reload=text[0], changes="\t".join(text[1:]))
         self.manager.ready("draining" if self.state == DRAINING else f"serving on {self.names()}")
         if code:
-            self.log.error(f"reload failed={text[0]!r}; the settings of before stay in force")
+            self.log.error(f"error call=reload why={text[0]!r}")
         else:
             changed, generation = "; ".join(text[1:]) or "nothing", self.board.words[scoreboard.GENERATION]
             self.log.info(f"reload {generation=} {changed=}")
@@ -205,7 +205,7 @@ class Server:
             self.log.sink.reopen()
         except (OSError, MemoryError) as error:
             code, text = FAILED, f"cannot open the log: {reason(error)}"
-            self.log.error(f"reopen failed={text!r}")
+            self.log.error(f"error call=reopen why={text!r}")
         self.answer(scoreboard.REOPENS_BEGUN, code, reopen=text)
 
     def names(self) -> str:

@@ -183,7 +183,7 @@ class Upgrade:
         except (OSError, MemoryError) as error:
             self._end(FAILED, f"cannot execute {sys.executable}: {reason(error)}")
         finally:
-            attempt(self._children.log, "sigmask", signal.pthread_sigmask, signal.SIG_UNBLOCK, HANDLED)
+            attempt(self._children.log, "sigprocmask", signal.pthread_sigmask, signal.SIG_UNBLOCK, HANDLED)
 
     def _hand_over(self) -> tuple[Launch, Succession]:
         """Write the succession to its file; return what goes on the command line, and it. Raises OSError."""
@@ -205,7 +205,7 @@ class Upgrade:
         self._close_files()
         self._settings = ()
         self._set_state(IDLE)
-        self._children.log.error(f"upgrade failed={why!r}; version {__version__} goes on")
+        self._children.log.error(f"error call=upgrade why={why!r}")
         self._answer(UPGRADES_BEGUN, code, upgrade=why)
         if self._again:
             self._again = 0

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from echod.cli.proc import address, queued, unscoped
+from echod.cli.proc import accept_queue, address, unscoped
 from support.wait import DEADLINE, wait_for
 
 
@@ -18,16 +18,16 @@ def test_those_who_wait_at_these_listeners_are_counted_and_no_others(family, hos
         clients = [socket.create_connection(server.getsockname()[:2], timeout=DEADLINE) for server in servers]
         host, port = one.getsockname()[:2]
         name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        wait_for(lambda: queued(os.getpid(), [name]) == 3, "three to wait")
+        wait_for(lambda: accept_queue(os.getpid(), [name]) == 3, "three to wait")
         one.accept()[0].close()
-        wait_for(lambda: queued(os.getpid(), [name, "192.0.2.1:1"]) == 2, "two to wait")
+        wait_for(lambda: accept_queue(os.getpid(), [name, "192.0.2.1:1"]) == 2, "two to wait")
         for client in clients:
             client.close()
-    assert queued(os.getpid(), [name]) == 0
+    assert accept_queue(os.getpid(), [name]) == 0
 
 
 def test_without_proc_it_cannot_be_told():
-    assert queued(-1, ["127.0.0.1:1"]) is None
+    assert accept_queue(-1, ["127.0.0.1:1"]) is None
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_without_descriptors_there_is_a_pause_and_the_client_waits(full):
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         assert front.accept() == 0
         assert front.acceptor.state == PAUSED
-        assert front.lines.texts[-1] == "accept error='Too many open files'"
+        assert front.lines.texts[-1] == "error call=accept4 why='Too many open files'"
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         front.acceptor.resume(front.acceptor.resume_at)
         assert front.acceptor.state == (FULL if full else OPEN)
@@ -101,7 +101,7 @@ def test_to_accept_without_memory_is_a_pause():
         failing.accept = accept
         assert front.acceptor.accept(failing) == 0
         assert front.acceptor.state == PAUSED
-        assert front.lines.texts == ["accept error='MemoryError'"]
+        assert front.lines.texts == ["error call=accept4 why='MemoryError'"]
         front.acceptor.resume(front.acceptor.resume_at)
         client = front.connect()
         assert front.accept() == 1

@@ -97,7 +97,7 @@ def test_once_closed_it_accepts_nobody_and_stays_so():
 def test_closing_while_paused_still_serves_who_waits():
     def check():
         front = Front()
-        front.acceptor._pause("accept error='a test'")
+        front.acceptor._pause("error call=accept4 why='a test'")
         client = front.connect()
         front.acceptor.close()
         assert front.acceptor.state == FOR_GOOD
@@ -113,7 +113,7 @@ def test_a_pause_that_ends_after_the_closing_opens_nothing(paused):
         front = Front()
         client = front.connect()
         if paused == "before":
-            front.acceptor._pause("accept error='a test'")
+            front.acceptor._pause("error call=accept4 why='a test'")
         else:
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
@@ -121,7 +121,7 @@ def test_a_pause_that_ends_after_the_closing_opens_nothing(paused):
         front.acceptor.close()
         if paused != "before":
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            assert front.lines.texts == ["accept error='Too many open files'"]
+            assert front.lines.texts == ["error call=accept4 why='Too many open files'"]
         assert (front.acceptor.state, front.acceptor.resume_at) == (FOR_GOOD, FOREVER)
         for now in (min(due, 1e12), 1e12):
             front.acceptor.resume(now)

@@ -118,7 +118,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule()
     def pause(self):
-        self.front.acceptor._pause("accept error='a test'")
+        self.front.acceptor._pause("error call=accept4 why='a test'")
         assert self.front.acceptor.state == PAUSED
 
     @precondition(lambda self: self.open)

@@ -97,7 +97,7 @@ def test_who_waits_is_served_where_poll_fails(two, room, monkeypatch):
     lines = acceptor.lines
     retire(two, acceptor)
     assert len(acceptor.served) == min(room, len(clients))
-    assert lines.texts == (["poll error='Cannot allocate memory'"] if room else [])
+    assert lines.texts == (["error call=poll why='Cannot allocate memory'"] if room else [])
     acceptor.close()
     for client in clients:
         client.close()
@@ -138,7 +138,7 @@ def test_what_fails_on_the_way_is_logged_and_all_are_closed(two, monkeypatch, na
     clients = connect(*two)
     retire(two, acceptor)
     assert len(acceptor.served) == 2
-    assert lines.texts == [f"{name} error='Invalid argument'"]
+    assert lines.texts == [f"error call={name} why='Invalid argument'"]
     assert [one.sock.fileno() for one in two] == [-1, -1]
     for client in clients:
         client.close()

@@ -33,7 +33,7 @@ def test_an_attempt_that_succeeds_says_so():
 def test_an_attempt_that_fails_is_logged_and_no_more(error):
     log, lines = memory_log()
     assert not attempt(log, "close", failing(error), 7)
-    assert lines.texts == [f"close error={reason(error)!r}"]
+    assert lines.texts == [f"error call=close why={reason(error)!r}"]
 
 
 def test_attempts_that_fail_again_and_again_are_logged_at_a_limited_rate():
@@ -59,7 +59,7 @@ def test_what_fails_and_stays_so_is_a_warning_and_a_pause(error, monkeypatch):
     monkeypatch.setattr(failures, "time", type("Time", (), {"sleep": pauses.append}))
     assert pause(log, "poll", error) == []
     assert pauses == [failures.PAUSE]
-    assert lines.texts == [f"poll error={reason(error)!r}"]
+    assert lines.texts == [f"error call=poll why={reason(error)!r}"]
 
 
 def test_a_reason_is_in_the_words_of_the_system():

@@ -119,7 +119,7 @@ def test_after_an_upgrade_a_failure_is_told_to_syslog(monkeypatch):
     logged = []
     monkeypatch.setattr(module, "Syslog", lambda _facility: SimpleNamespace(write=lambda *line: logged.append(line)))
     assert fail(Manager(-1), EchodError("cannot start: out of memory"), Succession(version="0.1.0")) == FAILED
-    assert logged == [(0, "upgrade failed='cannot start: out of memory'; version 0.1.0 has ended")]
+    assert logged == [(0, "error call=upgrade why='cannot start: out of memory'")]
 
 
 def test_files_that_are_its_own_are_removed(launch):

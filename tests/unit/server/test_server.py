@@ -261,7 +261,7 @@ def test_an_old_log_that_cannot_be_closed_does_not_stop_a_reload(path, tmp_path)
         daemon.write(f"log = {tmp_path}/log")
         daemon.signal(signal.SIGHUP)
         assert daemon.words(scoreboard.RELOAD_CODE) == [DONE]
-        assert "close error='Input/output error'" in (tmp_path / "log").read_text()
+        assert "error call=close why='Input/output error'" in (tmp_path / "log").read_text()
 
     isolated(check)
 
@@ -338,7 +338,7 @@ def test_the_log_is_opened_again_and_the_answer_says_whether_it_could(path, tmp_
         daemon.signal(signal.SIGUSR1)
         assert daemon.words(*answer) == [2, 2, FAILED]
         assert daemon.text("reopen").startswith("cannot open the log: ")
-        assert ": reopen failed=" in (tmp_path / "gone" / "log").read_text(), "the old file is in use, still"
+        assert ": error call=reopen why=" in (tmp_path / "gone" / "log").read_text(), "the old file is in use, still"
 
     isolated(check)
 

@@ -111,5 +111,5 @@ def has_stale_pid_file(paths: Paths) -> bool:
 def not_running(paths: Paths, *, left: bool) -> str:
     """Return what people are shown when no process holds the pid file; `left`: there is one all the same."""
     if left:
-        return f"echod: dead: it was killed or crashed, and has left {paths.pid_file}; `echod start` starts it again"
+        return f"echod: crashed or killed: {paths.pid_file} is stale; `echod start` starts it again"
     return "echod: not running"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from echod.cli.proc import queued
+from echod.cli.proc import accept_queue
 from echod.common import scoreboard
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ STATES = ("starting", "running", "draining")
 
 
 def snapshot(copy: Copy) -> dict[str, Any]:
-    """Return the state of a daemon; ages, uptime and full_since in seconds, sizes in bytes."""
+    """Return the state of a daemon; ages, uptime and full_for in seconds, sizes in bytes."""
     now = time.monotonic_ns()
     words, texts, clients = copy.words, copy.texts(), copy.clients()
     listen = [name for name in texts.get("listen", "").split(",") if name]
@@ -29,8 +29,8 @@ def snapshot(copy: Copy) -> dict[str, Any]:
         "clients": len(clients),
         "max_children": max_children,
         "peak_clients": words[scoreboard.PEAK],
-        "full_since": seconds(now - full_since) if full_since and len(clients) >= max_children else None,
-        "queued": queued(words[scoreboard.PID], listen),
+        "full_for": seconds(now - full_since) if full_since and len(clients) >= max_children else None,
+        "accept_queue": accept_queue(words[scoreboard.PID], listen),
         "accepted": words[scoreboard.ACCEPTED],
         "closed": words[scoreboard.CLOSED],
         "ended": copy.ends(),

@@ -91,10 +91,10 @@ def clients(state: dict[str, Any]) -> Iterable[str]:
     """Yield the facts about the number of clients."""
     yield f"{state['clients']} of {state['max_children']}"
     yield f"peak {state['peak_clients']}"
-    if state["full_since"] is not None:
-        yield f"full for {span(state['full_since'])}"
-    if state["queued"] is not None:
-        yield f"{state['queued'] or 'none'} waiting to be accepted"
+    if state["full_for"] is not None:
+        yield f"full for {span(state['full_for'])}"
+    if state["accept_queue"] is not None:
+        yield f"{state['accept_queue'] or 'none'} in the accept queue"
 
 
 def counts(items: Iterable[tuple[str, int]]) -> str:

@@ -24,7 +24,7 @@ def test_what_runs_not(tmp_path, capsys, content, code):
     if content is not None:
         path.write_text(content)
     assert run(path) == code
-    assert ("dead" if code == 1 else "not running") in capsys.readouterr().out
+    assert ("crashed or killed" if code == 1 else "not running") in capsys.readouterr().out
     assert run(path, json=True) == code
     assert json.loads(capsys.readouterr().out) == {"state": "dead" if code == 1 else "stopped"}
 

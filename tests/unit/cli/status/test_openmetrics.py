@@ -29,7 +29,7 @@ def samples(request):
 
 
 def test_both_formats_read_what_is_in_the_snapshot(board, samples):
-    state = snapshot(board.copy()) | {"full_since": 3.2, "queued": 17, "log_lines_lost": 2}
+    state = snapshot(board.copy()) | {"full_for": 3.2, "accept_queue": 17, "log_lines_lost": 2}
     found = samples(metrics(state, 1763740000.1234))
     assert {key[0] for key in found} == set(METRICS)
     assert found["echod_up",] == 1
@@ -50,7 +50,7 @@ def test_both_formats_read_what_is_in_the_snapshot(board, samples):
 
 def test_a_reload_that_failed_and_a_queue_that_cannot_be_told(board, samples):
     board.set_texts(last_reload="/etc/echod.conf:2: max_children: 'many'")
-    found = samples(metrics(snapshot(board.copy()) | {"queued": None}))
+    found = samples(metrics(snapshot(board.copy()) | {"accept_queue": None}))
     assert found["echod_config_last_reload_successful",] == 0
     assert ("echod_accept_queue_length",) not in found
     assert found["echod_full_seconds",] == 0

@@ -33,13 +33,13 @@ def test_people_get_aligned_lines(board):
 
 def test_what_there_is_to_tell(board):
     state = snapshot(board.copy()) | {
-        "uptime": 90061.0, "full_since": 3.2, "queued": 17, "log_lines_lost": 3,
+        "uptime": 90061.0, "full_for": 3.2, "accept_queue": 17, "log_lines_lost": 3,
         "ended": {"eof": 9, "reset": 0, "idle": 2}, "refused": {"access": 1, "proxy": 4},
         "last_refused": {"peer": "192.0.2.66:5151", "reason": "access", "age": 4.1},
     }  # fmt: skip
     text = people.for_people(state)
     assert fact(text, "state").startswith(f"running, pid {os.getpid()}, up 1d 1h, version ")
-    assert fact(text, "clients") == "3 of 256, peak 4, full for 3.2s, 17 waiting to be accepted"
+    assert fact(text, "clients") == "3 of 256, peak 4, full for 3.2s, 17 in the accept queue"
     assert fact(text, "accepted") == "4, 1 closed"
     assert fact(text, "ended") == "9 eof, 2 idle"
     assert fact(text, "refused") == "1 access, 4 proxy; last 192.0.2.66:5151, access, 4.1s ago"
@@ -50,8 +50,8 @@ def test_what_there_is_to_tell(board):
 
 
 def test_what_there_is_to_tell_of_a_quiet_one():
-    text = people.for_people(snapshot(new_board().copy()) | {"queued": 0})
-    assert fact(text, "clients") == "0 of 0, peak 0, none waiting to be accepted"
+    text = people.for_people(snapshot(new_board().copy()) | {"accept_queue": 0})
+    assert fact(text, "clients") == "0 of 0, peak 0, none in the accept queue"
     assert fact(text, "ended") == fact(text, "refused") == "none"
     assert fact(text, "log") == "no lines lost"
     assert "options" not in text
