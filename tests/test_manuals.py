@@ -15,9 +15,9 @@ from echod.cli.status import command
 from echod.cli.status.openmetrics import METRICS
 from echod.common import errors
 from echod.common.config.settings import SETTINGS
+from echod.common.signals_table import HANDLED
 from echod.echoc import EchoError, patterns
 from echod.echoc import options as echoc_options
-from echod.server.signals import HANDLED
 from support.events import RELIABLE
 from support.wait import need
 

@@ -23,6 +23,7 @@ from echod.common.errors import EchodError
 from support.wait import DEADLINE, alive, wait_for
 
 SOURCE = Path(package.__file__).parent
+LOOK_S = 2.0  # for the daemon to record its children
 ECHOD = os.path.join(os.path.dirname(sys.executable), "echod")
 
 
@@ -37,6 +38,24 @@ def children_of(pid):
     with contextlib.suppress(OSError):
         return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
     return []
+
+
+def clients_of(pid):
+    """Return the pids of a daemon's children that serve a client."""
+    found = []
+    for child in children_of(pid):
+        with contextlib.suppress(OSError):
+            if b"--trial" not in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                found.append(child)
+    return found
+
+
+def is_stopped(pid):
+    """Return True if a signal or a debugger has stopped a process, or if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "tTZ"
+    except OSError:
+        return True
 
 
 class Echod:
@@ -128,16 +147,16 @@ class Echod:
     def _look_here(self):
         """Return the status once the daemon has recorded its children, which it does after a quiet moment.
 
-        A daemon that is stopped, or tries another version, has a child that it does not record: do not wait long.
+        A daemon that is stopped records none, nor does any daemon record the trial of an upgrade.
         """
-        end = time.monotonic() + 0.1
+        end = time.monotonic() + LOOK_S
         while True:
-            children = children_of(self.pid_or_zero())  # first: a child that is reaped next is in the copy as closed
+            children = clients_of(self.pid_or_zero())  # first: a child that is reaped next is in the copy as closed
             copy = copy_of(PidFile(str(self.pid_file)))
             if copy is None:
                 return None
             state = snapshot(copy)
-            if state["clients"] == len(children) or time.monotonic() > end:
+            if state["clients"] == len(children) or is_stopped(self.pid_or_zero()) or time.monotonic() > end:
                 return state
             time.sleep(0.005)
 

@@ -190,7 +190,7 @@ def record(sock: socket.socket) -> None:
 
 
 def mortal(sock: socket.socket) -> None:
-    """Take the whole server along when a client resets."""
+    """End the whole server when a client resets. It serves in the accepting process, so it accepts no other before."""
     try:
         right(sock)
     except OSError:
@@ -205,7 +205,7 @@ def serve(kind: str, address: str = "127.0.0.1") -> None:
     behave = globals()[kind]
     while True:
         sock, _ = listener.accept()
-        if os.fork() == 0:
+        if kind == "mortal" or os.fork() == 0:
             listener.close()
             try:
                 behave(sock)

@@ -48,7 +48,7 @@ class Family:
         """Reap until the table is empty."""
 
         def empty():
-            self.addresses += self.children.reap()
+            self.addresses += self.children.reap()[0]
             return not self.children.table
 
         wait_for(empty, "all children to be reaped")

@@ -16,6 +16,8 @@ from typing import Any
 from echod.common import scoreboard
 from echod.common.config import settings as config
 from echod.common.reasons import CRASHED
+from echod.common.scoreboard import RECEIVED, SENT
+from echod.common.signals_table import HANDLED
 from echod.common.sockets import IDLE_SHARE, bind
 from echod.log.log import Log
 from echod.log.sinks import Sink
@@ -23,8 +25,8 @@ from echod.server.acceptor import Acceptor
 from echod.server.board import Board
 from echod.server.children import Children
 from echod.server.process import OomScore, highest_fd
-from echod.server.signals import HANDLED, SignalPipe
-from echod.session.session import RECEIVED, SENT, Limits, Session
+from echod.server.signals import SignalPipe
+from echod.session.session import Limits, Session
 from support.processes import reap, state
 from support.wait import DEADLINE, wait_for
 
@@ -265,8 +267,8 @@ class Front:
         return accepted
 
     def reap(self):
-        """Reap who has exited; return how many."""
-        addresses = self.children.reap()
+        """Reap the exited children; return how many."""
+        addresses, _ = self.children.reap()
         self.acceptor.on_reaped(addresses)
         return len(addresses)
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from echod.cli.context import Paths
 from echod.cli.inherited import close_inherited
 from echod.common.config.addresses import write_address
-from echod.common.errors import DONE, EchodError, from_os_error
+from echod.common.errors import DONE, EchodError
 from echod.common.reasons import reason_of
+from echod.common.scoreboard import RECEIVED, SENT
 from echod.common.sockets import set_options
 from echod.log.log import Log
-from echod.log.sinks import open_sink
+from echod.log.sinks import open_log
 from echod.session.pipes import Pipes
-from echod.session.session import RECEIVED, SENT, Limits, Session
+from echod.session.session import Limits, Session
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -45,10 +46,7 @@ def inetd(args: Namespace) -> int:
         with contextlib.suppress(OSError):  # those of TCP, which are the last
             set_options(conn, config)
         conn.close()
-    try:
-        log = Log(config, open_sink(config.log, config.syslog_facility))
-    except OSError as error:
-        raise from_os_error("cannot open the log", error) from None
+    log = Log(config, open_log(config.log, config.syslog_facility))
     counters = [0, 0, 0, 0, 0]
     signal.signal(signal.SIGTERM, lambda signum, _frame: client.end(signum))
     begun = time.monotonic()

@@ -23,8 +23,7 @@ from lockfile import Error as LockError
 from echod.cli.inherited import above, reset_signals
 from echod.common import scoreboard
 from echod.common.cmodules import as_long
-from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe
-from echod.common.last_words import end_of, last_words
+from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe, end_of, last_words
 from echod.common.sockets import SD_LISTEN_FDS_START, Listener, bind_all
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from echod.common.config.addresses import parse_address, write_address
 from echod.common.config.file import DEFAULT_PATH
 from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe
 from echod.common.journal import mark
+from echod.common.privileges import become
 from echod.common.sockets import BindError, bind
 from echod.log.log import WARNING
 
@@ -54,9 +55,7 @@ def failures(config: Config, launch: Launch) -> Iterator[tuple[str, str]]:
     """Do what `attempt` does in its child."""
     try:
         if launch.uid >= 0:
-            os.setgroups([launch.gid])
-            os.setresgid(launch.gid, launch.gid, launch.gid)
-            os.setresuid(launch.uid, launch.uid, launch.uid)
+            become(launch.uid, launch.gid)
     except OSError as error:
         yield BECOME, describe(error)
         return

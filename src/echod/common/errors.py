@@ -1,6 +1,9 @@
-"""The errors people see, each with its exit code (LSB, "Init Script Actions")."""
+"""The errors people see, each with its exit code (LSB, "Init Script Actions"); and why another program has failed."""
 
 from __future__ import annotations
+
+from echod.common.cmodules import os
+from echod.common.signals_table import signal_name
 
 DONE, FAILED, USAGE, NOT_PERMITTED, NOT_INSTALLED, BAD_CONFIG, NOT_RUNNING = 0, 1, 2, 4, 5, 6, 7
 
@@ -44,3 +47,21 @@ def place_of(error: BaseException) -> str:
     while trace:
         place, trace = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}", trace.tb_next
     return place
+
+
+def last_words(stderr: str) -> list[str]:
+    """Return the line of a failed program's stderr that says why, with the place if a traceback names one; or none."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    said = [line for line in lines if "rror" in line][-1:] or lines[-1:]
+    for line in lines[::-1]:
+        if line.startswith('File "'):  # File "PATH", line N, in NAME
+            path, _, rest = line[6:].partition('", line ')
+            return [f"{path}:{rest.partition(',')[0]}: {text}" for text in said]
+    return said
+
+
+def end_of(status: int) -> str:
+    """Return a wait status (waitpid(2)) in words."""
+    if os.WIFSIGNALED(status):
+        return f"it was ended by {signal_name(os.WTERMSIG(status))}"
+    return f"it ended with exit status {os.WEXITSTATUS(status)}"

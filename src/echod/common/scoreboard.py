@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 
+from echod.common import reasons
 from echod.common.cmodules import LONG, os
 
 TYPE_CHECKING = False
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
     UPGRADES_BEGUN, UPGRADES_DONE, UPGRADE_CODE,
 ) = range(40)  # fmt: skip
 
-REFUSALS = {
-    "over_limit": OVER_LIMIT, "per_source": PER_SOURCE, "access": ACCESS, "proxy": PROXY, "fork_failed": FORK_FAILED,
-}  # fmt: skip
+REFUSALS = dict(zip(reasons.REFUSALS, (OVER_LIMIT, PER_SOURCE, ACCESS, PROXY, FORK_FAILED), strict=True))
 # Why clients ended. Those that ended with their FIN are all others that were closed: no counter costs them anything.
 ENDS = {
     "reset": BY_RESET, "idle": BY_IDLE, "lifetime": BY_LIFETIME, "drain": BY_DRAIN, "signal": BY_SIGNAL,
@@ -42,7 +41,8 @@ STARTING, RUNNING, DRAINING = range(3)
 VERSION = 0x6563686F64_000003  # "echod", layout 3: whoever finds another one understands nothing of it
 NEVER = -1
 
-# a slot's words: the pid, the session's counters, when it began and ended
+# A slot's words after the pid: bytes out and in, when a byte last moved, when the session began and ended. A session
+# that has no scoreboard counts in a list of the same layout.
 SENT, RECEIVED, LAST, BEGUN, ENDED = range(1, 6)
 WORD_SIZE, SLOT, SLOTS_AT, TEXT_AT, TEXT_ROOM = 8, 128, 20 << 10, 4 << 10, 16 << 10
 PEER_AT, PEER_ROOM = 64, 64  # in a slot: the peer as text, or where a child has crashed

@@ -13,6 +13,7 @@ import time
 
 from echod.common.cmodules import os, socket
 from echod.common.config.settings import FACILITIES
+from echod.common.errors import EchodError, from_os_error
 from echod.common.journal import SEVERITIES, is_journal
 
 TYPE_CHECKING = False
@@ -207,10 +208,19 @@ class Syslog(Sink):
             self._sock = None
 
 
-def open_sink(target: str, facility: str) -> Sink:
-    """Open what the setting `log` names. Raises OSError."""
+def open_log(target: str, facility: str) -> Sink:
+    """Open what the setting `log` names. Raises EchodError."""
     if target == "syslog":
         return Syslog(facility)
     if target == "none":
         return NoLog()
-    return Stderr() if target == "stderr" else File(target)
+    if target == "stderr":
+        return Stderr()
+    try:
+        return File(target)
+    except PermissionError as error:
+        directory = target.rpartition("/")[0] or "/"
+        failed = from_os_error("cannot open the log", error)
+        raise EchodError(f"{failed}; {directory} must belong to the user that echod runs as", failed.code) from None
+    except OSError as error:
+        raise from_os_error("cannot open the log", error) from None

@@ -19,10 +19,11 @@ import time
 from echod.common.calls import close
 from echod.common.config.addresses import write_address
 from echod.common.config.rules import pack_peer
+from echod.common.reasons import FORK_FAILED, OVER_LIMIT
 from echod.common.scoreboard import FULL_SINCE
 from echod.common.sockets import Listener, is_client_error
 from echod.log.log import DEBUG, WARNING
-from echod.server.admission import FORK_FAILED, OVER_LIMIT, Admission, refuse
+from echod.server.admission import Admission, refuse
 from echod.server.children import BATCH_CLIENTS
 from echod.server.ending import retire
 from echod.server.failures import attempt, reason, report

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from echod.common.config.addresses import write_address
 from echod.common.config.rules import Rules, pack_peer
+from echod.common.reasons import NOT_ALLOWED, PER_SOURCE
 from echod.log.log import INFO
 from echod.log.rates import source_of
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     PeerAddress = tuple[Any, ...]  # in the format of accept(2)
 
-# Why a client is refused: keys of scoreboard.REFUSALS. A child refuses for `proxy`, too.
-ACCESS, PER_SOURCE, OVER_LIMIT, FORK_FAILED = "access", "per_source", "over_limit", "fork_failed"
 Source = tuple[int, int, int]
 IPV4_BITS = 32
 HOST_BITS = 64  # of an IPv6 address
@@ -50,7 +49,7 @@ class Admission:
         if self._rules.proxy(peer):
             return ""
         if not self._rules.is_allowed(peer):
-            return ACCESS
+            return NOT_ALLOWED
         if self.limit and self.counts.get(source(peer), 0) >= self.limit:
             return PER_SOURCE
         return ""
@@ -78,7 +77,7 @@ def source(peer: Packed) -> Source:
 
 
 def refuse(board: Board, log: Log, address: PeerAddress, why: str) -> None:
-    """Count and log a client whose connection the caller closes unserved; `why` is one of scoreboard.REFUSALS."""
+    """Count and log a client whose connection the caller closes unserved; `why` is one of reasons.REFUSALS."""
     peer = write_address(address)
     board.begin()
     board.count_refusal(why, peer)

@@ -41,20 +41,16 @@ BATCH_CLIENTS = 64  # after so many clients without a quiet moment, children are
 
 
 class Children:
-    """All children that have not been reaped, by pid. Each closes the descriptors that it inherits, up to `highest_fd`.
-
-    `others` are processes that serve no client, such as the trial of an upgrade: pid, and wait status once reaped.
-    """
+    """All children that have not been reaped, by pid. Each closes the descriptors up to `highest_fd` but its own."""
 
     __slots__ = (
-        "_board", "_free", "_named", "_signals", "_slots", "highest_fd", "log", "others", "session", "table", "watched",
+        "_board", "_free", "_named", "_signals", "_slots", "highest_fd", "log", "session", "table", "watched",
     )  # fmt: skip
 
     def __init__(self, board: Board, signals: SignalPipe, config: Config, log: Log) -> None:
         self._board, self._signals, self._slots = board, signals, Slots(board)
         self._free = self._slots.free
         self.table: dict[int, Child] = {}
-        self.others: dict[int, int | None] = {}
         self.highest_fd, self.log = 0, log
         self.watched = False  # the loop reaps first: a previous version may have left exited children
         self.configure(config)
@@ -111,29 +107,30 @@ class Children:
         self._board.clear(child.slot)
         self._slots.give_back(child)
 
-    def reap(self) -> list[PeerAddress]:
+    def reap(self) -> tuple[list[PeerAddress], dict[int, int]]:
         """Record the new children, count out the exited ones, and return the addresses of their clients.
 
-        One SIGCHLD may stand for many exits (UNP 5.10, TLPI 26.3.1). If waitpid(2) fails, children stay unwatched, so
-        that the loop calls this again.
+        Also return the wait statuses, by pid, of exited processes that served no client: the trial of an upgrade, or
+        orphans of PID 1. One SIGCHLD may stand for many exits (UNP 5.10, TLPI 26.3.1). If waitpid(2) fails, children
+        stay unwatched, so that the loop calls this again.
         """
         self.watched = self._signals.watch_children(True)  # first: a child that exits after waitpid(2) wakes the loop
         exited = self._wait()
         self._board.begin()
         before, begun = self._record()
-        addresses, lines, ended = [], [], []
+        addresses, lines, ended, others = [], [], [], {}
         for pid, status in exited:
             if pid in self.table:
                 address, line, moment = self._remove(pid, status)
                 addresses.append(address)
                 lines.append(line)
                 ended.append(moment)
-            elif pid in self.others:
-                self.others[pid] = status
+            else:
+                others[pid] = status
         self._board.raise_peak(before, begun, ended)
         self._board.end()
         self.log.lines(INFO, lines)
-        return addresses
+        return addresses, others
 
     def _wait(self) -> list[tuple[int, int]]:
         """Return the pid and the wait status of every child that has exited."""

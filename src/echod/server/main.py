@@ -15,13 +15,13 @@ from echod.common.scoreboard import LOG_LINES_LOST, RUNNING, UPGRADES_BEGUN
 from echod.common.sockets import Listener, adopt
 from echod.common.succession import Succession
 from echod.log.log import ERROR, Log
-from echod.log.sinks import Sink, Stderr, Syslog
+from echod.log.sinks import Sink, Stderr, Syslog, open_log
 from echod.server import process, successor
 from echod.server.board import Board
 from echod.server.failures import report
 from echod.server.manager import Manager
 from echod.server.process import OomScore
-from echod.server.reload import Change, open_log
+from echod.server.reload import Change
 from echod.server.server import Server
 from echod.server.upgrade import ON_TRIAL
 
@@ -69,7 +69,7 @@ def prepare(launch: Launch, before: Succession | None, manager: Manager) -> Serv
     oom.check()
     board.reserve(config.max_children)
     Sink.total = board.words[LOG_LINES_LOST : LOG_LINES_LOST + 1]
-    log = Log(config, open_log(config))
+    log = Log(config, open_log(config.log, config.syslog_facility))
     first = Change(config, listeners, log.sink, [])
     server = Server(launch, before or Succession(), first, log, board, manager=manager, oom=oom)
     if before:

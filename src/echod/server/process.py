@@ -5,6 +5,7 @@ from __future__ import annotations
 from echod.common.calls import write
 from echod.common.cmodules import os
 from echod.common.errors import NOT_PERMITTED, EchodError, describe
+from echod.common.privileges import become
 from echod.server.failures import report
 
 TYPE_CHECKING = False
@@ -36,9 +37,7 @@ def drop_privileges(uid: int, gid: int, listeners: list[Listener]) -> None:
     try:
         for listener in listeners:
             os.fchown(listener.fd, uid, gid)  # a socket has an owner: SO_REUSEPORT is for sockets of the same one
-        os.setgroups([gid])
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
+        become(uid, gid)
     except OSError as error:
         hint = "start as an ordinary user, or with -o user=root"
         raise EchodError(f"cannot become user {uid}, group {gid}: {describe(error)}; {hint}", NOT_PERMITTED) from None

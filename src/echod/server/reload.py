@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from echod.common.config import settings
 from echod.common.config.settings import NEW_CLIENTS, RESTART, SETTINGS, Config
-from echod.common.errors import EchodError, from_os_error
 from echod.common.sockets import Listener, bind_all
-from echod.log.sinks import open_sink
+from echod.log.sinks import open_log
 from echod.server.failures import Step
 
 TYPE_CHECKING = False
@@ -42,23 +41,11 @@ def prepare(launch: Launch, old: Config, listeners: list[Listener], sink: Sink, 
             if getattr(old, name) != getattr(asked, name)
         ]
         if (new.log, new.syslog_facility) != (old.log, old.syslog_facility):
-            sink = open_log(new)
+            sink = open_log(new.log, new.syslog_facility)
             step.opened(sink)
         board.reserve(new.max_children)
         kept = listeners if passed else rebind(listeners, new, step)
         return Change(new, kept, sink, text)
-
-
-def open_log(config: Config) -> Sink:
-    """Open what `log` names. Raises EchodError."""
-    try:
-        return open_sink(config.log, config.syslog_facility)
-    except PermissionError as error:
-        directory = config.log.rpartition("/")[0] or "/"
-        failed = from_os_error("cannot open the log", error)
-        raise EchodError(f"{failed}; {directory} must belong to the user that echod runs as", failed.code) from None
-    except OSError as error:
-        raise from_os_error("cannot open the log", error) from None
 
 
 def when(name: str, fixed: set[str]) -> str:

@@ -14,8 +14,8 @@ import time
 from echod.common import scoreboard
 from echod.common.cmodules import os, signal
 from echod.common.errors import DONE, FAILED, EchodError
-from echod.common.reasons import signal_name
 from echod.common.scoreboard import DRAINING, STARTING
+from echod.common.signals_table import signal_name
 from echod.log.log import DEBUG
 from echod.server import reload
 from echod.server.acceptor import Acceptor
@@ -112,8 +112,10 @@ class Server:
             return pause(self.log, "poll", error)
 
     def reap(self) -> None:
-        """Reap the exited children, and accept again if that has made room."""
-        self.acceptor.on_reaped(self.children.reap())
+        """Reap the exited children, accept again if that has made room, and judge the trial of an upgrade."""
+        addresses, others = self.children.reap()
+        self.acceptor.on_reaped(addresses)
+        self.upgrade.on_reaped(others)
 
     def timeout(self) -> float | None:
         """Return the milliseconds that poll(2) may wait, or None."""
@@ -132,7 +134,7 @@ class Server:
         self.manager.tick(now, len(self.children.table))
 
     def process_signals(self) -> None:
-        """Act on the signals that are pending, a stop first. See signals.HANDLED."""
+        """Act on the signals that are pending, a stop first. See signals_table.HANDLED."""
         pending = self.signals.take()
         if self.log.level == DEBUG:
             self.log.debug(f"signals pending={','.join(map(signal_name, sorted(pending)))}")

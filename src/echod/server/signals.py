@@ -11,27 +11,11 @@ from __future__ import annotations
 import sys
 
 from echod.common.cmodules import os, signal
+from echod.common.signals_table import DEFAULT, HANDLED, HIGHEST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from echod.session.session import Session
-
-# What the daemon does on each signal that it handles; Server.process_signals does it. The manual has the same table.
-HANDLED = {
-    signal.SIGTERM: "drain, then exit; a second one: at once",
-    signal.SIGQUIT: "as SIGTERM",
-    signal.SIGINT: "end the children and exit, at once",
-    signal.SIGHUP: "read the config again",
-    signal.SIGUSR1: "open the log file again",
-    signal.SIGUSR2: "upgrade: execute the installed version",
-    signal.SIGCHLD: "reap",
-}
-# Left at their default action: the kernel's reports of a fault or a limit, and what stops and continues a process.
-DEFAULT = {
-    signal.SIGKILL, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT, signal.SIGSEGV,
-    signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS, signal.SIGXCPU,
-}  # fmt: skip
-LAST = 64  # the highest signal (signal(7))
 
 
 class SignalPipe:
@@ -48,7 +32,7 @@ class SignalPipe:
         self.fd, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.pending: set[int] = set()
         self.session: Session | None = None
-        for signum in range(1, LAST + 1):
+        for signum in range(1, HIGHEST + 1):
             try:
                 if signum in HANDLED:
                     signal.signal(signum, self._handle)

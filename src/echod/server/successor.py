@@ -17,8 +17,8 @@ from echod.common.items import write_items
 from echod.common.scoreboard import MAGIC, VERSION, Scoreboard
 from echod.common.sockets import adopt
 from echod.common.succession import Answer, Succession
+from echod.log.sinks import open_log
 from echod.server.lean.slots import RECORDED, Child
-from echod.server.reload import open_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def rehearse(launch: Launch, before: Succession) -> Config:
     adopt(launch.addresses, before.sockets)
     scoreboard.allocate(launch.board_fd, config.max_children)
     mmap.mmap(launch.board_fd, scoreboard.SIZE).close()
-    open_log(config)
+    open_log(config.log, config.syslog_facility)
     return config
 
 

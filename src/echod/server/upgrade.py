@@ -29,13 +29,12 @@ import time
 
 from echod import __version__
 from echod.common.cmodules import environ, os, signal
-from echod.common.errors import BAD_CONFIG, DONE, FAILED
+from echod.common.errors import BAD_CONFIG, DONE, FAILED, end_of, last_words
 from echod.common.items import read_items, read_whole, write_items
-from echod.common.last_words import end_of, last_words
 from echod.common.scoreboard import RELOADS_BEGUN, UPGRADES_BEGUN
+from echod.common.signals_table import HANDLED
 from echod.common.succession import WORD, Answer, Succession
 from echod.server.failures import attempt, reason
-from echod.server.signals import HANDLED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,11 +103,14 @@ class Upgrade:
         elif self.state == READY:
             self._end(FAILED, why)
 
+    def on_reaped(self, others: dict[int, int]) -> None:
+        """Judge the trial if it is among the exited processes: `others` has their wait statuses, by pid."""
+        if self.state == TRIAL and self._trial in others:
+            self._judge(others[self._trial])
+
     def tick(self, now: float) -> None:
-        """Go on with what is in progress: after each reaping, and when it is due."""
-        if self.state == TRIAL and (status := self._children.others[self._trial]) is not None:
-            self._judge(status)
-        elif self.state == TRIAL and now >= self.due:
+        """Continue with what is in progress: after each reaping, and when it is due."""
+        if self.state == TRIAL and now >= self.due:
             self._late = f"the trial of the new version has taken more than {DEADLINE:g} s"
             self._kill()
         if self.state == READY:
@@ -124,7 +126,6 @@ class Upgrade:
             for name in ("state", "trial", "trial"):
                 self._files.append(os.memfd_create(name, os.MFD_CLOEXEC))
             self._trial = fork_trial(*self._hand_over(), self._files)
-            self._children.others[self._trial] = None
         except (OSError, MemoryError) as error:
             self._end(FAILED, f"cannot try the new version: {reason(error)}")
         else:
@@ -137,7 +138,6 @@ class Upgrade:
 
     def _judge(self, status: int) -> None:
         """Go by the trial's answer, and by how it ended."""
-        del self._children.others[self._trial]
         code, why = self._read_answer(status)
         if self._closed or self._late:
             self._end(FAILED, self._closed or self._late)
@@ -177,7 +177,7 @@ class Upgrade:
             if self._signals.pending - {signal.SIGCHLD}:
                 self.due = 0.0
                 return
-            self._acceptor.on_reaped(self._children.reap())
+            self._acceptor.on_reaped(self._children.reap()[0])
             self._children.log.flush(FOREVER)
             execute(*self._hand_over(), self._files[0])
         except (OSError, MemoryError) as error:

@@ -14,7 +14,8 @@ import time
 from typing import TYPE_CHECKING
 
 from echod.common.reasons import DRAIN, EOF, ERRNO, IDLE, LIFETIME, RESET
-from echod.session.session import BEGUN, FLUSH_S, FOREVER, LAST, RECEIVED, SENT
+from echod.common.scoreboard import BEGUN, LAST, RECEIVED, SENT
+from echod.session.session import FLUSH_S, FOREVER
 
 if TYPE_CHECKING:
     from echod.session.session import Counters, Limits

@@ -15,7 +15,8 @@ from echod.common.config.addresses import write_address
 from echod.common.config.rules import Rules, pack_peer
 from echod.common.config.values import integer
 from echod.common.reasons import ACCESS, ERRNO, PROXY, RESET
-from echod.session.session import BEGUN, DRAIN_QUIET_S, LAST, LOOK_S, Limits, Session
+from echod.common.scoreboard import BEGUN, LAST
+from echod.session.session import DRAIN_QUIET_S, LOOK_S, Limits, Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

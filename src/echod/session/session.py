@@ -27,6 +27,7 @@ from time import monotonic_ns
 from echod.common.calls import read, readv, write
 from echod.common.cmodules import os, signal, socket
 from echod.common.reasons import DRAIN, EOF, ERRNO, IDLE, LIFETIME, RESET
+from echod.common.scoreboard import BEGUN, LAST, RECEIVED, SENT
 from echod.session.bulk import BUFFER_BYTES, BULK_BYTES, FIRST_READ_BYTES, VIEWS, await_more
 
 TYPE_CHECKING = False
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
     Counters = memoryview[int] | list[int]
 
-# the words of the counters: bytes out and in; when a byte last moved, and when it began: CLOCK_MONOTONIC nanoseconds
-SENT, RECEIVED, LAST, BEGUN = range(1, 5)
 FOREVER = float("inf")
 FLUSH_S = 1.0  # at the end of the lifetime, to echo what was read
 LINGER_S = 0.9  # after our FIN, to drop what the peer sends

@@ -7,9 +7,11 @@ line. What a session reads and writes is logged by wrapping the two calls, in th
 from __future__ import annotations
 
 from echod.common.calls import read, write
-from echod.common.reasons import DRAIN, EOF, IDLE, LIFETIME, reason_of, signal_name
+from echod.common.errors import EchodError
+from echod.common.reasons import DRAIN, EOF, IDLE, LIFETIME, reason_of
+from echod.common.signals_table import signal_name
 from echod.log.log import DEBUG
-from echod.log.sinks import open_sink
+from echod.log.sinks import open_log
 from echod.session import session
 from echod.session.session import Limits, Session
 
@@ -66,8 +68,8 @@ class Traced(Session):
     def _debug(self, text: str) -> None:
         """Log a line, as far as that can be done from here."""
         try:
-            sink = open_sink(self._config.log, self._config.syslog_facility)
+            sink = open_log(self._config.log, self._config.syslog_facility)
             sink.write(DEBUG, text)
             sink.close()
-        except OSError:
+        except (EchodError, OSError):
             return

@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from echod.common import reasons
-from echod.common.reasons import reason_of, signal_name
+from echod.common.reasons import reason_of
+from echod.common.signals_table import signal_name
 from support.processes import fork
 
 

@@ -33,7 +33,7 @@ def test_a_fork_that_fails_costs_its_client_and_a_pause():
         assert front.acceptor.state == PAUSED
         assert front.poller.registered == set()
         assert front.accept() == 0
-        assert [text.split()[0] for text in front.lines.texts] == ["refuse", "fork"]
+        assert [text.split()[0] for text in front.lines.texts] == ["refuse", "error"]
         assert len(os.listdir("/proc/self/fd")) == len(before) + 2, "the clients' ends"
         resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
         resume_at = front.acceptor.resume_at

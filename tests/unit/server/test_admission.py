@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echod.common.config.rules import pack_peer
-from echod.server.admission import ACCESS, PER_SOURCE, Admission
+from echod.common.reasons import NOT_ALLOWED, PER_SOURCE
+from echod.server.admission import Admission
 from support.sockets import settings
 
 
@@ -36,7 +37,7 @@ def test_without_rules_everybody_comes_in():
 
 def test_who_is_denied_is_rejected_and_all_others_come_in():
     admission = rules("deny=192.0.2.0/24 2001:db8::/32")
-    assert admission.refusal(peer("192.0.2.1")) == ACCESS
+    assert admission.refusal(peer("192.0.2.1")) == NOT_ALLOWED
     assert admitted(admission, "192.0.2.1", "192.0.3.1", "2001:db8::1", "2001:db9::1") == [False, True, False, True]
 
 
@@ -81,7 +82,7 @@ def test_of_a_load_balancer_its_child_decides_and_it_is_not_counted():
         assert admission.refusal(peer("10.0.0.1")) == ""
     assert admission.counts == {}
     assert not admission._rules.is_allowed(peer("10.0.0.1"))
-    assert admission.refusal(peer("198.51.100.1")) == ACCESS
+    assert admission.refusal(peer("198.51.100.1")) == NOT_ALLOWED
     admission.enter(peer("192.0.2.1"))
     assert admission.refusal(peer("192.0.2.2")) == ""
     assert admission.refusal(peer("192.0.2.1")) == PER_SOURCE
@@ -148,7 +149,7 @@ def test_a_source_is_an_ipv4_address_or_an_ipv6_64(one, other, same):
 def test_who_is_denied_is_told_so_even_when_over_the_limit():
     admission = rules("max_children_per_source=1", "deny=192.0.2.1")
     admission.enter(peer("192.0.2.1"))
-    assert admission.refusal(peer("192.0.2.1")) == ACCESS
+    assert admission.refusal(peer("192.0.2.1")) == NOT_ALLOWED
 
 
 def test_counts_go_back_to_nothing():

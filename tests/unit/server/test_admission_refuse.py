@@ -4,8 +4,9 @@ import os
 
 import pytest
 
+from echod.common.reasons import FORK_FAILED, OVER_LIMIT
 from echod.common.scoreboard import REFUSALS, REFUSED_PEER_AT, REFUSED_WHY, SEQUENCE, Scoreboard
-from echod.server.admission import FORK_FAILED, OVER_LIMIT, refuse
+from echod.server.admission import refuse
 from support.sockets import make_board, memory_log
 
 PEER = ("192.0.2.1", 7)

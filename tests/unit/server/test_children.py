@@ -24,7 +24,7 @@ def test_a_child_is_spawned_then_recorded_then_exited():
         ((pid, child),) = family.children.table.items()
         assert (child.state, child.address, child.peer) == (SPAWNED, ADDRESS, "")
         assert family.reader.copy().clients() == []
-        assert family.children.reap() == []
+        assert family.children.reap() == ([], {})
         assert (child.state, child.peer) == (RECORDED, PEER)
         assert [entry[:2] for entry in family.reader.copy().clients()] == [(pid, PEER)]
         assert family.words(*COUNTED) == [1, 0, 1]
@@ -32,7 +32,7 @@ def test_a_child_is_spawned_then_recorded_then_exited():
         assert client.recv(10) == b"hello"
         client.close()
         exited(pid)
-        assert family.children.reap() == [ADDRESS]
+        assert family.children.reap() == ([ADDRESS], {})
         assert (child.state, child.address, child.peer) == (FREE, (), "")
         assert family.children.table == {}
         assert family.reader.copy().clients() == []
@@ -89,7 +89,7 @@ def test_many_that_exit_at_once_are_all_reaped():
         for client in clients:
             client.close()
         exited(*pids)
-        assert family.children.reap() == [ADDRESS] * 150, "in one call"
+        assert family.children.reap() == ([ADDRESS] * 150, {}), "in one call"
         assert family.children.table == {}
         assert sorted(family.reasons()) == ["eof"] * 75 + ["signal=SIGKILL"] * 75
         ends = family.reader.copy().ends()
@@ -151,7 +151,7 @@ def test_the_peak_is_how_many_were_there_at_once():
     isolated(check)
 
 
-def test_a_child_of_somebody_elses_is_reaped_and_not_reported():
+def test_a_process_that_served_no_client_is_reaped_and_returned():
     def check():
         family = Family()
         orphan = os.fork()
@@ -159,7 +159,7 @@ def test_a_child_of_somebody_elses_is_reaped_and_not_reported():
             os._exit(0)
         client = family.spawn()
         exited(orphan)
-        assert family.children.reap() == []
+        assert family.children.reap() == ([], {orphan: 0})
         with pytest.raises(ChildProcessError):
             os.waitpid(orphan, os.WNOHANG)
         client.close()

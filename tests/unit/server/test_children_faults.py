@@ -31,12 +31,12 @@ def test_a_wait_that_fails_is_tried_again(number):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "waitpid", fail)
-            assert family.children.reap() == []
+            assert family.children.reap() == ([], {})
         assert calls
         assert not family.children.watched
         assert family.reasons() == ["eof"]
         family.children.watched = False
-        assert family.children.reap() == []
+        assert family.children.reap() == ([], {})
         assert family.children.watched, "ECHILD with nobody in the table: there is nobody to wait for"
 
     isolated(check)
@@ -123,7 +123,7 @@ def test_a_fork_that_fails_takes_no_slot_and_no_descriptor():
                 family.children.spawn(conn.fileno(), ADDRESS)
         assert os.listdir("/proc/self/fd") == before
         assert family.children.table == {}
-        assert family.children.reap() == []
+        assert family.children.reap() == ([], {})
         assert family.words(scoreboard.TOP, *COUNTED) == [1, 0, 0, 0]
         os.kill(os.getpid(), signal.SIGHUP)
         assert family.signals.pending == {signal.SIGHUP}

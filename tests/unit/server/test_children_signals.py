@@ -4,9 +4,10 @@ import os
 import select
 import signal
 
+from echod.common.signals_table import HANDLED
 from echod.server.children import Children
 from echod.server.lean.warm_up import warm_up
-from echod.server.signals import HANDLED, SignalPipe
+from echod.server.signals import SignalPipe
 from support.family import Family, exited
 from support.processes import isolated
 from support.sockets import make_board, memory_log, settings

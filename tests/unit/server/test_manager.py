@@ -180,7 +180,7 @@ def test_what_cannot_be_told_is_logged_once_there_is_a_log(manager, new):
     one.stopping()
     one.log, lines = memory_log()
     one.stopping()
-    assert [line.partition("=")[0] for line in lines.texts] == ["notify error"]
+    assert [line.partition(" why=")[0] for line in lines.texts] == ["error call=sendto"]
 
 
 class Systemd:

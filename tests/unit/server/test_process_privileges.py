@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from echod.common.errors import NOT_PERMITTED, EchodError
+from echod.common.privileges import become
 from echod.common.sockets import bind_all
 from echod.server import process as privileges
 from support.processes import NOBODY, isolated
@@ -13,12 +14,15 @@ from support.sockets import settings
 from support.wait import need_root
 
 
-def test_privileges_are_dropped_for_good_and_groups_with_them():
+@pytest.mark.parametrize(
+    "drop", [become, lambda uid, gid: privileges.drop_privileges(uid, gid, [])], ids=["command", "server"]
+)
+def test_privileges_are_dropped_for_good_and_groups_with_them(drop):
     need_root()
 
     def check():
         os.setgroups([4, 24])
-        privileges.drop_privileges(NOBODY, NOBODY, [])
+        drop(NOBODY, NOBODY)
         assert os.getresuid() == os.getresgid() == (NOBODY,) * 3
         assert os.getgroups() == [NOBODY]
         for regain in (lambda: os.setuid(0), lambda: os.setgid(0), lambda: os.setgroups([0])):

@@ -12,7 +12,7 @@ from echod.common.errors import BAD_CONFIG, FAILED, NOT_PERMITTED, EchodError
 from echod.common.launch import Launch
 from echod.common.sockets import Listener, bind_all
 from echod.log.log import INFO
-from echod.log.sinks import File
+from echod.log.sinks import File, open_log
 from echod.server import reload
 from support.processes import NOBODY, isolated
 from support.sockets import make_board, memory_log, port_of_its_own, settings
@@ -185,14 +185,14 @@ def test_a_log_that_the_daemons_user_may_not_open_names_the_directory_it_must_ow
         os.chmod(tmp_path, 0o755)
         os.setresuid(NOBODY, NOBODY, NOBODY)
         with pytest.raises(EchodError, match=r"^cannot open the log: .*; /root must belong to the user") as caught:
-            reload.open_log(settings("log=/root/echod.log"))
+            open_log("/root/echod.log", "daemon")
         assert caught.value.code == NOT_PERMITTED
 
     isolated(check)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()], ids=["ENOSPC", "ENOMEM"])
-@pytest.mark.parametrize("step", ["load", "open_sink", "reserve", "bind_all"])
+@pytest.mark.parametrize("step", ["load", "open_log", "reserve", "bind_all"])
 def test_a_reload_that_fails_at_any_step_closes_all_it_had_opened(before, tmp_path, monkeypatch, step, error):
     def fail(*_args, **_kwargs):
         raise error

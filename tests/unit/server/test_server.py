@@ -143,8 +143,8 @@ def test_a_reload_that_fails_changes_nothing_and_says_why(path):
         assert daemon.server.config is before
         assert daemon.words(scoreboard.GENERATION, scoreboard.RELOAD_CODE) == [1, BAD_CONFIG]
         assert daemon.text("last_reload").startswith(f"{path}:4: max_children: 'many'")
-        (line,) = daemon.lines.events("reload")
-        assert line.endswith("the settings of before stay in force")
+        (line,) = daemon.lines.events("error")
+        assert line.startswith("error call=reload why=")
         assert exchange_with(daemon, b"on") == b"on"
         daemon.write()
         daemon.signal(signal.SIGHUP)
@@ -219,7 +219,7 @@ def test_a_reload_writes_the_summary_to_the_log_there_was(path, tmp_path):
         daemon = Daemon(path, "log_summary = 127.0.0.1")
         daemon.signal(signal.SIGHUP)
         assert exchange_with(daemon, b"x") == b"x"
-        wait_for(lambda: daemon.server.children.reap() or not daemon.server.children.table, "the child to be reaped")
+        wait_for(lambda: daemon.server.children.reap()[0] or not daemon.server.children.table, "the child to be reaped")
         daemon.write(f"log = {tmp_path}/log", "log_summary = 127.0.0.1")
         daemon.signal(signal.SIGHUP)
         (line,) = daemon.lines.events("summary")

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from echod.server.signals import DEFAULT, HANDLED, LAST
+from echod.common.signals_table import DEFAULT, HANDLED, HIGHEST
 from echod.session.session import Session
 from support.processes import isolated, reap, signal_set, state
 from support.sockets import NEVER, signal_pipe
@@ -106,7 +106,7 @@ def test_every_signal_is_handled_left_at_its_default_or_ignored():
         pid = os.getpid()
         handled, ignored = signal_set(pid, "SigCgt"), signal_set(pid, "SigIgn")
         assert handled - C_LIBRARY == set(HANDLED)
-        assert ignored - C_LIBRARY == set(range(1, LAST + 1)) - set(HANDLED) - DEFAULT - C_LIBRARY
+        assert ignored - C_LIBRARY == set(range(1, HIGHEST + 1)) - set(HANDLED) - DEFAULT - C_LIBRARY
         assert signal_set(pid, "SigBlk") == set()
 
     isolated(check)
@@ -114,7 +114,7 @@ def test_every_signal_is_handled_left_at_its_default_or_ignored():
 
 def test_a_signal_is_in_one_part_of_the_table_only():
     assert not set(HANDLED) & DEFAULT
-    assert signal.SIGRTMAX == LAST
+    assert signal.SIGRTMAX == HIGHEST
 
 
 @pytest.mark.parametrize("signum", sorted(DEFAULT - {signal.SIGKILL, signal.SIGSTOP}))
@@ -130,7 +130,7 @@ def test_a_signal_of_the_defaults_is_not_touched(signum):
 def test_signals_without_a_meaning_here_do_nothing():
     def check():
         pipe = signal_pipe()
-        for signum in set(range(1, LAST + 1)) - set(HANDLED) - DEFAULT - C_LIBRARY:
+        for signum in set(range(1, HIGHEST + 1)) - set(HANDLED) - DEFAULT - C_LIBRARY:
             os.kill(os.getpid(), signum)
         assert not ready(pipe, 0)
         assert pipe.pending == set()

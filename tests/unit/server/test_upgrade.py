@@ -13,10 +13,10 @@ from echod.common import scoreboard
 from echod.common.errors import BAD_CONFIG, FAILED
 from echod.common.items import encode, read_items, write_items
 from echod.common.launch import Launch
+from echod.common.signals_table import HANDLED
 from echod.common.succession import Answer, Succession
 from echod.server import upgrade as module
 from echod.server.lean.slots import Child
-from echod.server.signals import HANDLED
 from echod.server.upgrade import DEADLINE, IDLE, ON_TRIAL, READY, TRIAL, Upgrade, execute, fork_trial
 from support.processes import fork, reap
 from support.sockets import Front
@@ -67,8 +67,9 @@ class Stage:
         """Reap the trial, and go on."""
 
         def gone():
-            self.front.children.reap()
-            return None not in self.front.children.others.values()
+            _, others = self.front.children.reap()
+            self.upgrade.on_reaped(others)
+            return others
 
         wait_for(gone, "the trial's end")
         self.upgrade.tick(time.monotonic())

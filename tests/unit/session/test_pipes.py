@@ -9,9 +9,10 @@ import threading
 import pytest
 
 from echod.common.reasons import DRAIN, EOF, ERRNO, IDLE, LIFETIME, RESET
+from echod.common.scoreboard import RECEIVED, SENT
 from echod.session import pipes
 from echod.session.pipes import CAPACITY, SIZE, Pipes
-from echod.session.session import RECEIVED, SENT, Limits
+from echod.session.session import Limits
 from support.processes import fork as fork_child
 from support.processes import isolated, reap, state
 from support.wait import wait_for

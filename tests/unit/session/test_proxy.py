@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from echod.common.config.addresses import write_address
 from echod.common.reasons import ACCESS, CRASHED, DRAIN, EOF, ERRNO, LIFETIME, PROXY, RESET
+from echod.common.scoreboard import BEGUN, RECEIVED
 from echod.session import proxy as module
 from echod.session.proxy import SIGNATURE, Proxied, length, parse
-from echod.session.session import BEGUN, RECEIVED
 from support.processes import reap, state
 from support.sockets import NEVER, limits, receive_all, settings, signal_pipe, tcp_pair
 from support.wait import DEADLINE, wait_for

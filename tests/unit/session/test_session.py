@@ -16,9 +16,10 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
 from echod.common.reasons import EOF, ERRNO, IDLE, RESET
+from echod.common.scoreboard import RECEIVED, SENT
 from echod.session import session
 from echod.session.bulk import BUFFER_BYTES, BULK_BYTES, FIRST_READ_BYTES
-from echod.session.session import RECEIVED, SENT, Session
+from echod.session.session import Session
 from support.sockets import NEVER, PAIRS, Served, limits, receive, receive_all
 from support.wait import DEADLINE, wait_for
 

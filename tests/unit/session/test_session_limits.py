@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echod.common.reasons import DRAIN, EOF, IDLE, LIFETIME
+from echod.common.scoreboard import RECEIVED, SENT
 from echod.common.sockets import IDLE_SHARE
 from echod.session import session as module
-from echod.session.session import RECEIVED, SENT, Limits, Session
+from echod.session.session import Limits, Session
 from support.processes import fork, reap, state
 from support.sockets import PAIRS, limits, receive, receive_all
 from support.wait import wait_for

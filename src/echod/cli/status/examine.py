@@ -15,7 +15,7 @@ from echod.cli.status.text import aligned, size
 from echod.common.config import settings
 from echod.common.errors import DONE, FAILED, NOT_RUNNING, ConfigError, EchodError, printable
 from echod.common.launch import Launch
-from echod.common.reasons import signal_name
+from echod.common.signals_table import DEFAULT, HANDLED, HIGHEST, signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,13 +29,8 @@ PAUSE_S = 0.05  # between two looks
 BOOT = "boot.py"  # the program of the server's image; its arguments follow
 ANY = "any: it runs in the foreground"
 ENVIRONMENT = {*LEAN, "LISTEN_PID", "LISTEN_FDS"}
-HANDLED = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1}  # and at times SIGCHLD
-# Left at their default: the kernel sends them for a fault or a limit, or they end no process.
-HARMLESS = {
-    signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP,
-    signal.SIGSYS, signal.SIGXCPU, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT,
-    signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, 32, 33,
-}  # fmt: skip
+CAUGHT = HANDLED.keys() - {signal.SIGCHLD}  # that one only at times
+HARMLESS = DEFAULT | {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, 32, 33}  # by default they end no process
 MOST_PRIVATE_BYTES = 16 << 20  # it grows by some hundred bytes per client
 SPARE_DESCRIPTORS = 8  # that it needs for a moment, in addition to those it has
 SAME = (  # what a child has as the daemon has it
@@ -205,8 +200,8 @@ class DaemonCheck:
         """Yield the effect of signals on it."""
         one = self.process
         yield Line("blocked", names(one.blocked) or "none", "none", not one.blocked)
-        yield Line("handled", names(one.caught), f"{names(HANDLED)} and more", one.caught >= HANDLED)
-        ended = set(range(1, 65)) - one.caught - one.ignored - HARMLESS
+        yield Line("handled", names(one.caught), names(CAUGHT), one.caught >= CAUGHT)
+        ended = set(range(1, HIGHEST + 1)) - one.caught - one.ignored - HARMLESS
         yield Line("ended by", names(ended) or "none", "none but SIGKILL and faults", not ended)
 
     def resources(self) -> Iterator[Line]:

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import signal
 from types import SimpleNamespace
 
 import pytest
 
 from echod.cli.proc import CORE, FILES, PROCESSES, UNKNOWN
-from echod.cli.status import examine as module
 from echod.cli.status.examine import DaemonCheck, Line, terminal
 from echod.common.launch import Launch
-from echod.server.signals import DEFAULT, HANDLED
 from support.sockets import settings
 
 ALL = set(range(1, 65))
@@ -25,7 +22,7 @@ def process(**changed):
         "pid": 70, "code": "S", "state": "sleeping", "parent": 1, "session": 999999999, "terminal": 0, "threads": "1",
         "directory": "/", "umask": "0022", "environment": ["LANG", "LISTEN_PID"], "descriptors": links,
         "uids": [65534] * 4, "gids": [65534] * 4, "groups": [65534],
-        "capabilities": {"CapEff": "0" * 16}, "blocked": set(), "caught": {1, 2, 3, 10, 15},
+        "capabilities": {"CapEff": "0" * 16}, "blocked": set(), "caught": {1, 2, 3, 10, 12, 15},
         "ignored": ALL - {1, 2, 3, 15},
         "limits": {CORE: "0", PROCESSES: "1000", FILES: "1024"}, "private": 3 << 20, "shared": 6 << 20,
     }  # fmt: skip
@@ -75,7 +72,7 @@ def test_a_daemon_in_order():
         ({"groups": [0, 65534]}, "groups", "0, 65534"),
         ({"capabilities": {"CapEff": "0400"}}, "capabilities", "CapEff 0400"),
         ({"blocked": {15}}, "blocked", "TERM"),
-        ({"caught": {1, 2, 3, 10}}, "handled", "HUP INT QUIT USR1"),
+        ({"caught": {1, 2, 3, 10, 12}}, "handled", "HUP INT QUIT USR1 USR2"),
         ({"ignored": ALL - {13}}, "ended by", "PIPE"),
         ({"limits": {CORE: "unlimited"}}, "core dumps", "unlimited"),
         ({"limits": {PROCESSES: "256"}}, "processes", "at most 256"),
@@ -109,11 +106,6 @@ def test_what_cannot_be_told():
         "directory", "umask", "environment", "descriptors", "core dumps", "memory",
     }  # fmt: skip
     assert not [line for line in found.values() if line.ok is False]
-
-
-def test_the_signals_are_those_of_the_server():
-    assert set(HANDLED) >= module.HANDLED | {signal.SIGCHLD}
-    assert DEFAULT <= module.HARMLESS
 
 
 def test_a_terminals_number():

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from echod.common.last_words import end_of, last_words
+from echod.common.errors import end_of, last_words
 from support.processes import fork
 
 TRACEBACK = """Traceback (most recent call last):
