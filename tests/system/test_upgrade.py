@@ -266,9 +266,9 @@ def test_signals_during_a_trial_are_not_lost(echod, installed):
     os.kill(pid, signal.SIGUSR2)  # for the time after it
     installed.restore()
     os.kill(trial, signal.SIGKILL)
-    wait_for(lambda: echod.events("upgrade")[1:], "the second one")
-    assert "it was ended by SIGKILL" in echod.events("upgrade")[0]
-    assert echod.events("upgrade")[1].startswith("upgrade version=")
+    wait_for(lambda: echod.events("upgrade"), "the second one")
+    assert "it was ended by SIGKILL" in echod.events("error")[0]
+    assert echod.events("upgrade")[0].startswith("upgrade version=")
     assert (echod.status()["max_children"], echod.status()["generation"]) == (33, 2)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import mmap
@@ -253,7 +254,8 @@ def queued(conn):
 def test_a_bad_header_closes(behind, header):
     one = behind()
     one.conn.sendall(header)
-    one.conn.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(OSError):  # the session may have closed the connection already
+        one.conn.shutdown(socket.SHUT_WR)
     assert one.end() == PROXY
     assert one.name() == ""
 
