@@ -165,8 +165,8 @@ class Server:
     def set_state(self, state: int) -> None:
         """Change the state, and publish it: the only place."""
         self.state = state
-        self.board.words[scoreboard.STATE] = state
         self.publish()
+        self.board.words[scoreboard.STATE] = state  # last: a reader that sees it finds the rest published
 
     def reload(self) -> None:
         """Act on SIGHUP: all of the new settings take effect, or none."""
