@@ -62,8 +62,8 @@ def test_a_stopped_daemon_is_told_in_one_line(running, words):
     assert b"refused" in done.stderr
 
 
-def test_the_readmes_python(running):
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_python_of_the_page(running):
+    text = (Path(__file__).parents[2] / "docs/echoc.md").read_text()
     (block,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     code = block.replace('"localhost"', '"{}", {}'.format(*running.address))
     assert code != block

@@ -1,4 +1,4 @@
-"""The probes of README.md, word for word but for the port: they pass, and leave one line a minute in the log."""
+"""The probes of the pages, word for word but for the port: they pass, and leave one line a minute in the log."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ import pytest
 from support.sockets import receive_all
 from support.wait import DEADLINE, need, wait_for
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGES = "".join((ROOT / name).read_text() for name in ("README.md", "docs/monitoring.md"))
 SETTING, HAPROXY, CHECK_TCP, BLACKBOX = "log_summary = 127.0.0.1", "backend echo\n", "    check_tcp ", "modules:\n"
 
 
 def block(begin):
-    """Return the part of README.md that begins so, up to the end of its block."""
-    text = README.read_text().partition(begin)[2]
+    """Return the part of the pages that begins so, up to the end of its block."""
+    text = PAGES.partition(begin)[2]
     assert text, begin
     return begin + text.partition("```" if begin.endswith("\n") else "\n")[0]
 
@@ -29,7 +30,7 @@ def block(begin):
 @pytest.fixture
 def daemon(echod):
     """Return a daemon with the setting that keeps probes out of the log."""
-    assert SETTING in README.read_text()
+    assert SETTING in PAGES
     return echod.start(log_summary=SETTING.partition(" = ")[2])
 
 

@@ -1,4 +1,4 @@
-"""Every console block of the tour and of the README, typed as it stands; what it prints is what the text says."""
+"""Every console block of the pages, typed as it stands; what it prints is what the text says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.wait import DEADLINE, need, need_root
 # All as one user with one place for its pid file.
 pytestmark = pytest.mark.xdist_group("console")
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ["docs/tour.md", "README.md"]
+DOCUMENTS = ["docs/tour.md", "README.md", "docs/monitoring.md", "docs/echoc.md"]
 
 
 def check(run, document, kind):

@@ -20,7 +20,11 @@ def test_any_items_arrive(items):
 @pytest.mark.parametrize("count", [0, 1, 20_000])
 def test_a_file_holds_any_number_of_items_of_any_length(count):
     fd = os.memfd_create("items")
-    for items in (["x" * 1_000_000, *["y" * 100, ""] * count], ["\n"] * count, []):  # each is shorter than the one before
+    for items in (
+        ["x" * 1_000_000, *["y" * 100, ""] * count],
+        ["\n"] * count,
+        [],
+    ):  # each is shorter than the one before
         write_items(fd, items)
         assert read_items(fd) == items
     os.close(fd)
