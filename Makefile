@@ -74,8 +74,9 @@ pins: $(BIN)/pytest ## write .ci/constraints.txt: the newest versions of all tha
 	    --python-platform linux --no-annotate --custom-compile-command 'make pins' --output-file $(CONSTRAINTS) pyproject.toml -
 
 # a quarter of an hour, as root; a sample of it is among the tests
-inject: $(BIN)/pytest ## fail and delay each system call of the daemon in turn, and write docs/injection.md
-	$(BIN)/python tests/campaign/inject.py --report docs/injection.md
+inject: $(BIN)/pytest ## fail and delay each system call of the daemon in turn, and write build/injection.md
+	@mkdir -p build
+	$(BIN)/python tests/campaign/inject.py --report build/injection.md
 	$(BIN)/python tests/campaign/delays.py --rounds 20
 
 # built in a copy, for a build leaves files in debian/; with Debian's Python, whatever else there is in PATH
