@@ -7,7 +7,9 @@ import pytest
 from support.systemd_box import UNITS, EchodBox
 from support.wait import wait_for
 
-UNIT_FILES = [UNITS / name for name in ("echod.service", "echod.socket", "echod-metrics.service", "echod-metrics.timer")]
+UNIT_FILES = [
+    UNITS / name for name in ("echod.service", "echod.socket", "echod-metrics.service", "echod-metrics.timer")
+]
 BY_HAND = "echod -o listen=127.0.0.1:4021"
 FILES = "stat -c '%n %i %u:%g' /run/echod/*"
 
@@ -55,7 +57,9 @@ def test_systemctl_takes_nothing_from_it(box, commands):
 def test_the_service_says_why_it_waits_and_serves_when_that_daemon_has_ended(box):
     before = started_by_hand(box)
     box.run("systemctl start echod", 1)
-    said = f"echod: a daemon that systemd did not start is there: state running, pid {before[0]}; to stop it: echod stop"
+    said = (
+        f"echod: a daemon that systemd did not start is there: state running, pid {before[0]}; to stop it: echod stop"
+    )
     assert said in box.journal("-p", "err")
     wait_for(lambda: int(box.show("NRestarts")) > 1, "more tries")
     assert has_all(box, before)

@@ -194,6 +194,6 @@ def adopt(addresses: Sequence[Address | None], fds: Sequence[int] = ()) -> list[
         if sock.family not in (socket.AF_INET, socket.AF_INET6) or not sock.getsockopt(
             socket.SOL_SOCKET, socket.SO_ACCEPTCONN
         ):
-            raise ConfigError(f"descriptor {fd}, which was passed, is not a listening TCP socket; in a unit: ListenStream=")
+            raise ConfigError(f"the passed descriptor {fd} is not a listening TCP socket; in a unit: ListenStream=")
         listeners.append(Listener(sock, address))
     return listeners
