@@ -59,6 +59,13 @@ def test_no_line_is_lost(box):
     assert box.run(f"stat -c '%U %a' {LOGS}/echod.log") == "echod 640\n"
 
 
+def test_another_pid_file_of_the_config_is_found(box):
+    box.configure(f"log = {LOGS}/echod.log\npid_file = /run/echod/other.pid")
+    box.run("systemctl restart echod; logrotate --force /etc/logrotate.d/echod")
+    assert box.echo("hello") == "hello"
+    wait_for(lambda: " close " in box.run(f"cat {LOGS}/echod.log", None), "the line, in the new file")
+
+
 def test_a_stopped_daemon_is_no_error(box):
     box.run("systemctl stop echod")
     assert box.run("logrotate --force /etc/logrotate.d/echod") == ""

@@ -10,7 +10,7 @@ import errno
 
 from echod.common.cmodules import as_long, os, socket
 from echod.common.config.addresses import write_address
-from echod.common.errors import FAILED, NOT_PERMITTED, EchodError
+from echod.common.errors import FAILED, NOT_PERMITTED, ConfigError, EchodError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def bind_all(addresses: list[Address], config: Config, *, share: bool = False) -
 def adopt(addresses: Sequence[Address | None], fds: Sequence[int] = ()) -> list[Listener]:
     """Take over the sockets passed by whoever started us, one for each of `addresses`: from 3 on, or on `fds`.
 
-    Raises OSError when one of them is no listening TCP socket.
+    Raises ConfigError if one of them is not a listening TCP socket, or OSError.
     """
     listeners = []
     for address, fd in zip(addresses, fds or range(SD_LISTEN_FDS_START, 1 << 16), strict=False):
@@ -194,6 +194,6 @@ def adopt(addresses: Sequence[Address | None], fds: Sequence[int] = ()) -> list[
         if sock.family not in (socket.AF_INET, socket.AF_INET6) or not sock.getsockopt(
             socket.SOL_SOCKET, socket.SO_ACCEPTCONN
         ):
-            raise OSError(errno.EINVAL, f"descriptor {fd} is no listening TCP socket")
+            raise ConfigError(f"the passed descriptor {fd} is not a listening TCP socket; in a unit: ListenStream=")
         listeners.append(Listener(sock, address))
     return listeners

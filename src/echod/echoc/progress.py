@@ -41,8 +41,11 @@ class Progress:
             self._bar = self._open(received)
 
     def _open(self, received: int) -> Any:
-        from tqdm import tqdm  # noqa: PLC0415  most streams are over before it would be needed
-
+        try:
+            from tqdm import tqdm  # noqa: PLC0415  most streams are over before it would be needed
+        except ModuleNotFoundError:  # Debian only recommends it
+            self._wanted = False
+            return None
         tqdm.monitor_interval = 0  # no thread: the receiver calls often enough, or there is nothing to show
         columns, rows = _terminal_size()
         bar = tqdm(

@@ -39,6 +39,12 @@ def test_the_default_place_is_the_users_own(monkeypatch, tmp_path):
             os.chdir(tmp_path)
             os.setresuid(NOBODY, NOBODY, NOBODY)
         assert default_path() == str(tmp_path / "echod" / "echod.pid")
+        for value in ("", "/run/a:/run/b", "a"):
+            monkeypatch.setenv("RUNTIME_DIRECTORY", value)
+            assert default_path() == str(tmp_path / "echod" / "echod.pid")
+        monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/echod")  # of a service
+        assert default_path() == "/run/echod/echod.pid"
+        monkeypatch.delenv("RUNTIME_DIRECTORY")
         del os.environ["XDG_RUNTIME_DIR"]
         monkeypatch.setattr("tempfile.tempdir", ".")
         directory = f"./echod-{os.geteuid()}"

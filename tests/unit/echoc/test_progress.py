@@ -3,11 +3,12 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from echod.echoc.progress import remaining
+from echod.echoc.progress import Progress, remaining
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,16 @@ def test_no_progress_bar_for_the_quick(start_echoc: StartEchoc, echo_server: tup
     with pytest.raises(OSError, match="Input/output error"):  # the end of a terminal on which nothing was written
         os.read(screen, 1)
     os.close(screen)
+
+
+def test_without_tqdm_a_stream_goes_on_without_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with open("/dev/null", "rb") as file, Progress(file.fileno(), file.fileno()) as progress:
+        monkeypatch.setattr(progress, "_wanted", True)
+        monkeypatch.setattr(progress, "_start", progress._start - 10)
+        progress.show(1)
+        progress.show(2)
+        assert progress._bar is None
 
 
 def test_the_size_of_a_file_is_what_is_left_of_it(tmp_path: Path) -> None:
