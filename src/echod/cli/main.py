@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from lockfile import Error as LockError
 
 from echod import __version__
+from echod.cli.machine import missing_capabilities
 from echod.common.config.durations import LONGEST
 from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe, printable
 from echod.common.journal import mark
@@ -179,7 +180,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fail(message: str, code: int) -> int:
-    """Print one line on stderr and return `code`."""
+    """Print one line on stderr and return `code`. If root was refused something, name the capabilities it lacks."""
+    if code == NOT_PERMITTED and (lacking := missing_capabilities()):
+        message += f"; this root lacks {', '.join(lacking)}"
     with contextlib.suppress(OSError):
         print(f"{mark(ERROR)}echod: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
     return code
