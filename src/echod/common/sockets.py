@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from sys import byteorder
 
-from echod.common.cmodules import os, socket
+from echod.common.cmodules import LONG, os, socket
 from echod.common.config.addresses import write_address
 from echod.common.errors import FAILED, NOT_PERMITTED, EchodError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Warn = Callable[[str], None]
 SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
-TIMEVAL_BYTES = 16  # of the longest struct timeval that a kernel has: two 8-byte numbers
+LONGEST_BYTES = 8  # of a number in a struct timeval
 TCP_PROTOCOLS = socket.IPPROTO_TCP, 262  # IPPROTO_MPTCP, which Python does not name
 LACKS = errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT  # of bind(2) and socket(2): the machine does not have this address
 IDLE_SHARE = 0.55  # of idle_timeout that a read or write waits: two of these without a byte are more than all of it
@@ -110,28 +110,48 @@ def set_options(sock: socket.socket, config: Config) -> dict[str, OSError]:
     Each is set by itself. Otherwise one that a protocol or a sandbox refuses would take the others with it.
     """
     failed = {}
-    for level, names in ((socket.SOL_SOCKET, socket_options(sock, config)), (socket.IPPROTO_TCP, tcp_options(config))):
+    for names, level in ((socket_options(config), socket.SOL_SOCKET), (tcp_options(config), socket.IPPROTO_TCP)):
         if level == socket.SOL_SOCKET or sock.family != socket.AF_UNIX:
             for name, value in names.items():
                 try:
-                    sock.setsockopt(level, getattr(socket, name), value)
+                    set_option(sock, level, getattr(socket, name), value)
                 except OSError as error:
                     failed[name] = error
     return failed
 
 
-def socket_options(sock: socket.socket, config: Config) -> dict[str, int | bytes]:
+def set_option(sock: socket.socket, level: int, option: int, value: float) -> None:
+    """Set an option to a number, or to a time in seconds, which is a float. Raises OSError.
+
+    A time is a struct timeval. Its two numbers are longs, except on a 32-bit machine with 64-bit time: it takes two
+    8-byte numbers, and refuses two longs.
+    """
+    if not isinstance(value, float):
+        sock.setsockopt(level, option, value)
+        return
+    for width in (LONG, LONGEST_BYTES):
+        numbers = int(value), int(value % 1 * 1e6)
+        try:
+            sock.setsockopt(level, option, b"".join([number.to_bytes(width, byteorder) for number in numbers]))
+        except OSError as error:
+            if error.errno != errno.EINVAL or width == LONGEST_BYTES:
+                raise
+        else:
+            return
+
+
+def socket_options(config: Config) -> dict[str, float]:
     """Return the options of socket(7) by name."""
-    limit = write_timeval(sock, (config.idle_timeout or 0) * IDLE_SHARE)
+    limit_s = float(config.idle_timeout or 0) * IDLE_SHARE
     return {
         "SO_OOBINLINE": 1,  # an urgent byte is a byte (RFC 6093)
-        "SO_RCVTIMEO": limit,
-        "SO_SNDTIMEO": limit,
+        "SO_RCVTIMEO": limit_s,
+        "SO_SNDTIMEO": limit_s,
         "SO_KEEPALIVE": int(config.keepalive is not None),
     }
 
 
-def tcp_options(config: Config) -> dict[str, int | bytes]:
+def tcp_options(config: Config) -> dict[str, float]:
     """Return the options of tcp(7) by name. A vanished peer is noticed within twice `keepalive`, or 3 s."""
     if config.keepalive is None:
         return {"TCP_NODELAY": 1}  # UNP 7.9
@@ -142,18 +162,6 @@ def tcp_options(config: Config) -> dict[str, int | bytes]:
         "TCP_KEEPINTVL": max(1, seconds // 3),
         "TCP_KEEPCNT": 3 if seconds > 1 else 2,
     }
-
-
-def write_timeval(sock: socket.socket, seconds: float) -> bytes:
-    """Return seconds as the struct timeval of SO_RCVTIMEO: two numbers, as wide as those that the kernel returns.
-
-    Two longs would be wrong on a 32-bit machine with 64-bit time: its SO_RCVTIMEO takes two 8-byte numbers.
-    """
-    try:
-        width = len(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL_BYTES)) // 2
-    except OSError:  # of a sandbox, which will refuse to set it, too
-        width = TIMEVAL_BYTES // 2
-    return b"".join(number.to_bytes(width, byteorder) for number in (int(seconds), int(seconds % 1 * 1e6)))
 
 
 def bind(address: Address, config: Config, *, share: bool = False, warn: Warn = ignore) -> list[Listener]:
