@@ -12,13 +12,11 @@ import runpy
 import signal
 import sys
 
-import _signal
-
 PROGRAM = sys.argv[1]
 CALLS = {
     posix: ("memfd_create", "pidfd_open", "posix_fallocate"),
     os: ("memfd_create", "pidfd_open", "posix_fallocate"),
-    _signal: ("pidfd_send_signal",),
+    sys.modules["_signal"]: ("pidfd_send_signal",),
     signal: ("pidfd_send_signal",),
 }
 MODULES = "ctypes", "_ctypes", "curses", "_curses"
@@ -50,7 +48,7 @@ def main():
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     elif words[0] == "-c":
         sys.argv = ["-c", *words[2:]]
-        exec(words[1], {"__name__": "__main__"})  # noqa: S102 - as Python does
+        exec(words[1], {"__name__": "__main__"})
     else:
         sys.argv = words
         runpy.run_path(words[0], run_name="__main__")

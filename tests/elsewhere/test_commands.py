@@ -1,4 +1,4 @@
-"""Each command on a machine that lacks system calls, or with a Python that lacks modules: it works, or says what is missing."""
+"""Each command without calls, or modules of Python, that echod can do without: it works, or names what it lacks."""
 
 from __future__ import annotations
 

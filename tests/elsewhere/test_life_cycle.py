@@ -54,7 +54,12 @@ FACTS: dict[str, dict[str, object]] = {
     "linux-5.4": {"pidfd_open": None, "close_range": "ENOSYS", "interface": "EPERM"},
     "no-calls": {"pidfd_open": "ENOSYS", "close_range": "ENOSYS", "memfd_create": "ENOSYS"},
     "sandbox": {"pidfd_open": "EPERM", "close_range": "EPERM", "memfd_create": "EPERM"},
-    "bare-python": {"pidfd_open": "missing", "close_range": "missing", "memfd_create": "missing", "fallocate": "missing"},
+    "bare-python": {
+        "pidfd_open": "missing",
+        "close_range": "missing",
+        "memfd_create": "missing",
+        "fallocate": "missing",
+    },
     "no-ipv6-address": {"127.0.0.1": None, "::1": "EADDRNOTAVAIL"},
     "no-ipv6-family": {"127.0.0.1": None, "::1": "EAFNOSUPPORT"},
     "ipv6-only": {"127.0.0.1": "EADDRNOTAVAIL", "::1": None},

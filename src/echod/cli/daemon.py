@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from echod.cli import proc
 from echod.cli.context import board_path, rights_of, user_name
-from echod.cli.machine import Handle
+from echod.cli.machine import Handle, lacks, missing_capabilities, owner_of
 from echod.cli.pidfile import POLL_INTERVAL_S, controllers, open_plain
 from echod.common import scoreboard
 from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError, from_os_error
@@ -111,6 +111,8 @@ class Daemon:
     def _rights(self) -> Iterator[None]:
         """Take the rights of the user who made this process the holder, unless it is a server. Raises EchodError."""
         uids = controllers(self._pid_file.path) if os.geteuid() == 0 and not self._is_server() else set()
+        if not uids and missing_capabilities("CAP_KILL"):  # then a user's own rights are enough, and root may take them
+            uids = owner_of(self.pid) - {0}
         try:
             with rights_of(uids):
                 yield
@@ -119,7 +121,9 @@ class Daemon:
             if uids:
                 names = ", ".join(map(user_name, sorted(uids)))
                 why = f"{self._pid_file.path} can be replaced by {names}, who may not signal it"
-            raise EchodError(f"cannot signal process {self.pid}: {why}", NOT_PERMITTED) from None
+            raise EchodError(
+                f"cannot signal process {self.pid}: {why}{lacks('CAP_KILL', 'CAP_SETUID')}", NOT_PERMITTED
+            ) from None
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until it has ended; return False if the time, in seconds, is over first."""

@@ -34,10 +34,7 @@ LONGEST_POLL_MS = 2.0**31 - 1  # what poll(2) takes
 LOOK_S = 0.02  # between two looks at a process that no pidfd stands for
 ENDED = "ZX"  # states of a process in /proc/PID/stat
 CONTAINER_FILES = "/run/.containerenv", "/.dockerenv", "/run/systemd/container"
-CAPABILITIES = {  # numbers of linux/capability.h: those that a command or a start may need
-    "CAP_CHOWN": 0, "CAP_DAC_OVERRIDE": 1, "CAP_FOWNER": 3, "CAP_KILL": 5, "CAP_SETGID": 6, "CAP_SETUID": 7,
-    "CAP_NET_BIND_SERVICE": 10,
-}  # fmt: skip
+CAPABILITIES = {"CAP_DAC_OVERRIDE": 1, "CAP_KILL": 5, "CAP_SETGID": 6, "CAP_SETUID": 7}  # linux/capability.h
 
 
 def warn(text: str) -> None:
@@ -137,15 +134,29 @@ class Handle:
             os.close(fd)
 
 
-def missing_capabilities() -> list[str]:
-    """Return the capabilities that root lacks here, among those that a command may need (capabilities(7))."""
+def missing_capabilities(*names: str) -> list[str]:
+    """Return which of these capabilities root lacks here (capabilities(7)); none for another user."""
     if os.geteuid() != 0:
         return []
     try:
         effective = int(proc.status(proc.SELF)["CapEff"], 16)
     except (OSError, KeyError, ValueError):
         return []
-    return [name for name, number in CAPABILITIES.items() if not effective >> number & 1]
+    return [name for name in names if not effective >> CAPABILITIES[name] & 1]
+
+
+def owner_of(pid: int) -> set[int]:
+    """Return the real user of a process; empty if that is unknown."""
+    try:
+        return {int(proc.status(pid)["Uid"].split()[0])}
+    except (OSError, KeyError):
+        return set()
+
+
+def lacks(*names: str) -> str:
+    """Return the end of a message about what these capabilities permit: it names those that root lacks here."""
+    missing = missing_capabilities(*names)
+    return f"; this root lacks {', '.join(missing)}" if missing else ""
 
 
 def is_container() -> bool:

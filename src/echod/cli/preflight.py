@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from echod.cli import machine
 from echod.cli.context import user_name
-from echod.cli.machine import without_syslog
+from echod.cli.machine import lacks, without_syslog
 from echod.common.config.addresses import parse_address, write_address
 from echod.common.config.file import DEFAULT_PATH
 from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe
@@ -89,7 +89,7 @@ def check_user(config: Config, launch: Launch) -> dict[str, str]:
     if BECOME in failed:
         raise EchodError(
             f"cannot become user {config.user}: {failed[BECOME]}; start it as an ordinary user, or with -o user=root"
-            f"{' and no group' if config.group else ''}",
+            f"{' and no group' if config.group else ''}{lacks('CAP_SETGID', 'CAP_SETUID')}",
             NOT_PERMITTED,
         )
     return failed
