@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
 LONGEST_BYTES = 8  # of a number in a struct timeval
-TCP_PROTOCOLS = socket.IPPROTO_TCP, 262  # IPPROTO_MPTCP, which Python does not name
+IPPROTO_MPTCP = 262  # linux/mptcp.h
 LACKS = errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT  # of bind(2) and socket(2): the machine does not have this address
 IDLE_SHARE = 0.55  # of idle_timeout that a read or write waits: two of these without a byte are more than all of it
 SO_BINDTOIFINDEX, NO_INTERFACE = 62, 0x7FFFFFFF  # asm-generic/socket.h; no machine has so many
@@ -57,7 +57,7 @@ class BindError(EchodError):
 class Listener:
     """One listening socket. `address` is the setting it stands for, None when the socket was passed."""
 
-    __slots__ = ("accept", "address", "fd", "name", "sock")
+    __slots__ = ("_config", "accept", "address", "fd", "name", "sock")
 
     def __init__(self, sock: socket.socket, address: Address | None) -> None:
         sock.setblocking(False)
@@ -66,11 +66,22 @@ class Listener:
         self.name = write_address(sock.getsockname())
         self.address = address
         self.accept: Accept = getattr(sock, "_accept")  # noqa: B009 - raises OSError: see `is_client_error`
+        if sock.proto == IPPROTO_MPTCP:
+            self.accept = self._accept_and_tune
 
     def tune(self, config: Config) -> dict[str, OSError]:
         """Set the backlog, and what accepted sockets inherit; return the options that failed. Raises OSError."""
+        self._config = config
         self.sock.listen(config.backlog)  # allowed on a listening socket, too: the backlog changes
         return set_options(self.sock, config)
+
+    def _accept_and_tune(self) -> tuple[int, tuple[Any, ...]]:
+        """Accept from a listener of MPTCP. A client of plain TCP inherits no time limit from it. Raises OSError."""
+        fd, address = self.sock._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+        conn = socket.socket(fileno=fd)
+        set_options(conn, self._config)
+        conn.detach()
+        return fd, address
 
     def share(self, on: bool) -> None:
         """Let a socket of the same user be bound to an address that overlaps this one's (SO_REUSEPORT)."""
@@ -275,5 +286,8 @@ def is_tcp_listener(sock: socket.socket) -> bool:
     def option(name: int) -> int:
         return sock.getsockopt(socket.SOL_SOCKET, name)
 
-    is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6) and option(socket.SO_PROTOCOL) in TCP_PROTOCOLS
+    is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6) and option(socket.SO_PROTOCOL) in (
+        socket.IPPROTO_TCP,
+        IPPROTO_MPTCP,
+    )
     return is_tcp and bool(option(socket.SO_ACCEPTCONN))
