@@ -19,16 +19,71 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # all that is needed here; what `signal` adds to it takes milliseconds to import
 
-NOT_INSTALLED, INTERRUPTED = 5, 130
+NOT_INSTALLED = 5
+INTERRUPTED = 130
+DISTRIBUTIONS = {  # module: its distribution, and Debian's package
+    "daemon": ("python-daemon", "python3-daemon"),
+    "lockfile": ("lockfile", "python3-lockfile"),
+    "tqdm": ("tqdm", "python3-tqdm"),
+}
 
 
 def enter(name: str, module: str) -> int:
-    """Run a program and return its exit code; a package that is missing is one line."""
+    """Run a program and return its exit code; a module that is missing, or another's, is one line."""
     try:
         return run_interruptibly(name, module)
-    except ModuleNotFoundError as error:
-        posix.write(2, f"{name}: not installed: {error}; `python3 -m pip install {error.name}` may help\n".encode())
+    except Exception as error:
+        why = missing_module(error)
+        if not why:
+            raise
+        posix.write(2, f"{name}: not installed: {' '.join(why.split())}\n".encode(errors="replace"))
         return NOT_INSTALLED
+
+
+def missing_module(error: Exception) -> str:
+    """Return which module is missing and what provides it, if that is why the import of a module failed."""
+    if stranger := strangers_module(error):
+        return f"{stranger}: {error}"
+    if not isinstance(error, ImportError) or not error.name:
+        return ""
+    module = error.name.partition(".")[0]
+    if module in DISTRIBUTIONS:
+        return f"no module {module}; {how_to_install(module)}"
+    if module in sys.stdlib_module_names or module.startswith("_"):
+        more = ", or Debian's package python3 is not complete" if is_debian() else ""
+        return f"{error}; this Python, {sys.executable}, was built without it{more}"
+    return ""
+
+
+def strangers_module(error: BaseException) -> str:
+    """Return the path of a module that has the name of one that echod needs, and is another, if an error is from it."""
+    frame, name = error.__traceback__, str(getattr(error, "name", None) or "").partition(".")[0]
+    found = [name] if name in sys.modules else []
+    while frame:
+        found.append(frame.tb_frame.f_globals.get("__name__", "").partition(".")[0])
+        frame = frame.tb_next
+    path = getattr(error, "filename", None) if isinstance(error, SyntaxError) else None
+    for module in DISTRIBUTIONS:
+        if module in found or (path and f"/{module}" in path):
+            path = path or getattr(sys.modules.get(module), "__file__", None) or error.__traceback__
+            return f"module {module}, {path}, is not that of {DISTRIBUTIONS[module][0]}; {how_to_install(module)}"
+    return ""
+
+
+def how_to_install(module: str) -> str:
+    """Return the command that installs the distribution of a module."""
+    distribution, package = DISTRIBUTIONS[module]
+    debian = f", or `apt-get install {package}`" if is_debian() else ""
+    return f"`{sys.executable} -m pip install {distribution}`{debian} brings it"
+
+
+def is_debian() -> bool:
+    """Return True on Debian and what is made of it."""
+    try:
+        posix.stat("/etc/debian_version")
+    except OSError:
+        return False
+    return True
 
 
 def run_interruptibly(name: str, module: str) -> int:

@@ -28,6 +28,7 @@ from support.wait import DEADLINE, lack, need, need_root, wait_for
 COMMAND_S = 60
 # The first number of a system call that a kernel lacks; all later ones have higher numbers.
 PIDFD_SEND_SIGNAL = 424  # the first of Linux 5.1
+PIDFD_OPEN = 434
 CLOSE_RANGE = 436  # the first of those that are newer than Linux 5.4
 NO_IPV6_ADDRESS = "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6"
 NO_IPV4_ADDRESS = "ip -4 address flush dev lo"
@@ -141,6 +142,36 @@ def linux_5_4():
 
 
 @contextlib.contextmanager
+def _without_calls(error):
+    numbers = [seccomp.number_of(name) for name in ("memfd_create", "fallocate", "prctl")]
+    numbers += [PIDFD_SEND_SIGNAL, PIDFD_OPEN, CLOSE_RANGE]
+    yield Place(seccomp.prefix(*(seccomp.call(number, error) for number in numbers)))
+
+
+def no_calls():
+    """A kernel that lacks each call that echod can do without."""
+    return _without_calls(errno.ENOSYS)
+
+
+def sandbox():
+    """A container's filter that refuses each call that echod can do without."""
+    return _without_calls(errno.EPERM)
+
+
+@contextlib.contextmanager
+def bare_python():
+    """A Python that was built without libffi and curses, on an old C library: see `bare_python.py`."""
+    with tempfile.TemporaryDirectory(prefix="echod-python-") as directory:
+        program = Path(directory, "python")
+        script = Path(directory, "bare_python.py")  # beside it: nobody may not read this file
+        shutil.copy(Path(__file__).parent / "bare_python.py", script)
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {script} {program} "$@"\n')
+        Path(directory).chmod(0o755)
+        program.chmod(0o755)
+        yield Place([], python=str(program))
+
+
+@contextlib.contextmanager
 def _network(script, *rules, host="127.0.0.1"):
     """Yield a network of loopback alone, listened on at all its addresses, where localhost has both its addresses."""
     need_root()
@@ -181,6 +212,9 @@ PLACES = {
     "armhf": armhf,
     "linux-4.18": linux_4_18,
     "linux-5.4": linux_5_4,
+    "no-calls": no_calls,
+    "sandbox": sandbox,
+    "bare-python": bare_python,
     "no-ipv6-address": no_ipv6_address,
     "no-ipv6-family": no_ipv6_family,
     "ipv6-only": ipv6_only,

@@ -14,12 +14,18 @@ from support.wait import DEADLINE, alive, wait_for
 
 # What Python finds in a place; FACTS has what must be so.
 PYTHON_FACTS = """
-import ctypes, errno, json, os, socket, struct, sys
+import errno, json, os, socket, struct, sys
+try:
+    import ctypes
+except ImportError:
+    ctypes = None
 def call(function, *arguments):
     try:
         function(*arguments)
     except OSError as error:
         return errno.errorcode[error.errno]
+    except AttributeError:
+        return "missing"
 def bind(family, address):
     with socket.socket(family) as sock:
         sock.bind((address, 0))
@@ -32,7 +38,9 @@ def close_range():
 json.dump({
     "long": struct.calcsize("l"),
     "SO_RCVTIMEO": socket.SO_RCVTIMEO,
-    "pidfd_open": call(os.pidfd_open, os.getpid()),
+    "pidfd_open": call(lambda: os.pidfd_open(os.getpid())),
+    "memfd_create": call(lambda: os.memfd_create("test")),
+    "fallocate": call(lambda: os.posix_fallocate(0, 0, 0)),
     "close_range": call(close_range),
     "interface": call(interface),
     "127.0.0.1": call(bind, socket.AF_INET, "127.0.0.1"),
@@ -44,6 +52,14 @@ FACTS: dict[str, dict[str, object]] = {
     "armhf": {"long": 4, "SO_RCVTIMEO": 66},
     "linux-4.18": {"pidfd_open": "ENOSYS", "close_range": "ENOSYS", "interface": "ENOPROTOOPT"},
     "linux-5.4": {"pidfd_open": None, "close_range": "ENOSYS", "interface": "EPERM"},
+    "no-calls": {"pidfd_open": "ENOSYS", "close_range": "ENOSYS", "memfd_create": "ENOSYS"},
+    "sandbox": {"pidfd_open": "EPERM", "close_range": "EPERM", "memfd_create": "EPERM"},
+    "bare-python": {
+        "pidfd_open": "missing",
+        "close_range": "missing",
+        "memfd_create": "missing",
+        "fallocate": "missing",
+    },
     "no-ipv6-address": {"127.0.0.1": None, "::1": "EADDRNOTAVAIL"},
     "no-ipv6-family": {"127.0.0.1": None, "::1": "EAFNOSUPPORT"},
     "ipv6-only": {"127.0.0.1": "EADDRNOTAVAIL", "::1": None},

@@ -23,9 +23,6 @@ from support.wait import DEADLINE, alive, need, need_root, wait_for
 
 USER = 5  # games: nobody's processes are another test's business
 NAME = "games"
-REASON = "the pid file is below XDG_RUNTIME_DIR, which a logout removes, cron does not set, and su leaves as root's"
-fails_today = pytest.mark.xfail(strict=True, raises=AssertionError, reason=REASON)
-
 pytestmark = pytest.mark.xdist_group("logout")
 
 
@@ -125,7 +122,6 @@ def test_the_daemon_keeps_serving(away):
 @pytest.mark.parametrize(
     ("command", "says"), [("status", "pid {}"), ("start", "already running, pid {}"), ("reload", ""), ("upgrade", "")]
 )
-@fails_today
 def test_a_command_finds_it(away, where, command, says):
     if where == "login":
         away.login()
@@ -137,7 +133,6 @@ def test_a_command_finds_it(away, where, command, says):
 
 
 @pytest.mark.parametrize("where", ["cron", "su", "login"])
-@fails_today
 def test_stop(away, where):
     if where == "login":
         away.login()
@@ -146,7 +141,6 @@ def test_stop(away, where):
     assert not alive(pid)
 
 
-@fails_today
 def test_a_login_finds_what_cron_has_started(user):
     assert user.echod("cron", "start").returncode == 0
     assert user.echod("login", "status").returncode == 0

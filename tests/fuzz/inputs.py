@@ -8,12 +8,15 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 
 from echod.cli.context import board_path
 from echod.cli.daemon import Daemon
+from echod.cli.machine import Handle
 from echod.cli.main import fail
 from echod.cli.pidfile import PidFile
 from echod.cli.status.snapshot import snapshot
@@ -99,7 +102,7 @@ def check_board(home, content, size):
         file.truncate(size)
     try:
         pid = int.from_bytes(content[8:16], sys.byteorder, signed=True)  # or it would be another process's
-        state = snapshot(Daemon(pid, -1, PidFile(pid_file)).board().copy())
+        state = snapshot(Daemon(cast(Handle, SimpleNamespace(pid=pid)), PidFile(pid_file)).board().copy())
     except (EchodError, ValueError) as error:
         refused = str(error)
     else:

@@ -19,7 +19,10 @@ NUMBER_OFFSET = 0  # of the call's number in struct seccomp_data
 ARGUMENTS_OFFSET = 16  # of the low half of the first argument, on a little-endian machine
 ARGUMENT_BYTES = 8
 CLOSE_RANGE = 436  # from 424 on, a call has the same number on every architecture
-NUMBERS = {"x86_64": {"socket": 41, "setsockopt": 54}, "aarch64": {"socket": 198, "setsockopt": 208}}
+NUMBERS = {
+    "x86_64": {"socket": 41, "setsockopt": 54, "prctl": 157, "fallocate": 285, "memfd_create": 319},
+    "aarch64": {"socket": 198, "setsockopt": 208, "prctl": 167, "fallocate": 47, "memfd_create": 279},
+}
 SO_BINDTOIFINDEX = 62  # asm-generic/socket.h
 INSTALL = """
 import ctypes, os, struct, sys

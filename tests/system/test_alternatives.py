@@ -62,8 +62,8 @@ def server(request, tmp_path, echod):
     """Start a server; yield its name, its address and its process."""
     address = "127.0.0.1", port_of_its_own()
     words = command(request.param, address[1], tmp_path, echod)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(words, start_new_session=True, **quiet) as process:
+    null = subprocess.DEVNULL
+    with subprocess.Popen(words, start_new_session=True, stdout=null, stderr=null) as process:
         try:
             client(address).close()
             yield request.param, address, process

@@ -7,7 +7,6 @@ import grp
 import os
 import pwd
 import stat
-import tempfile
 from typing import TYPE_CHECKING
 
 from echod.cli.pidfile import PidFile
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
 
     from echod.common.config.settings import Config
 
+ROOTS_PID_FILE = "/run/echod/echod.pid"
+STATE = ".local/state/echod"  # below a home (XDG Base Directory Specification)
+TEMPORARY = "/tmp"  # noqa: S108 - the directory there is checked; TMPDIR is another one in cron
+NOBODY_ID = 65534  # the user `nobody`, and its group, if there is no entry of that name
 LARGEST_ID = 0xFFFFFFFE  # -1 stands for "unchanged" (setresuid(2))
 
 
@@ -41,6 +44,13 @@ class Paths:
         self.origins: dict[str, str] = {}  # where each setting comes from: file:line or -o KEY=VALUE
         self.pid_file = self._read() or default_path()
         self.board_file = board_path(self.pid_file)
+
+    def with_roots_daemon(self) -> Paths:
+        """Return these paths, or those of root's daemon if a user has asked for no other and has none: for `status`."""
+        is_default = os.geteuid() != 0 and not self._read()
+        if is_default and not os.path.exists(self.pid_file) and os.path.exists(ROOTS_PID_FILE):
+            self.pid_file, self.board_file = ROOTS_PID_FILE, board_path(ROOTS_PID_FILE)
+        return self
 
     def _read(self) -> str:
         """Note the origins and return the setting `pid_file`. The lines before a broken one count."""
@@ -87,16 +97,19 @@ def board_path(pid_file: str) -> str:
 
 
 def default_path() -> str:
-    """Return where the pid file is if the config does not say. Raises ConfigError if that directory is not safe."""
+    """Return where the pid file is if the config does not say. Raises ConfigError if that directory is not safe.
+
+    It depends on the user alone, so a login, ssh, cron and su find the same daemon. A systemd service has its own.
+    """
     if os.geteuid() == 0:
-        return "/run/echod/echod.pid"
+        return ROOTS_PID_FILE
     service = os.environ.get("RUNTIME_DIRECTORY", "")
     if service.startswith("/") and ":" not in service:  # of a systemd service; with several directories it is a list
         return os.path.join(service, "echod.pid")
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime:
-        return os.path.join(runtime, "echod", "echod.pid")
-    directory = os.path.join(tempfile.gettempdir(), f"echod-{os.geteuid()}")
+    home = home_of(os.geteuid())
+    if home.startswith("/") and is_own(os.path.join(home, STATE)):
+        return os.path.join(home, STATE, "echod.pid")
+    directory = f"{TEMPORARY}/echod-{os.geteuid()}"
     with contextlib.suppress(OSError):
         os.mkdir(directory, 0o700)  # first: from now on another user can no longer replace it after the checks
     with contextlib.suppress(FileNotFoundError):
@@ -104,6 +117,21 @@ def default_path() -> str:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
             raise ConfigError(f"{directory}: belongs to someone else or is open to others; set pid_file")
     return os.path.join(directory, "echod.pid")
+
+
+def home_of(uid: int) -> str:
+    """Return the home directory that passwd gives, or an empty text."""
+    try:
+        return pwd.getpwuid(uid).pw_dir
+    except KeyError:
+        return ""
+
+
+def is_own(path: str) -> bool:
+    """Return True if a directory belongs to this user, or, if it is missing, the nearest one above that exists."""
+    while path != "/" and not os.path.exists(path):
+        path = os.path.dirname(path)
+    return os.access(path, os.W_OK | os.X_OK) and os.stat(path).st_uid == os.geteuid()
 
 
 def identify(paths: Paths, config: Config) -> tuple[int, int]:
@@ -119,10 +147,13 @@ def identify(paths: Paths, config: Config) -> tuple[int, int]:
 
 
 def look_up_user(paths: Paths, name: str) -> pwd.struct_passwd:
-    """Find a user by name or number. Raises ConfigError."""
+    """Find a user by name or number; a number, and `nobody`, need not have an entry. Raises ConfigError."""
     try:
         return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
     except (KeyError, OverflowError):
+        uid = int(name) if name.isdecimal() else NOBODY_ID if name == "nobody" else LARGEST_ID + 1
+        if uid <= LARGEST_ID:  # its group has the same number
+            return pwd.struct_passwd((name, "x", uid, uid, "", "/", "/usr/sbin/nologin"))
         why = f"there is no user '{name}'; allowed: one that exists, by name or number"
         raise ConfigError(f"{paths.origin('user')}user: {why}") from None
 

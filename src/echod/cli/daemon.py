@@ -1,21 +1,22 @@
-"""A running daemon, seen from outside: found by the lock it holds, signalled and awaited through a pidfd.
+"""A running daemon, seen from outside: found by the lock it holds, signalled and awaited through a handle.
 
 It never touches an unrelated process, whatever the pid file says. After a command has learnt the holder's pid, and
-before it opens the pidfd, the process may end and another may get its number. So the command asks for the holder again
-once the pidfd is open; from then on the pidfd stands for that process (pidfd_open(2)).
+before it opens the handle, the process may end and another may get its number. So the command asks for the holder again
+once the handle is open; from then on the handle stands for that process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from echod.cli import proc
 from echod.cli.context import board_path, rights_of, user_name
+from echod.cli.machine import Handle, lacks, missing_capabilities, owner_of
 from echod.cli.pidfile import POLL_INTERVAL_S, controllers, open_plain
 from echod.common import scoreboard
 from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError, from_os_error
@@ -33,15 +34,14 @@ LEAVING_S = 1.0  # for a daemon that has removed its files to end
 RELOAD = signal.SIGHUP, scoreboard.RELOADS_BEGUN, scoreboard.RELOADS_DONE, scoreboard.RELOAD_CODE
 UPGRADE = signal.SIGUSR2, scoreboard.UPGRADES_BEGUN, scoreboard.UPGRADES_DONE, scoreboard.UPGRADE_CODE
 REOPEN = signal.SIGUSR1, scoreboard.REOPENS_BEGUN, scoreboard.REOPENS_DONE, scoreboard.REOPEN_CODE
-LONGEST_POLL_MS = 2.0**31 - 1  # what poll(2) takes
 
 
 class Daemon:
-    """The running daemon: its `pid`, a descriptor that stands for the process, and its scoreboard."""
+    """The running daemon: its `pid`, a handle that stands for the process, and its scoreboard."""
 
-    def __init__(self, pid: int, pidfd: int, pid_file: PidFile) -> None:
-        self.pid = pid
-        self._pidfd = pidfd
+    def __init__(self, handle: Handle, pid_file: PidFile) -> None:
+        self.pid = handle.pid
+        self._handle = handle
         self._pid_file = pid_file
         self._path = board_path(pid_file.path)
 
@@ -57,19 +57,14 @@ class Daemon:
                 return None
             if pid < 0:
                 raise EchodError(f"{pid_file.path}: locked, but not by an echod that can be seen from here")
-            try:
-                pidfd = os.pidfd_open(pid)
-            except ProcessLookupError:
-                continue
-            if pid_file.holder() == pid:
-                return cls(pid, pidfd, pid_file)
-            os.close(pidfd)
+            with contextlib.suppress(ProcessLookupError):  # it ended: look who holds the lock now
+                return cls(Handle(pid, partial(holds, pid_file, pid)), pid_file)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        os.close(self._pidfd)
+        self._handle.close()
 
     def board(self) -> Scoreboard:
         """Open the scoreboard for reading. Raises EchodError, NOT_RUNNING if the daemon has just ended."""
@@ -104,7 +99,7 @@ class Daemon:
     def send(self, signum: signal.Signals) -> None:
         """Signal it, unless it has just ended. Raises EchodError if that is not permitted."""
         with contextlib.suppress(ProcessLookupError), self._rights():
-            signal.pidfd_send_signal(self._pidfd, signum)
+            self._handle.send(signum)
 
     def _is_server(self) -> bool:
         """Return True if the process was executed with this pid file."""
@@ -116,6 +111,8 @@ class Daemon:
     def _rights(self) -> Iterator[None]:
         """Take the rights of the user who made this process the holder, unless it is a server. Raises EchodError."""
         uids = controllers(self._pid_file.path) if os.geteuid() == 0 and not self._is_server() else set()
+        if not uids and missing_capabilities("CAP_KILL"):  # then a user's own rights are enough, and root may take them
+            uids = owner_of(self.pid) - {0}
         try:
             with rights_of(uids):
                 yield
@@ -124,19 +121,13 @@ class Daemon:
             if uids:
                 names = ", ".join(map(user_name, sorted(uids)))
                 why = f"{self._pid_file.path} can be replaced by {names}, who may not signal it"
-            raise EchodError(f"cannot signal process {self.pid}: {why}", NOT_PERMITTED) from None
+            raise EchodError(
+                f"cannot signal process {self.pid}: {why}{lacks('CAP_KILL', 'CAP_SETUID')}", NOT_PERMITTED
+            ) from None
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until it has ended; return False if the time, in seconds, is over first."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        poller = select.poll()
-        poller.register(self._pidfd, select.POLLIN)
-        while True:
-            left = LONGEST_POLL_MS if deadline is None else (deadline - time.monotonic()) * 1000
-            if poller.poll(min(max(0.0, left), LONGEST_POLL_MS)):
-                return True
-            if left <= 0:
-                return False
+        return self._handle.wait(timeout)
 
     def ask(self, signum: signal.Signals, begun: int, done: int, code: int) -> tuple[int, dict[str, str]]:
         """Send a signal and wait for its outcome on the scoreboard: the exit code and the texts. Raises EchodError.
@@ -175,16 +166,13 @@ class Daemon:
     def _kill_child(self, pid: int) -> bool:
         """End a process if it is a child of the daemon; return True if it is."""
         try:
-            pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            return False
-        try:
-            if proc.parent_of(pid) != self.pid:
-                return False
-            with self._rights():
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            with Handle(pid, lambda: proc.parent_of(pid) == self.pid) as child, self._rights():
+                child.send(signal.SIGKILL)
         except (FileNotFoundError, ProcessLookupError, PermissionError):  # hidepid: another user's (proc(5))
             return False
-        finally:
-            os.close(pidfd)
         return True
+
+
+def holds(pid_file: PidFile, pid: int) -> bool:
+    """Return True if a process holds the lock. Raises OSError."""
+    return pid_file.holder() == pid

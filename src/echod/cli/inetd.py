@@ -43,8 +43,7 @@ def inetd(args: Namespace) -> int:
         peer = named_peer() or "unix" if conn.family == socket.AF_UNIX else write_address(conn.getpeername())
         redirect_output(conn)
         conn.setblocking(True)
-        with contextlib.suppress(OSError):  # those of TCP, which are the last
-            set_options(conn, config)
+        set_options(conn, config)
         conn.close()
     log = Log(config, open_log(config.log, config.syslog_facility))
     counters = [0, 0, 0, 0, 0]

@@ -9,16 +9,39 @@ import resource
 import signal
 from typing import TYPE_CHECKING
 
-from echod.common.sockets import SD_LISTEN_FDS_START
+from echod.cli.machine import warn
+from echod.common.errors import ConfigError
+from echod.common.sockets import SD_LISTEN_FDS_START, adopt
 
 if TYPE_CHECKING:
     from echod.common.config.settings import Config
+    from echod.common.sockets import Listener
 
 
 def passed_sockets() -> int:
     """Return how many sockets were passed to this process, from descriptor 3 on (sd_listen_fds(3))."""
     count = os.environ.get("LISTEN_FDS", "")
     return int(count) if os.environ.get("LISTEN_PID") == str(os.getpid()) and count.isdigit() else 0
+
+
+def tcp_listeners(count: int) -> list[Listener]:
+    """Return the listening TCP sockets among those that were passed; warn about the others, and close them.
+
+    Raises ConfigError if all of them are others: there is nothing to serve.
+    """
+    listeners, others = [], []
+    for fd in range(SD_LISTEN_FDS_START, SD_LISTEN_FDS_START + count):
+        try:
+            listeners += adopt([None], [fd])
+        except OSError as error:
+            others.append(f"descriptor {fd}: {error.strerror}")
+        except ConfigError as error:
+            others.append(str(error))
+    if others and not listeners:
+        raise ConfigError(f"no listening TCP socket was passed: {'; '.join(others)}; see ListenStream= of the unit")
+    for text in others:
+        warn(f"{text}; it is not used")
+    return listeners
 
 
 def close_inherited(first: int, kept: int = -1) -> None:

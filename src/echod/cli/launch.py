@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import compileall
 import contextlib
-import ctypes
 import errno
 import os
 import resource
@@ -21,9 +20,10 @@ from daemon.daemon import DaemonError
 from lockfile import Error as LockError
 
 from echod.cli.inherited import above, reset_signals
+from echod.cli.machine import warn
 from echod.common import scoreboard
-from echod.common.cmodules import as_long
 from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe, end_of, last_words
+from echod.common.machine import nameless_file
 from echod.common.sockets import SD_LISTEN_FDS_START, Listener, bind_all
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def start(config: Config, launch: Launch, pid_file: PidFile) -> None:
 
     The caller holds `pid_file.start()` and has seen that no daemon runs.
     """
-    listeners = bind_all(list(config.listen), config)
+    listeners = bind_all(list(config.listen), config, warn=warn)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us no child to wait for
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # to be told how the daemon ended, should it do so
+    become_subreaper()  # to learn how the daemon ended, if it does
     read_end, write_end = os.pipe()
-    stderr = os.memfd_create("stderr")
+    stderr = nameless_file("stderr")
     pid = os.fork()
     if pid == 0:
         os.close(read_end)
@@ -67,6 +67,14 @@ def start(config: Config, launch: Launch, pid_file: PidFile) -> None:
     if reply.count(b"\n") < READY:
         raise failure(reply.decode(errors="surrogateescape"), os.pread(stderr, 1 << 16, 0).decode(errors="replace"))
     os.close(stderr)
+
+
+def become_subreaper() -> None:
+    """Become the parent of the daemon when its first parent ends (prctl(2)), if this Python can call prctl(2)."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):  # without libffi there is no ctypes
+        import ctypes  # noqa: PLC0415 - a Python may lack it
+
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def failure(reply: str, stderr: str) -> EchodError:
@@ -113,25 +121,24 @@ def become_daemon(
         os._exit(FAILED)
 
 
-def run(config: Config, launch: Launch, pid_file: PidFile, passed: int) -> NoReturn:
+def run(config: Config, launch: Launch, pid_file: PidFile, passed: list[Listener]) -> NoReturn:
     """Become the server in the foreground, on the sockets that were passed or on new ones. Raises EchodError, OSError.
 
     The caller holds `pid_file.start()` and has seen that no daemon runs.
     """
-    listeners = [] if passed else bind_all(list(config.listen), config)
+    listeners = passed or bind_all(list(config.listen), config, warn=warn)
     reset_signals()
     os.chdir(config.directory)
     os.umask(config.umask)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     board_fd = make_scoreboard(launch.board_file, config)
     pid_file.acquire()
-    addresses = (None,) * passed
-    execute(launch.replace(board_fd=board_fd, pid_fd=pid_file.fd, addresses=addresses), listeners, KEPT_BY_RUN)
+    execute(launch.replace(board_fd=board_fd, pid_fd=pid_file.fd), listeners, KEPT_BY_RUN)
 
 
 def execute(launch: Launch, listeners: list[Listener], kept: tuple[str, ...]) -> NoReturn:
     """Lay out the descriptors, from 3 on the listening sockets, and execute the server's image. Raises OSError."""
-    addresses = tuple(listener.address for listener in listeners) or launch.addresses
+    addresses = tuple(listener.address for listener in listeners)
     free = SD_LISTEN_FDS_START + len(addresses)
     if launch.pid_fd < free:  # it cannot be moved: closing the old descriptor would drop the lock
         raise EchodError(f"listen: too many addresses, {len(addresses)}", FAILED)
@@ -168,7 +175,7 @@ def make_scoreboard(path: str, config: Config) -> int:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         os.fchmod(fd, 0o644 & ~config.umask)
         scoreboard.initialize(fd, config.max_children)
-        os.pwrite(fd, as_long(os.getpid()), scoreboard.PID * scoreboard.WORD_SIZE)
+        os.pwrite(fd, os.getpid().to_bytes(scoreboard.WORD_SIZE, sys.byteorder), scoreboard.PID * scoreboard.WORD_SIZE)
     except OSError as error:
         what = f"{path}: {error.strerror}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from echod.cli import launch as launcher
 from echod.cli.context import Paths, identify
 from echod.cli.daemon import Daemon
-from echod.cli.inherited import close_inherited, lowest_fd, passed_sockets
+from echod.cli.inherited import close_inherited, lowest_fd, passed_sockets, tcp_listeners
 from echod.cli.pidfile import PidFile
 from echod.cli.preflight import check_start, warn
 from echod.cli.service import leave_to_systemd
@@ -49,12 +49,13 @@ def run(args: Namespace) -> int:
     close_inherited(SD_LISTEN_FDS_START + passed, args.ready_fd)
     paths = Paths(args.config, args.options)
     config = paths.load(log="stderr")
+    listeners = tcp_listeners(passed)
     launch = paths.launch(identify(paths, config), log="stderr", ready_fd=args.ready_fd)
     warn(config, launch)
     pid = claim(
         paths,
         PidFile(paths.pid_file, lowest_fd=lowest_fd(config, passed)),
-        lambda pid_file: launcher.run(config, launch, pid_file, passed),
+        lambda pid_file: launcher.run(config, launch, pid_file, listeners),
     )
     raise EchodError(f"already running, pid {pid}; stop it first, or use another pid_file")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from lockfile import Error as LockError
 
 from echod import __version__
+from echod.cli.machine import lacks
 from echod.common.config.durations import LONGEST
 from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe, printable
 from echod.common.journal import mark
@@ -168,14 +169,21 @@ def main(argv: list[str] | None = None) -> int:
     except EchodError as error:
         return fail(str(error), error.code)
     except LockError as error:
-        return fail(str(error), NOT_PERMITTED if isinstance(error.__cause__, PermissionError) else FAILED)
+        return fail_by(error.__cause__, str(error))
     except BrokenPipeError:  # `| head`: no process reads the output, so no message is due
         return FAILED
     except OSError as error:
-        return fail(describe(error), NOT_PERMITTED if isinstance(error, PermissionError) else FAILED)
+        return fail_by(error, describe(error))
     except KeyboardInterrupt:
         return fail("interrupted", 130)
     return code
+
+
+def fail_by(error: BaseException | None, message: str) -> int:
+    """Print one line on stderr for an error of the system, and return its exit code."""
+    if isinstance(error, PermissionError):
+        return fail(f"{message}{lacks('CAP_DAC_OVERRIDE')}", NOT_PERMITTED)
+    return fail(message, FAILED)
 
 
 def fail(message: str, code: int) -> int:

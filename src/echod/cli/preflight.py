@@ -9,7 +9,9 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
+from echod.cli import machine
 from echod.cli.context import user_name
+from echod.cli.machine import lacks, without_syslog
 from echod.common.config.addresses import parse_address, write_address
 from echod.common.config.file import DEFAULT_PATH
 from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe
@@ -87,7 +89,7 @@ def check_user(config: Config, launch: Launch) -> dict[str, str]:
     if BECOME in failed:
         raise EchodError(
             f"cannot become user {config.user}: {failed[BECOME]}; start it as an ordinary user, or with -o user=root"
-            f"{' and no group' if config.group else ''}",
+            f"{' and no group' if config.group else ''}{lacks('CAP_SETGID', 'CAP_SETUID')}",
             NOT_PERMITTED,
         )
     return failed
@@ -96,6 +98,8 @@ def check_user(config: Config, launch: Launch) -> dict[str, str]:
 def warn(config: Config, launch: Launch) -> None:
     """Warn when the daemon will not be able to read its config again. Raises EchodError as `check_user`."""
     failed = check_user(config, launch)
+    if no_syslog := without_syslog(config.log):
+        machine.warn(no_syslog)
     if CONFIG in failed:
         user = user_name(launch.uid if launch.uid >= 0 else os.geteuid())
         path = launch.config_file or DEFAULT_PATH

@@ -127,7 +127,7 @@ def stat(pid: int) -> list[str]:
     return read(pid, "stat").rpartition(")")[2].split()
 
 
-def status(pid: int) -> dict[str, str]:
+def status(pid: Pid) -> dict[str, str]:
     """Return the fields of /proc/PID/status."""
     return dict(line.split(":\t", 1) for line in read(pid, "status").splitlines() if ":\t" in line)
 

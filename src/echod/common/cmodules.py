@@ -5,8 +5,6 @@ all of that is memory of the forking process. The C modules beneath them need ne
 are all there, but for `socket.accept`, which `_accept` gives as a bare descriptor and an address.
 """
 
-from sys import byteorder
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
@@ -23,10 +21,4 @@ else:
 
 LONG = memoryview(bytes(8)).cast("l").itemsize  # bytes of a C long, and of a pointer
 
-
-def as_long(number: int) -> bytes:
-    """Return a number as a C long. Where `struct` is a shared library, every fork would copy its mappings."""
-    return number.to_bytes(LONG, byteorder)
-
-
-__all__ = ["LONG", "as_long", "environ", "os", "signal", "socket"]
+__all__ = ["LONG", "environ", "os", "signal", "socket"]

@@ -17,6 +17,7 @@ import time
 
 from echod.common import reasons
 from echod.common.cmodules import LONG, os
+from echod.common.machine import take_room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ NEVER = -1
 # that has no scoreboard counts in a list of the same layout.
 SENT, RECEIVED, LAST, BEGUN, ENDED = range(1, 6)
 WORD_SIZE, SLOT, SLOTS_AT, TEXT_AT, TEXT_ROOM = 8, 128, 20 << 10, 4 << 10, 16 << 10
+UNUSED_AT = 56  # in a slot: no word and no text is here
 PEER_AT, PEER_ROOM = 64, 64  # in a slot: the peer as text, or where a child has crashed
 REFUSED_PEER_AT, PROGRAM_AT, PROGRAM_ROOM = 1024, 1088, 64  # in page 0: texts that end with a zero, or with their room
 WORD: Literal["l", "q"] = "l" if LONG == WORD_SIZE else "q"  # a `long` is the shorter way to store one in CPython
@@ -58,8 +60,9 @@ def allocate(fd: int, max_children: int) -> None:
 
     See posix_fallocate(3); the file keeps what it holds.
     """
-    os.posix_fallocate(fd, 0, SLOTS_AT + max_children * SLOT)
-    if os.fstat(fd).st_size < SIZE:
+    is_new = os.fstat(fd).st_size < SIZE
+    take_room(fd, SLOTS_AT + max_children * SLOT, 0 if is_new else SLOTS_AT + UNUSED_AT)
+    if is_new:
         os.ftruncate(fd, SIZE)
 
 

@@ -9,6 +9,7 @@ from echod.common.config.settings import LEVELS
 from echod.common.errors import printable
 from echod.common.reasons import REFUSED, is_fault
 from echod.log.rates import FOREVER, RateLimits, Summaries, source_of
+from echod.log.sinks import read_time_zone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,10 +40,16 @@ class Log:
         What the old sink raises when it is closed is raised last.
         """
         self.summaries.flush(self.info, FOREVER)
+        read_time_zone()
         old, self.sink = self.sink, sink
         self._apply(config)
         if old is not sink:
             old.close()
+
+    def reopen(self) -> None:
+        """Open the sink again, and read the time zone again. Raises OSError."""
+        read_time_zone()
+        self.sink.reopen()
 
     def write(self, level: int, text: str) -> None:
         """Log one event, if the level asks for it."""

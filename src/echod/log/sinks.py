@@ -11,7 +11,7 @@ import errno
 import select
 import time
 
-from echod.common.cmodules import os, socket
+from echod.common.cmodules import environ, os, socket
 from echod.common.config.settings import FACILITIES
 from echod.common.errors import EchodError, from_os_error
 from echod.common.journal import SEVERITIES, is_journal
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PIPE_BUF = 4096  # bytes that a pipe takes whole, or that poll(2) says it has room for (pipe(7))
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 DEV_LOG = "/dev/log"
+MSG_NOSIGNAL = 0x4000  # send(2): EPIPE, and no SIGPIPE for a process that does not ignore it
 RETRY_S = 1.0  # seconds between tries to reach a syslog that has gone
 
 
@@ -59,6 +60,21 @@ class Sink:
         lost, self.lost = self.lost, 0
         if not self.write(1, f"log lost={lost}"):
             self.lost = lost
+
+
+def read_time_zone() -> None:
+    """Read the machine's time zone again: it may be another one now.
+
+    Musl's tzset(3) does nothing while the variable TZ names the same zone, or while there is none. So the process gets
+    another zone first.
+    """
+    os.putenv(b"TZ", b"UTC0")
+    time.tzset()
+    if b"TZ" in environ:
+        os.putenv(b"TZ", environ[b"TZ"])
+    else:
+        os.unsetenv(b"TZ")
+    time.tzset()
 
 
 class Clock(Sink):
@@ -153,6 +169,8 @@ class Syslog(Sink):
     def __init__(self, facility: str) -> None:
         self._facility = FACILITIES.index(facility) << 3
         self._sock: socket.socket | None = None
+        self._rest = b""  # of a line of which a stream took only the beginning
+        self._end = b""  # what ends a line: a stream has no other limits
         self._retry = 0.0
         self._connect()
 
@@ -161,17 +179,21 @@ class Syslog(Sink):
             return False
         self.close()
         self._retry = time.monotonic() + RETRY_S
-        try:
-            self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            self._sock.connect(DEV_LOG)
-        except OSError:  # no syslogd, or no descriptor left
-            self.close()
-            return False
-        self._retry = 0.0
-        return True
+        for kind, end in ((socket.SOCK_DGRAM, b""), (socket.SOCK_STREAM, b"\0")):  # as syslog(3) ends a line
+            try:
+                self._sock = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
+                self._sock.connect(DEV_LOG)
+            except OSError as error:  # no syslogd, or no descriptor left
+                self.close()
+                if error.errno != errno.EPROTOTYPE:  # the socket there is of another kind
+                    return False
+            else:
+                self._rest, self._end, self._retry = b"", end, 0.0
+                return True
+        return False
 
     def write(self, level: int, text: str) -> bool:
-        """Send one datagram."""
+        """Send one line."""
         if not self._send(level, text):
             self.lose(1)
             return False
@@ -187,7 +209,10 @@ class Syslog(Sink):
             try:
                 if self._sock or self._connect():
                     assert self._sock  # noqa: S101 - for the type checker
-                    self._sock.send(line)
+                    while self._rest:
+                        self._rest = self._rest[self._sock.send(self._rest, MSG_NOSIGNAL) :]
+                    whole = line + self._end
+                    self._rest = whole[self._sock.send(whole, MSG_NOSIGNAL) :]
                     return True
             except BlockingIOError:
                 return False

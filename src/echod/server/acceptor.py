@@ -49,13 +49,14 @@ class Acceptor:
     """
 
     __slots__ = (
-        "_admission", "_board", "_burst", "_cap", "_children", "_oom", "_poller", "_refuses_when_full",
+        "_admission", "_board", "_burst", "_cap", "_children", "_oom", "_poller", "_refuses_when_full", "_unset",
         "is_polled", "listeners", "log", "reap_after", "resume_at", "state",
     )  # fmt: skip
 
     def __init__(self, board: Board, children: Children, poller: select.poll, oom: OomScore, log: Log) -> None:
         self._board, self._children, self._poller, self._oom, self.log = board, children, poller, oom, log
         self.listeners: dict[int, Listener] = {}
+        self._unset: set[str] = set()  # options that could not be set: each is named once
         self.state, self.is_polled, self._refuses_when_full, self.resume_at = PAUSED, False, False, FOREVER
 
     def configure(self, config: Config, listeners: list[Listener]) -> None:
@@ -68,9 +69,16 @@ class Acceptor:
         )  # fmt: skip
         self._admission = Admission(config, [child.address for child in self._children.table.values()])
         for listener in listeners:
-            attempt(self.log, "setsockopt", listener.tune, config)
+            attempt(self.log, "listen", self._tune, listener, config)
         self._resume()
         retire(removed, self)
+
+    def _tune(self, listener: Listener, config: Config) -> None:
+        """Tune a listener, and log the options that fail. Raises OSError."""
+        for option, error in listener.tune(config).items():
+            if option not in self._unset:
+                self._unset.add(option)
+                self.log.warning(f"error call=setsockopt why={f'{option}: {reason(error)}'!r}")
 
     def _set_state(self, state: int) -> None:
         """Change the state, and poll the listeners or not: the only place."""

@@ -36,11 +36,22 @@ def drop_privileges(uid: int, gid: int, listeners: list[Listener]) -> None:
     """
     try:
         for listener in listeners:
-            os.fchown(listener.fd, uid, gid)  # a socket has an owner: SO_REUSEPORT is for sockets of the same one
+            give(listener, uid, gid)
         become(uid, gid)
     except OSError as error:
         hint = "start as an ordinary user, or with -o user=root"
         raise EchodError(f"cannot become user {uid}, group {gid}: {describe(error)}; {hint}", NOT_PERMITTED) from None
+
+
+def give(listener: Listener, uid: int, gid: int) -> None:
+    """Make the user the owner of a socket: only sockets of the same owner share a port (SO_REUSEPORT).
+
+    Without CAP_CHOWN the daemon serves anyway. It then cannot be told to listen on an address that overlaps this one.
+    """
+    try:
+        os.fchown(listener.fd, uid, gid)
+    except OSError:
+        return
 
 
 def highest_fd() -> int:

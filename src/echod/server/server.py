@@ -204,7 +204,7 @@ class Server:
         self.board.words[scoreboard.REOPENS_BEGUN] += 1
         code, text = DONE, "ok"
         try:
-            self.log.sink.reopen()
+            self.log.reopen()
         except (OSError, MemoryError) as error:
             code, text = FAILED, f"cannot open the log: {reason(error)}"
             self.log.error(f"error call=reopen why={text!r}")

@@ -31,6 +31,7 @@ from echod import __version__
 from echod.common.cmodules import environ, os, signal
 from echod.common.errors import BAD_CONFIG, DONE, FAILED, end_of, last_words
 from echod.common.items import read_items, read_whole, write_items
+from echod.common.machine import nameless_file
 from echod.common.scoreboard import RELOADS_BEGUN, UPGRADES_BEGUN
 from echod.common.signals_table import HANDLED
 from echod.common.succession import WORD, Answer, Succession
@@ -124,7 +125,7 @@ class Upgrade:
             return
         try:
             for name in ("state", "trial", "trial"):
-                self._files.append(os.memfd_create(name, os.MFD_CLOEXEC))
+                self._files.append(nameless_file(name))
             self._trial = fork_trial(*self._hand_over(), self._files)
         except (OSError, MemoryError) as error:
             self._end(FAILED, f"cannot try the new version: {reason(error)}")

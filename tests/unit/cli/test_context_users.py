@@ -20,6 +20,8 @@ def test_whom_root_becomes():
     need_root()
     assert identified() == (NOBODY, NOBODY)
     assert identified("user=5") == (5, 60)
+    assert identified("user=4242424") == (4242424, 4242424)  # a number needs no entry in passwd
+    assert identified("user=4242424", "group=8") == (4242424, 8)
     assert identified("user=games", "group=8") == (5, 8)
     assert identified("user=root") == (-1, -1)
     assert identified("user=root", "group=mail") == (0, 8)
@@ -29,6 +31,24 @@ def test_whom_root_becomes():
 def test_one_that_does_not_exist_is_named_with_its_place(option):
     with pytest.raises(ConfigError, match=rf"^-o {option}: (user|group): there is no .*; allowed: "):
         identified(option)
+
+
+@pytest.mark.parametrize("user", ["nobody", "65534"])
+def test_a_passwd_without_nobody(monkeypatch, user):
+    need_root()
+
+    def unknown(_user):
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwnam", unknown)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert identified(f"user={user}") == (NOBODY, NOBODY)
+
+    def check():
+        os.setresuid(5, 5, 5)
+        assert identified("pid_file=/x") == (-1, -1)
+
+    isolated(check)
 
 
 def test_one_that_does_not_exist_is_named_with_file_and_line(tmp_path):

@@ -138,7 +138,9 @@ def test_a_port_for_root_is_not_permitted_to_others():
         if os.geteuid() == 0:
             os.setresuid(NOBODY, NOBODY, NOBODY)
         message, code = complaint(("127.0.0.1", 7))
-        assert message == "cannot listen on 127.0.0.1:7: Permission denied; ports below 1024 are for root"
+        assert message == (
+            "cannot listen on 127.0.0.1:7: Permission denied; a port below 1024 needs root, or CAP_NET_BIND_SERVICE"
+        )
         assert code == NOT_PERMITTED
 
     with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as file:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from echod.cli.check import explain, files, limits, ports
 from echod.cli.check.plan import Plan
 from echod.cli.context import Paths
+from echod.cli.machine import without_syslog
 from echod.common.config.settings import SETTINGS
 from echod.common.errors import DONE, FAILED, printable
 
@@ -28,6 +29,7 @@ def check(args: Namespace) -> int:
         print(printable("\n".join(listing(plan))))
     sys.stdout.flush()
     warnings = [*limits.warnings(plan), *ports.warnings(plan), *files.warnings(plan)]
+    warnings += filter(None, [without_syslog(plan.config.log)])
     for text in warnings:
         print(f"echod: warning: {printable(text)}", file=sys.stderr)
     return FAILED if args.strict and warnings else DONE

@@ -34,7 +34,7 @@ CANNOT_TELL = 4
 
 def status(args: Namespace) -> int:
     """Print what the daemon is doing."""
-    paths = Paths(args.config, args.options)
+    paths = Paths(args.config, args.options).with_roots_daemon()
     if args.watch:
         from echod.cli.status.watch import watch  # noqa: PLC0415 - curses, which only --watch needs
 

@@ -14,9 +14,10 @@ LINK_LOCAL = 0xFE80 >> 6  # fe80::/10, their first ten bits (RFC 4291, 2.5.6)
 
 
 def parse_address(text: str) -> Address:
-    """Read `*:PORT`, `HOST:PORT`, `[V6]:PORT` or `[V6%IFACE]:PORT`."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+    """Read `*:PORT`, `:PORT`, `PORT`, `HOST:PORT`, `[V6]:PORT` or `[V6%IFACE]:PORT`; the first three are the same."""
+    host, _, port = text.rpartition(":")
+    host = host or "*"
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         raise ValueError("has no port from 0 to 65535")
     if not (host.isascii() and host.isprintable()):
         raise ValueError("is not a host")

@@ -32,10 +32,15 @@ def test_an_address_is_read_and_written_as_itself(text, address):
     assert write_address(address) == text
 
 
+@pytest.mark.parametrize("text", ["*:7", ":7", "7"])
+def test_a_port_alone_stands_for_all_addresses(text):
+    assert parse_address(text) == ("*", 7)
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "", ":", "7", ":7", "*", "*:", "*:65536", "*:-1", "*:٣", "*:123456",
+        "", ":", "*", "*:", "*:65536", "*:-1", "*:٣", "*:123456",
         "::1:7", "[::1]", "[::1:7", "::1]:7", "[1.2.3.4]:7",
         "[]:7", "[::g]:7", "**:7", "'host':7", "a/b/:7", "[::1\0]:7",
         "[fe80::1]:7", "[fe80::1%]:7", "[::1%]:7", "[febf::1]:7",
