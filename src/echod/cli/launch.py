@@ -22,7 +22,6 @@ from lockfile import Error as LockError
 
 from echod.cli.inherited import above, reset_signals
 from echod.common import scoreboard
-from echod.common.cmodules import as_long
 from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe, end_of, last_words
 from echod.common.sockets import SD_LISTEN_FDS_START, Listener, bind_all
 
@@ -167,8 +166,7 @@ def make_scoreboard(path: str, config: Config) -> int:
             os.unlink(path)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         os.fchmod(fd, 0o644 & ~config.umask)
-        scoreboard.initialize(fd, config.max_children)
-        os.pwrite(fd, as_long(os.getpid()), scoreboard.PID * scoreboard.WORD_SIZE)
+        scoreboard.initialize(fd, config.max_children, os.getpid())
     except OSError as error:
         what = f"{path}: {error.strerror}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

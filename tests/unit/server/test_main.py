@@ -217,12 +217,8 @@ def test_ps_says_echod():
 
 
 def test_what_was_asked_for_meanwhile_is_done():
-    for asked, again, pending in (
-        ("listen=*:7", 0, set()),
-        ("listen=*:8", 0, {signal.SIGHUP}),
-        ("listen=*:7", 1, {signal.SIGUSR2}),
-    ):
-        before, answers = Succession(version="0.0", lost=3, again=again), list[Any]()
+    for again, pending in ((0, set()), (1, {signal.SIGUSR2})):
+        before, answers = Succession(version="0.0", lost=3, again=again, changes=("a", "b\nc")), list[Any]()
         log, lines = memory_log()
         server: Any = SimpleNamespace(
             log=log,
@@ -231,9 +227,9 @@ def test_what_was_asked_for_meanwhile_is_done():
             signals=SimpleNamespace(pending=set()),
             answer=lambda *words, _to=answers, **texts: _to.append((words, texts)),
         )
-        module.resume(server, before, settings(asked))
+        module.resume(server, before, settings("listen=*:7"))
         assert server.signals.pending == pending
-        assert answers == [((scoreboard.UPGRADES_BEGUN, 0), {"upgrade": "ok"})]
+        assert answers == [((scoreboard.UPGRADES_BEGUN, 0), {"upgrade": "ok", "upgraded": ["a", "b\nc"]})]
         assert lines.texts[0].startswith("upgrade version=")
         assert lines.texts[0].endswith("from=0.0 clients=1")
         assert isinstance(lines, Memory)

@@ -45,9 +45,10 @@ def test_children_keep_their_slots_and_others_are_free():
     before.begin()
     before.remove(slots[1])
     before.end()
-    board = Board(before.fd)
-    children = Children(board, signal_pipe(), settings(), memory_log()[0])
     handed_on = (4000, slots[0], 0, ("127.0.0.1", 0)), (4002, slots[2], 1, ("127.0.0.1", 2))
+    before.words[scoreboard.TOP] = 1 << 40  # whatever another process has written there
+    board = Board(before.fd, Succession(slots=3, children=handed_on))
+    children = Children(board, signal_pipe(), settings(), memory_log()[0])
     successor.adopt_children(children, Succession(children=handed_on))
     assert {pid: (child.slot, child.named, child.peer, child.state) for pid, child in children.table.items()} == {
         4000: (slots[0], False, "127.0.0.1:0", RECORDED),
@@ -55,6 +56,7 @@ def test_children_keep_their_slots_and_others_are_free():
     }
     assert not children.watched
     assert [board.take(), board.take()] == [slots[1], slots[2] + scoreboard.SLOT // scoreboard.WORD_SIZE]
+    board.words[scoreboard.TOP] = board.top
     assert len(Scoreboard(board.fd).copy().clients()) == 2
 
 
