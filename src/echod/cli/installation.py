@@ -54,6 +54,6 @@ def modules() -> list[Path]:
     """Return the files that the server's image is made of. Raises OSError."""
     found = [Path(BOOT)]
     for part in PARTS:
-        directory = os.path.join(PACKAGE, part)
-        found += [Path(directory, name) for name in sorted(os.listdir(directory)) if name.endswith(".py")]
+        directory = Path(PACKAGE, part)
+        found += [directory / name for name in sorted(os.listdir(directory)) if name.endswith(".py")]
     return found
