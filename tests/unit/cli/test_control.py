@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 import threading
 
@@ -20,6 +21,27 @@ def test_other_settings_are_a_usage_error(given, started_with):
     with pytest.raises(EchodError, match=f"^reload: -o {given[-1]}: ") as caught:
         control.check_overrides(given, started_with)
     assert caught.value.code == USAGE
+
+
+@pytest.mark.parametrize("theirs", ["/other/echod/server/boot.py", "", "/\0", "x" * 10_000])
+def test_an_upgrade_to_another_installation_is_refused(theirs):
+    ours = control.BOOT.removesuffix("/server/boot.py")
+    with pytest.raises(EchodError, match=r"; use restart$") as caught:
+        control.check_installation(1, theirs)
+    assert str(caught.value).startswith(f"process 1 executes {theirs.removesuffix('/server/boot.py')}, and this ")
+    assert f"command belongs to {ours};" in str(caught.value)
+    assert caught.value.code == FAILED
+
+
+def test_an_upgrade_to_the_same_installation_is_not(tmp_path):
+    control.check_installation(os.getpid(), control.BOOT)
+    (tmp_path / "link").symlink_to(os.path.dirname(control.BOOT))
+    control.check_installation(os.getpid(), str(tmp_path / "link" / "boot.py"))
+
+
+def test_a_process_that_has_ended_has_no_ids():
+    assert control.ids_of(os.getpid()) == (os.geteuid(), os.getegid())
+    assert control.ids_of(1 << 30) == (-1, -1)
 
 
 def test_what_needs_no_resolver_is_found():

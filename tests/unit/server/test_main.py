@@ -115,10 +115,21 @@ def test_a_failure_is_told_to_the_launcher_and_on_stderr(capsys, monkeypatch):
     assert fail(Manager(-1), BindError("*:7", OSError(98, "Address already in use"))) == FAILED
 
 
-def test_after_an_upgrade_a_failure_is_told_to_syslog(monkeypatch):
+def test_after_an_upgrade_a_failure_is_logged_where_the_log_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "Syslog", lambda _facility: pytest.fail("the log took the line"))
+    before = Succession(version="0.1.0", settings=(f"log={tmp_path}/log",))
+    assert fail(Manager(-1), EchodError("cannot start: out of memory"), before) == FAILED
+    assert (tmp_path / "log").read_text().endswith("error call=upgrade why='cannot start: out of memory'\n")
+
+
+@pytest.mark.parametrize("settings", [("log=/nowhere/log",), ("log=",), ("color=blue",)])
+def test_after_an_upgrade_a_failure_is_told_to_syslog(monkeypatch, settings):
     logged = []
-    monkeypatch.setattr(module, "Syslog", lambda _facility: SimpleNamespace(write=lambda *line: logged.append(line)))
-    assert fail(Manager(-1), EchodError("cannot start: out of memory"), Succession(version="0.1.0")) == FAILED
+    monkeypatch.setattr(
+        module, "Syslog", lambda _facility: SimpleNamespace(write=lambda *line: not logged.append(line))
+    )
+    before = Succession(version="0.1.0", settings=settings)
+    assert fail(Manager(-1), EchodError("cannot start: out of memory"), before) == FAILED
     assert logged == [(0, "error call=upgrade why='cannot start: out of memory'")]
 
 

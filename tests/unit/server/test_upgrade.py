@@ -284,6 +284,30 @@ def test_a_trial_that_cannot_be_executed_says_so(launch, files, monkeypatch):
     assert (answer.code, answer.why) == (1, "cannot execute /nowhere/python: No such file or directory; use restart")
 
 
+def test_a_trial_whose_daemon_has_ended_before_it_could_ask_for_a_signal_ends():
+    def trial():
+        module.end_with(os.getppid() + 1)  # as if that one had been the parent
+        os._exit(0)
+
+    assert reap(fork(trial)) == FAILED
+
+
+@pytest.mark.parametrize("ctypes", [True, False])
+def test_a_trial_ends_at_its_deadline_whatever_the_daemon_has_made_of_the_signal(monkeypatch, ctypes):
+    if not ctypes:
+        monkeypatch.setitem(sys.modules, "ctypes", None)
+    monkeypatch.setattr(module, "DEADLINE", 0.0)
+
+    def trial():
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        module.end_with(os.getppid())
+        while True:
+            signal.sigtimedwait([signal.SIGTERM], 60)
+
+    assert reap(fork(trial)) == -signal.SIGALRM
+
+
 def test_what_is_handed_on(stage):
     child = Child(640)
     child.address, child.named = ("127.0.0.1", 7), True
