@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from echod.cli import control
+from echod.cli.launch import BOOT
 from echod.common.errors import FAILED, USAGE, EchodError
 from support.wait import need_localhost
 
@@ -25,7 +26,7 @@ def test_other_settings_are_a_usage_error(given, started_with):
 
 @pytest.mark.parametrize("theirs", ["/other/echod/server/boot.py", "", "/\0", "x" * 10_000])
 def test_an_upgrade_to_another_installation_is_refused(theirs):
-    ours = control.BOOT.removesuffix("/server/boot.py")
+    ours = BOOT.removesuffix("/server/boot.py")
     with pytest.raises(EchodError, match=r"; use restart$") as caught:
         control.check_installation(1, theirs)
     assert str(caught.value).startswith(f"process 1 executes {theirs.removesuffix('/server/boot.py')}, and this ")
@@ -34,8 +35,8 @@ def test_an_upgrade_to_another_installation_is_refused(theirs):
 
 
 def test_an_upgrade_to_the_same_installation_is_not(tmp_path):
-    control.check_installation(os.getpid(), control.BOOT)
-    (tmp_path / "link").symlink_to(os.path.dirname(control.BOOT))
+    control.check_installation(os.getpid(), BOOT)
+    (tmp_path / "link").symlink_to(os.path.dirname(BOOT))
     control.check_installation(os.getpid(), str(tmp_path / "link" / "boot.py"))
 
 

@@ -125,9 +125,12 @@ def test_after_an_upgrade_a_failure_is_logged_where_the_log_is(tmp_path, monkeyp
 @pytest.mark.parametrize("settings", [("log=/nowhere/log",), ("log=",), ("color=blue",)])
 def test_after_an_upgrade_a_failure_is_told_to_syslog(monkeypatch, settings):
     logged = []
-    monkeypatch.setattr(
-        module, "Syslog", lambda _facility: SimpleNamespace(write=lambda *line: not logged.append(line))
-    )
+
+    def write(*line):
+        logged.append(line)
+        return True
+
+    monkeypatch.setattr(module, "Syslog", lambda _facility: SimpleNamespace(write=write))
     before = Succession(version="0.1.0", settings=settings)
     assert fail(Manager(-1), EchodError("cannot start: out of memory"), before) == FAILED
     assert logged == [(0, "error call=upgrade why='cannot start: out of memory'")]

@@ -75,7 +75,7 @@ def determined(tmp_path, asked, *in_effect, passed=False):
         ("user", "5", "root"),
         ("group", "", "9"),
         ("umask", "022", "077"),
-        ("directory", "/", "/tmp"),
+        ("directory", "/", "/x"),
         ("pid_file", "/a", "/b"),
     ],
 )
