@@ -23,9 +23,11 @@ def _no_pauses(monkeypatch):
 
 
 def board(counters, texts, slots):
-    """Return a scoreboard's bytes: the right version, and else what is given."""
-    head = struct.pack("q39q", scoreboard.VERSION, *counters[1:40])
-    return head.ljust(scoreboard.TEXT_AT, b"\0") + texts.ljust(scoreboard.SLOTS_AT - scoreboard.TEXT_AT, b"\0") + slots
+    """Return a scoreboard's bytes: the right version, texts with their length before them, and else what is given."""
+    texts = b"%d\0%b" % (len(texts), texts)
+    counters = [scoreboard.VERSION, *counters[1:40], scoreboard.SIZE, len(texts)]
+    head = struct.pack("42q", *counters).ljust(scoreboard.SLOTS_AT, b"\0")
+    return (head + slots).ljust(scoreboard.SIZE, b"\0") + texts
 
 
 sizes = st.sampled_from([0, 1, 4096, scoreboard.SIZE - 1, scoreboard.SIZE, scoreboard.SIZE + 1])
@@ -45,12 +47,13 @@ def test_any_file_of_any_size(tmp_path, examples):
 @few_or_many
 def test_any_content_under_the_right_version(tmp_path, examples):
     @examples
-    @given(words, st.binary(max_size=scoreboard.TEXT_ROOM), st.binary(max_size=4 * scoreboard.SLOT))
-    @example([-1] * 40, b"\xff" * scoreboard.TEXT_ROOM, b"\xff" * 4 * scoreboard.SLOT)
-    @example([2**63 - 1] * 40, b"listen=\x1b[2J,\xc2\x85\nlast_reload=\r", b"\x7f" * 4 * scoreboard.SLOT)
-    @example([-(2**63)] * 40, b"=\n=\n\n", b"\x80" * 4 * scoreboard.SLOT)
+    @given(words, st.binary(max_size=3000).map(lambda raw: raw + b"\0"), st.binary(max_size=4 * scoreboard.SLOT))
+    @example([-1] * 40, b"\xff" * 3000 + b"\0", b"\xff" * 4 * scoreboard.SLOT)
+    @example([2**63 - 1] * 40, b"listen=\x1b[2J\0version=\xc2\x85\x1b\0config_file=\n\0", b"\x7f" * 4 * scoreboard.SLOT)
+    @example([-(2**63)] * 40, b"=\0=\0\0", b"\x80" * 4 * scoreboard.SLOT)
     @example([0] * 40, b"", b"")
     def check(counters, texts, slots):
-        assert check_board(tmp_path, board(counters, texts, slots), scoreboard.SIZE) is not None
+        content = board(counters, texts, slots)
+        assert check_board(tmp_path, content, len(content)) is not None
 
     check()

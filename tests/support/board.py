@@ -18,6 +18,7 @@ class ReadableBoard(Board):
         super().__init__(fd)
         self.reader = scoreboard.Scoreboard(fd)
         self.copy, self.texts = self.reader.copy, self.reader.texts
+        self.fd = self.reader._fd  # which is closed with this board
 
 
 def new_board(path=None):

@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
+import sys
 
 import psutil
 import pytest
 
-from echod.cli.daemon import UPGRADE
+from echod import __version__
+from echod.cli.daemon import UPGRADE, Daemon
+from echod.cli.pidfile import PidFile
+from echod.common import scoreboard
 from support.daemon import Echod
 from support.installed import Installed
 from support.processes import close_all, connect_many, descriptors, proc_status, signal_set, zombies
@@ -67,8 +72,8 @@ def test_thirty_in_a_row_while_clients_verify_and_others_connect(echod):
     watcher = Watcher(echod)
     with Regulars(conns) as regulars, Visitors(address, count=2) as visitors:
         for _ in range(30):
-            code, texts = watcher.daemon.ask(*UPGRADE)
-            assert code == 0, texts
+            code, copy = watcher.daemon.ask(*UPGRADE)
+            assert code == 0, copy.texts()
             regulars.go_on()
     assert visitors.failures == []
     assert {child["pid"] for child in echod.status()["children"]} >= {child["pid"] for child in before["children"]}
@@ -127,7 +132,8 @@ def test_the_new_version_is_in_force_with_the_settings_of_now(echod, installed):
         echod.write(max_children=77)
         done = echod.run("upgrade", check=0)
         state = echod.status()
-        assert done.stdout == f"echod: process {pid} has become version {state['version']}\n"
+        became = f"echod: process {pid} has become version {state['version']}"
+        assert done.stdout.splitlines() == [became, "max_children: 256 -> 77"]
         assert state["version"].startswith("9.")
         assert state["max_children"] == 77
         assert echod.events("upgrade")[0].startswith(f"upgrade version={state['version']} from=")
@@ -144,23 +150,168 @@ def test_the_new_version_is_in_force_with_the_settings_of_now(echod, installed):
     assert echod.pid != pid
 
 
-def test_an_address_that_is_new_follows_by_a_reload(echod):
+def test_addresses_that_need_no_resolver_are_listened_on(echod):
     echod.start()
-    here = f"127.0.0.1:{echod.port}"
-    echod.write(listen=f"{here} 127.0.0.2:0")
-    echod.run("upgrade", check=0)
-    wait_for(lambda: len(echod.status()["listen"]) == 2, "the reload")
-    assert "listen: 127.0.0.1:0 -> " in echod.events("reload")[0]
+    echod.write(listen=f"127.0.0.1:{echod.port} 127.0.0.2:0")
+    assert "listen: 127.0.0.1:0 -> " in echod.run("upgrade", check=0).stdout
     fresh = echod.status()["listen"]
+    assert len(fresh) == 2
     echod.run("upgrade", check=0)
     assert echod.status()["listen"] == fresh
     for name in fresh:
         host, _, port = name.partition(":")
         assert exchange((host, int(port)), b"both") == b"both"
+    assert echod.run("reload", check=0).stdout == "echod: reloaded, nothing changed\n"
     echod.write(listen="192.0.2.1:7")
-    echod.run("upgrade", check=0)
-    wait_for(lambda: "192.0.2.1:7" in echod.status()["last_reload"], "the reload that fails")
+    said = echod.run("upgrade", check=0).stdout
+    assert "listen: cannot listen on 192.0.2.1:7: " in said
+    assert said.endswith("; the previous addresses stay in effect\n")
+    assert "error call=bind why=" in echod.log.read_text()
     assert echod.status()["listen"] == fresh
+
+
+def test_a_new_name_is_left_for_a_restart_and_nobody_waits_for_a_resolver(public, echod, installed):
+    """The new version could not look it up at all: every way to the resolver is cut in it."""
+    echod.start()
+    before, here = echod.status()["listen"], f"127.0.0.1:{echod.port}"
+    asks = public / "asked"
+    installed.replace(
+        "common/sockets.py",
+        "        found = socket.getaddrinfo(",
+        f"        os.close(os.open({str(asks)!r}, 1 | 64))\n        found = socket.getaddrinfo(",
+    )
+    for listen in (f"{here} slow.example:0", "slow.example:0", f"slow.example:0 {here} 127.0.0.1:0"):
+        echod.write(listen=listen, max_children=7)
+        said = echod.run("upgrade", check=0).stdout
+        assert f"slow.example:0{', ' + here if listen.startswith('slow') and here in listen else ''}" in said
+        assert "(needs a restart)" in said
+        assert (echod.status()["listen"], echod.status()["max_children"]) == (before, 7)
+        assert exchange(echod.address, b"still here") == b"still here"
+    assert not asks.exists()
+
+
+def test_values_that_need_a_restart_stay_those_in_effect(echod):
+    need_root()
+    echod.start()
+    (echod.home / "below").mkdir()
+    echod.write(user="root", umask="077", directory=str(echod.home / "below"))
+    wanted = {"user: nobody -> root", "umask: 022 -> 077", f"directory: / -> {echod.home}/below"}
+    wanted = {f"{line} (needs a restart)" for line in wanted}
+    for command in ("reload", "upgrade", "upgrade", "reload"):
+        assert wanted == set(echod.run(command, check=0).stdout.splitlines()) - {f"echod: {became(echod)}"}, command
+    assert os.readlink(f"/proc/{echod.pid}/cwd") == "/"
+
+
+def became(echod):
+    return f"process {echod.pid} has become version {echod.status()['version']}"
+
+
+def test_texts_of_any_length_and_any_bytes(echod):
+    """The options that it was started with, what a reload and an upgrade have changed, the names of many addresses."""
+    networks = [f"10.{number // 250}.{number % 250}.1" for number in range(1400)]
+    echod.write(listen=" ".join(f"127.0.0.{number}:0" for number in range(1, 201)))
+    options = ["deny=" + "\t".join(networks), f"directory={echod.home}/new\tline"]
+    (echod.home / "new\tline").mkdir()
+    words = [word for option in options for word in ("-o", option)]
+    echod.run(*words, "start", check=0)
+    state = echod.status()
+    assert (state["overrides"], len(state["listen"])) == (options, 200)
+    for command in ("reload", "upgrade", "reload"):
+        echod.write(allow=f"127.0.0.0/8 {' '.join(networks)} ::{len(command)}", max_children=7)
+        said = echod.run(*words, command, check=0).stdout
+        assert f"10.5.149.1, ::{len(command)}" in said, "what has changed is printed whole"
+        assert "takes effect at a start" in echod.run("-o", options[0] + "1", command, check=2).stderr
+        state = echod.status()
+        assert (state["overrides"], len(state["listen"])) == (options, 200)
+    os.kill(echod.pid, signal.SIGKILL)
+    echod.run(*words, "start", check=0)
+    assert echod.status()["overrides"] == options
+
+
+def test_the_command_of_another_installation_is_refused(public, echod, installed):
+    other = Installed(public / "other")
+    echod.start()
+    pid = echod.pid
+    for removed in (False, True):
+        if removed:
+            shutil.rmtree(installed.package)
+        echod.prefix = other.prefix
+        why = echod.run("upgrade", check=1).stderr
+        assert why == (
+            f"echod: process {pid} executes {installed.package}, and this command belongs to {other.package}; "
+            "use restart\n"
+        )
+        assert (echod.pid, echod.status()["version"]) == (pid, __version__)
+    echod.run("restart", check=0)
+    goes_on(echod, echod.pid)
+
+
+def test_the_same_installation_through_a_link_is_the_same(public, echod, installed):
+    echod.start()
+    (public / "link").symlink_to(installed.root)
+    echod.prefix = ["env", f"PYTHONPATH={public / 'link'}"]
+    goes_on(echod, echod.pid)
+
+
+def test_an_installation_that_the_daemons_user_cannot_read(echod, installed):
+    need_root()
+    installed.root.chmod(0o700)
+    warned = echod.run("start", check=0).stderr
+    why = rf"{installed.package}[a-z_/.]*: Permission denied"
+    assert re.fullmatch(f"echod: warning: {why} for user nobody: an upgrade will fail; use restart .*\n", warned), (
+        warned
+    )
+    assert re.search(f"warning: {why} for user nobody", echod.run("check").stderr)
+    refused = echod.run("upgrade", check=1).stderr
+    assert re.fullmatch(f"echod: user nobody cannot execute this installation: {why}; use restart\n", refused), refused
+    assert exchange(echod.address, b"and on") == b"and on"
+    installed.root.chmod(0o755)
+    assert "warning: " not in echod.run("check").stderr
+    goes_on(echod, echod.pid)
+
+
+FORGED = (
+    (scoreboard.TOP, 1 << 40),
+    (scoreboard.TOP, -1),
+    (scoreboard.MAX_CHILDREN, 1 << 62),
+    (scoreboard.TEXTS_AT, 1 << 62),
+    (scoreboard.TEXTS_LENGTH, 1 << 40),
+    (scoreboard.TEXTS_LENGTH, 3),
+)
+
+
+@pytest.mark.parametrize(("word", "value"), FORGED)
+def test_a_scoreboard_that_was_written_to_ends_no_daemon(echod, word, value):
+    echod.start()
+    pid = echod.pid
+    with open(f"{echod.pid_file}.scoreboard", "r+b") as file:
+        file.seek(word * scoreboard.WORD_SIZE)
+        file.write(value.to_bytes(scoreboard.WORD_SIZE, sys.byteorder, signed=True))
+    with contextlib.ExitStack() as stack:
+        conns = [stack.enter_context(connect_to(pid)) for _ in range(20)]
+        os.kill(pid, signal.SIGUSR2)
+        wait_for(lambda: echod.events("upgrade"), "the upgrade")
+        for conn in conns:
+            conn.sendall(b"x")
+            assert conn.recv(1) == b"x"
+    goes_on(echod, pid)
+
+
+def connect_to(pid):
+    """Connect without the scoreboard, which is forged."""
+    (connection,) = [one for one in psutil.Process(pid).net_connections("tcp4") if one.status == "LISTEN"]
+    return socket.create_connection(connection.laddr, timeout=DEADLINE)
+
+
+def test_a_new_version_that_crashes_in_the_daemons_place_says_so_in_the_log(echod, installed):
+    echod.start()
+    pid = echod.pid
+    installed.replace("server/main.py", "    oom.check()\n", "    oom.check()\n    raise KeyError('a bug')\n")
+    os.kill(pid, signal.SIGUSR2)
+    wait_for(lambda: not alive(pid), "its end")
+    assert "error call=upgrade why=" in echod.events()[-1]
+    assert "crash what=KeyError" in echod.events()[-1]
+    installed.restore()
 
 
 BROKEN = {
@@ -210,9 +361,9 @@ def test_a_version_that_is_not_fit_is_refused(echod, installed, name):
     pid, before = echod.pid, kinds(echod.pid)
     with echod.connect() as conn:
         what(installed, echod)
-        echod.prefix = []  # the command is of the version that is running
-        done = echod.run("upgrade", check=code)
-        assert re.fullmatch(f"echod: .*{why}.*; the version of before goes on\n", done.stderr), done.stderr
+        with Daemon.find(PidFile(str(echod.pid_file))) as daemon:  # a command may be as broken as the daemon
+            found, copy = daemon.ask(*UPGRADE)
+        assert (found, bool(re.search(why, copy.texts()["upgrade"]))) == (code, True), copy.texts()["upgrade"]
         conn.sendall(b"x")
         assert conn.recv(1) == b"x"
     assert "error call=upgrade why=" in echod.log.read_text()
@@ -233,7 +384,9 @@ def test_a_trial_that_hangs(echod, installed):
     installed.replace("server/upgrade.py", "DEADLINE = 10.0", "DEADLINE = 0.5")
     echod.start()
     installed.on_trial("time.sleep(60)")
-    assert "has taken more than 0.5 s" in echod.run("upgrade", check=1).stderr
+    said = echod.run("upgrade", check=1).stderr
+    assert "has taken more than 0.5 s" in said
+    assert said.endswith("; the previous version continues\n")
     assert echod.children() == []
     assert exchange(echod.address, b"and on") == b"and on"
 
@@ -295,14 +448,35 @@ def test_an_upgrade_of_a_daemon_that_drains(echod):
     wait_for(lambda: not alive(pid), "its end")
 
 
-def test_a_daemon_that_is_killed_during_a_trial(echod, installed):
-    trial, pid = slow_trial(echod, installed), echod.pid
+def test_a_trial_ends_with_a_daemon_that_is_killed(echod, installed):
+    """Otherwise it would keep the daemon's sockets, and a start would find the address in use."""
+    echod.start()
+    echod.write(listen=f"127.0.0.1:{echod.port}")
+    loaded = echod.home / "loaded"
+    installed.on_trial(f"open({str(loaded)!r}, 'x').close(); time.sleep(60)")
+    pid = echod.pid
+    os.kill(pid, signal.SIGUSR2)
+    wait_for(loaded.exists, "the trial")
+    trial = trial_of(pid)
     os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not alive(trial), "the trial's end")
     installed.restore()
     echod.run("start", check=0)
     goes_on(echod, echod.pid)
-    os.kill(trial, signal.SIGTERM)
-    wait_for(lambda: not alive(trial), "its end")
+
+
+def test_a_trial_of_a_daemon_that_is_stopped_ends_at_its_deadline(echod, installed):
+    """Also where the daemon does not kill it, and where prctl(2) is not there."""
+    installed.replace("server/upgrade.py", "signal.alarm(int(DEADLINE) + 1)", "signal.alarm(5)")
+    installed.replace("server/upgrade.py", "import ctypes ", "import no_ctypes as ctypes ")
+    trial, pid = slow_trial(echod, installed), echod.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_for(lambda: psutil.Process(trial).status() == psutil.STATUS_ZOMBIE, "the trial's end")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    installed.restore()
+    goes_on(echod, pid)
 
 
 def test_in_the_foreground_under_a_service_manager(echod, tmp_path):

@@ -7,9 +7,11 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from echod.cli.context import Paths
+from echod.cli import proc
+from echod.cli.context import Paths, user_name
 from echod.cli.daemon import RELOAD, REOPEN, UPGRADE, Daemon
-from echod.cli.launch import compile_server
+from echod.cli.installation import fault as installation_fault
+from echod.cli.launch import BOOT, compile_server
 from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
 from echod.common.config.addresses import write_address
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from echod.common.config.addresses import Address
+    from echod.common.scoreboard import Copy
 
 LOOKUP = 5.0  # seconds for the resolver
 
@@ -29,33 +32,27 @@ def reload(args: Namespace) -> int:
     paths = Paths(args.config, args.options)
     config = paths.load()
     with running(paths) as daemon:
-        texts = daemon.board().texts()
-        check_source(paths, daemon.pid, texts)
-        look_up(
-            [
-                address
-                for address in config.listen
-                if write_address(address) not in texts.get("addresses", "").split(", ")
-            ]
-        )
-        code, texts = daemon.ask(*RELOAD)
+        copy = daemon.board().copy()
+        check_source(paths, daemon.pid, copy)
+        look_up([address for address in config.listen if write_address(address) not in copy.addresses()])
+        code, copy = daemon.ask(*RELOAD)
     if code != DONE:
-        raise EchodError(f"{texts['last_reload']}; the old settings are still in force", code)
-    print(printable("\n".join(filter(None, texts["changes"].split("\t")))) or "echod: reloaded, nothing changed")
+        raise EchodError(f"{copy.texts().get('last_reload')}; the old settings are still in force", code)
+    print(printable("\n".join(copy.changes())) or "echod: reloaded, nothing changed")
     return DONE
 
 
-def check_source(paths: Paths, pid: int, texts: dict[str, str]) -> None:
+def check_source(paths: Paths, pid: int, copy: Copy) -> None:
     """Raise EchodError for a config file or an -o that the daemon was not started with."""
-    current, asked = texts.get("config_file", ""), paths.config_file or DEFAULT_PATH
+    current, asked = copy.texts().get("config_file", ""), paths.config_file or DEFAULT_PATH
     if os.path.realpath(current) != os.path.realpath(asked):
         raise EchodError(f"process {pid} was started with {current} and cannot change to {asked}; use restart")
-    check_overrides(paths.overrides, texts.get("overrides", "").split("\t"))
+    check_overrides(paths.overrides, copy.overrides())
 
 
 def check_overrides(given: list[str], started_with: list[str]) -> None:
     """Raise EchodError, USAGE, for an -o that the daemon was not started with: a reload does not pass it on."""
-    known = {(key, value) for _, key, value in read_overrides(list(filter(None, started_with)))}
+    known = {(key, value) for _, key, value in read_overrides(started_with)}
     for where, key, value in read_overrides(given):
         if key != "pid_file" and (key, value) not in known:
             raise EchodError(f"reload: {where}: takes effect at a start; use restart, or the config file", USAGE)
@@ -84,25 +81,53 @@ def look_up(addresses: list[Address]) -> None:
 
 
 def upgrade(args: Namespace) -> int:
-    """Have the daemon execute the installed version in its own place. Raises EchodError."""
+    """Make the daemon execute the installed version in its own place. Raises EchodError."""
     paths = Paths(args.config, args.options)
     with running(paths) as daemon:
-        check_source(paths, daemon.pid, daemon.board().texts())
+        copy = daemon.board().copy()
+        check_source(paths, daemon.pid, copy)
+        check_installation(daemon.pid, copy.texts().get("program", ""))
         compile_server()
-        code, texts = daemon.ask(*UPGRADE)
+        code, copy = daemon.ask(*UPGRADE)
         if code != DONE:
-            raise EchodError(f"{texts['upgrade']}; the version of before goes on", code)
-        version = daemon.board().copy().text(scoreboard.PROGRAM_AT, scoreboard.PROGRAM_ROOM)
-    print(f"echod: process {daemon.pid} has become version {version}")
+            raise EchodError(f"{copy.texts().get('upgrade')}; the previous version continues", code)
+    print(printable("\n".join([f"echod: process {daemon.pid} has become version {copy.version()}", *copy.upgraded()])))
     return DONE
+
+
+def check_installation(pid: int, program: str) -> None:
+    """Raise EchodError if an upgrade cannot lead to this command's version. `program` is what the daemon executes."""
+    if not is_same_file(program, BOOT):
+        theirs, ours = (path.removesuffix("/server/boot.py") for path in (program, BOOT))
+        raise EchodError(f"process {pid} executes {theirs}, and this command belongs to {ours}; use restart")
+    uid, gid = ids_of(pid)
+    if os.geteuid() == 0 < uid and (why := installation_fault(uid, gid)):
+        raise EchodError(f"user {user_name(uid)} cannot execute this installation: {why}; use restart")
+
+
+def is_same_file(one: str, other: str) -> bool:
+    """Return True if two paths lead to the same file, or are the same."""
+    try:
+        return one == other or os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
+
+
+def ids_of(pid: int) -> tuple[int, int]:
+    """Return the user and the group of a process, -1 if they are unknown."""
+    try:
+        found = proc.status(pid)
+        return int(found["Uid"].split()[1]), int(found["Gid"].split()[1])
+    except (OSError, KeyError):
+        return -1, -1
 
 
 def reopen(args: Namespace) -> int:
     """Have the daemon open its log file again. Raises EchodError."""
     with running(Paths(args.config, args.options)) as daemon:
-        code, texts = daemon.ask(*REOPEN)
+        code, copy = daemon.ask(*REOPEN)
     if code != DONE:
-        raise EchodError(f"{texts['reopen']}; the old file is still in use", code)
+        raise EchodError(f"{copy.texts().get('reopen')}; the old file is still in use", code)
     return DONE
 
 

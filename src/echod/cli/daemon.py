@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from echod.cli.pidfile import PidFile
+    from echod.common.scoreboard import Copy
 
 REPLY_S = 30.0  # for a reload, a reopen or a start: binding may ask the DNS
 LEAVING_S = 1.0  # for a daemon that has removed its files to end
@@ -129,8 +130,8 @@ class Daemon:
         """Wait until it has ended; return False if the time, in seconds, is over first."""
         return self._handle.wait(timeout)
 
-    def ask(self, signum: signal.Signals, begun: int, done: int, code: int) -> tuple[int, dict[str, str]]:
-        """Send a signal and wait for its outcome on the scoreboard: the exit code and the texts. Raises EchodError.
+    def ask(self, signum: signal.Signals, begun: int, done: int, code: int) -> tuple[int, Copy]:
+        """Send a signal and wait for its outcome: the exit code, and the scoreboard that has it. Raises EchodError.
 
         Requests are numbered. One that has begun before our signal may have read the file before our change to it: the
         outcome awaited is that of a later one.
@@ -146,7 +147,8 @@ class Daemon:
                 raise EchodError(
                     f"process {self.pid} has not answered for {REPLY_S:.0f} s; it goes on as before", FAILED
                 )
-        return board.words[code], board.texts()
+        copy = board.copy()
+        return copy.code(code), copy
 
     def kill(self) -> None:
         """End it and its children immediately. Raises EchodError, OSError.

@@ -174,8 +174,7 @@ def make_scoreboard(path: str, config: Config) -> int:
             os.unlink(path)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         os.fchmod(fd, 0o644 & ~config.umask)
-        scoreboard.initialize(fd, config.max_children)
-        os.pwrite(fd, os.getpid().to_bytes(scoreboard.WORD_SIZE, sys.byteorder), scoreboard.PID * scoreboard.WORD_SIZE)
+        scoreboard.initialize(fd, config.max_children, os.getpid())
     except OSError as error:
         what = f"{path}: {error.strerror}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

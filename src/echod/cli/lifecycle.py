@@ -143,6 +143,6 @@ def restart(args: Namespace) -> int:
 def held_by(daemon: Daemon) -> list[str] | None:
     """Return the addresses that a daemon listens on, None when that cannot be told."""
     try:
-        return daemon.board().texts().get("listen", "").split(",")
+        return daemon.board().copy().listen()
     except EchodError:
         return None

@@ -9,7 +9,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from echod.cli import machine
+from echod.cli import installation, machine
 from echod.cli.context import user_name
 from echod.cli.machine import lacks, without_syslog
 from echod.common.config.addresses import parse_address, write_address
@@ -96,16 +96,27 @@ def check_user(config: Config, launch: Launch) -> dict[str, str]:
 
 
 def warn(config: Config, launch: Launch) -> None:
-    """Warn when the daemon will not be able to read its config again. Raises EchodError as `check_user`."""
+    """Warn when a reload or an upgrade will fail because of the daemon's user. Raises EchodError as `check_user`."""
     failed = check_user(config, launch)
     if no_syslog := without_syslog(config.log):
         machine.warn(no_syslog)
+    warn_of_upgrades(launch)
     if CONFIG in failed:
         user = user_name(launch.uid if launch.uid >= 0 else os.geteuid())
         path = launch.config_file or DEFAULT_PATH
         print(
             f"{mark(WARNING)}echod: warning: {failed[CONFIG]} for user {user}: a reload will fail; let {user} read it, "
             f"with `chmod o+r {path}` say",
+            file=sys.stderr,
+        )
+
+
+def warn_of_upgrades(launch: Launch) -> None:
+    """Warn when the daemon's user cannot execute the installation, as an upgrade does."""
+    if launch.uid > 0 and (why := installation.fault(launch.uid, launch.gid)):
+        print(
+            f"{mark(WARNING)}echod: warning: {why} for user {user_name(launch.uid)}: an upgrade will fail; "
+            "use restart instead, or install echod where every user can read it",
             file=sys.stderr,
         )
 

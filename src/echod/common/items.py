@@ -93,10 +93,16 @@ def decode(data: bytes) -> list[str]:
 
 def write_items(fd: int, items: list[str]) -> None:
     """Replace what a file holds. Raises OSError, ValueError."""
-    data, written = encode(items), 0
+    data = encode(items)
     os.ftruncate(fd, 0)
+    write_at(fd, data, 0)
+
+
+def write_at(fd: int, data: bytes, at: int) -> None:
+    """Write all of `data` to a file, from the byte `at` on. Raises OSError."""
+    written = 0
     while written < len(data):
-        written += os.pwrite(fd, data[written:], written)
+        written += os.pwrite(fd, data[written:], at + written)
 
 
 def read_items(fd: int) -> list[str]:

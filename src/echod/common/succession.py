@@ -40,13 +40,18 @@ class Succession(Items):
     oom_fd: int = -1
     lost: int = 0  # lines of the log that are still to be reported
     again: int = 0  # 1 if another upgrade was asked for during this one
+    slots: int = 0  # of the scoreboard that were ever taken
     sockets: tuple[int, ...] = ()  # the descriptor of each of `Launch.addresses`
-    settings: tuple[str, ...] = ()  # KEY=VALUE each, as the trial has read them
+    in_effect: tuple[str, ...] = ()  # the settings of the version that hands over, KEY=VALUE each
+    settings: tuple[str, ...] = ()  # those of the new version, as its trial has determined them
+    changes: tuple[str, ...] = ()  # a line for each setting that the trial has found changed
     children: tuple[Child, ...] = ()
 
     LISTS = {  # noqa: RUF012 - never changed
         "sockets": ("socket", str, int),
+        "in_effect": ("in_effect", str, str),
         "settings": ("setting", str, str),
+        "changes": ("change", str, str),
         "children": ("child", write_child, read_child),
     }
 
@@ -73,10 +78,11 @@ class Succession(Items):
 
 
 class Answer(Items):
-    """What the trial found: the settings, or why this version cannot go on. Never changed."""
+    """What the trial found: the settings and how they differ, or why this version cannot continue. Never changed."""
 
     code: int = DONE
     why: str = ""
     settings: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
-    LISTS = {"settings": ("setting", str, str)}  # noqa: RUF012 - never changed
+    LISTS = {"settings": ("setting", str, str), "changes": ("change", str, str)}  # noqa: RUF012 - never changed

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
+import sys
 import time
 
 from echod import __version__
 from echod.common import scoreboard
 from echod.common.cmodules import os
+from echod.common.config.addresses import write_address
 from echod.common.config.file import DEFAULT_PATH
+from echod.common.items import encode, write_at
 from echod.common.reasons import PROXY, REASONS
 from echod.common.scoreboard import (
     ACCEPTED,
@@ -23,20 +27,20 @@ from echod.common.scoreboard import (
     PEER_AT,
     PEER_ROOM,
     PID,
-    PROGRAM_AT,
-    PROGRAM_ROOM,
     REFUSALS,
     REFUSED_AT,
     REFUSED_PEER_AT,
     REFUSED_WHY,
     SENT,
     SEQUENCE,
+    SIZE,
     SLOT,
     SLOTS_AT,
     START_TIME,
     STARTED,
-    TEXT_AT,
     TEXT_ROOM,
+    TEXTS_AT,
+    TEXTS_LENGTH,
     TOP,
     WORD,
     WORD_SIZE,
@@ -44,39 +48,53 @@ from echod.common.scoreboard import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from echod.common.config.settings import Config
     from echod.common.launch import Launch
+    from echod.common.succession import Succession
 
-OUTCOMES = {"last_reload": "ok", "reopen": "ok", "upgrade": "ok", "changes": ""}  # the last may be cut
+    Texts = dict[str, str | Sequence[str]]
+
+OUTCOMES = {"last_reload": "ok", "reopen": "ok", "upgrade": "ok"}
+LISTS = "changes", "upgraded"  # settings that the last reload, and the last upgrade, have found changed
+ITEM_BYTES = 16  # of a text: its key and what separates it
 FREE = memoryview(bytes(WORD_SIZE * (ENDED + 1))).cast(WORD)
 
 
 class Board:
-    """The scoreboard on the descriptor `fd`, mapped for writing."""
+    """The scoreboard on the descriptor `fd`, mapped for writing. `top`: how many slots were ever taken.
 
-    def __init__(self, fd: int) -> None:
-        self.map = mmap.mmap(fd, scoreboard.SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+    Another process may have written to the file, so the server goes by its own memory: the words TOP and MAX_CHILDREN
+    are for readers. `before` has the slots that the children of the previous version use.
+    """
+
+    def __init__(self, fd: int, before: Succession | None = None) -> None:
+        self.map = mmap.mmap(fd, SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self.words = memoryview(self.map).cast("B").cast(WORD)
         self.fd = fd
-        slots = range(SLOTS_AT // WORD_SIZE, (SLOTS_AT + self.words[TOP] * SLOT) // WORD_SIZE, SLOT // WORD_SIZE)
-        self._free = [slot for slot in slots if not self.words[slot]]  # of the version before
+        self.top = before.slots if before else 0
+        self._reserved = 0  # clients
+        self._texts = scoreboard.texts_place(self.words)
+        used = {slot for _, slot, _, _ in before.children} if before else set()
+        self._free = [slot for slot in map(slot_at, range(self.top)) if slot not in used]
         self.words[PID] = os.getpid()
         if not self.words[STARTED]:  # a process that executes another version goes on with its scoreboard
             self.words[STARTED], self.words[START_TIME] = time.monotonic_ns(), time.time_ns()
-        self._write(PROGRAM_AT, PROGRAM_ROOM, __version__)
 
     def reserve(self, max_children: int) -> None:
         """Take the room that so many clients need. Raises OSError."""
-        if max_children > self.words[MAX_CHILDREN]:
+        if max_children > self._reserved:
             scoreboard.allocate(self.fd, max_children)
+            self._reserved = max_children
 
     def take(self) -> int:
         """Take the next slot, for good."""
         if self._free:
             return self._free.pop()
-        number = self.words[TOP]
-        self.words[TOP] = number + 1
-        return (SLOTS_AT + number * SLOT) // WORD_SIZE
+        number = self.top
+        self.top = self.words[TOP] = number + 1
+        return slot_at(number)
 
     def begin(self) -> None:
         """Begin to change what belongs together; `end` ends it."""
@@ -162,30 +180,66 @@ class Board:
         milliseconds = self.words[scoreboard.DRAIN_MS]
         return None if milliseconds == scoreboard.NEVER else milliseconds / 1000
 
-    def set_texts(self, **texts: str) -> None:
-        """Replace the texts; what does not fit is cut."""
-        lines = "\n".join(f"{key}={value.translate({10: ' '})}" for key, value in texts.items())
-        raw = lines.encode(errors="surrogateescape")[: TEXT_ROOM - 1]  # a path need not be UTF-8
+    def reserve_texts(self, *more: str) -> None:
+        """Take the room for the texts and for `more`, and for as much that replaces them. Raises OSError."""
+        begin, end = self._texts
+        length = end - begin + TEXT_ROOM // 2 + sum(len(text.encode(errors="replace")) + ITEM_BYTES for text in more)
+        os.posix_fallocate(self.fd, self._place(length), 2 * length)
+
+    def set_texts(self, **texts: str | Sequence[str]) -> None:
+        """Replace the texts. A sequence is a list. Raises OSError if the disk has no room: the previous ones stay."""
+        lists = {key: [value] if isinstance(value, str) else value for key, value in texts.items()}
+        data = encode([f"{key}={text}".replace("\0", " ") for key, values in lists.items() for text in values])
+        if len(data) > scoreboard.LONGEST_TEXTS or data.count(b"\0") > scoreboard.MOST_TEXTS:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        at = self._place(len(data))
+        write_at(self.fd, data, at)
+        self._texts = at, at + len(data)
         self.begin()
-        self.map[TEXT_AT : TEXT_AT + TEXT_ROOM] = raw.ljust(TEXT_ROOM, b"\0")
+        self.words[TEXTS_AT], self.words[TEXTS_LENGTH] = at, len(data)
         self.end()
 
+    def _place(self, length: int) -> int:
+        """Return where so many bytes overwrite none of the texts: before them if there is room, or else after them.
 
-def outcomes(board: Board) -> dict[str, str]:
-    """Return how the last requests have ended: those to the version before this one, too."""
-    texts = scoreboard.Scoreboard(board.fd).texts()
-    return {key: texts.get(key, default) for key, default in OUTCOMES.items()}
+        Every byte before the end of the texts was written once, so it has its room on the disk.
+        """
+        begin, end = self._texts
+        return SIZE if SIZE + length <= begin else end
 
 
-def publish(board: Board, config: Config, launch: Launch, names: str, found: dict[str, str]) -> None:
-    """Write it."""
+def slot_at(number: int) -> int:
+    """Return the first word of the slot with this number."""
+    return (SLOTS_AT + number * SLOT) // WORD_SIZE
+
+
+def reserve(board: Board, launch: Launch, max_children: int, *texts: str) -> None:
+    """Take the room for so many clients, and for the current texts and these. Raises OSError, with the path."""
+    try:
+        board.reserve(max_children)
+        board.reserve_texts(*texts)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, launch.board_file) from None
+
+
+def outcomes(board: Board) -> Texts:
+    """Return how the last requests have ended, including those to the previous version."""
+    copy = scoreboard.Scoreboard(board.fd).copy()
+    texts = copy.texts()
+    return {key: texts.get(key, default) for key, default in OUTCOMES.items()} | {key: copy.all(key) for key in LISTS}
+
+
+def publish(board: Board, config: Config, launch: Launch, names: Sequence[str], found: Texts) -> None:
+    """Write what is in effect. Raises OSError if the disk has no room for the texts."""
     drain = config.drain_timeout
     board.words[MAX_CHILDREN] = config.max_children
     board.words[scoreboard.DRAIN_MS] = scoreboard.NEVER if drain is None else round(drain * 1000)
     board.set_texts(
+        version=__version__,
+        program=sys.argv[0],
         listen=names,
-        addresses=config.text("listen"),
+        addresses=list(map(write_address, config.listen)),
         config_file=launch.config_file or DEFAULT_PATH,
-        overrides="\t".join(launch.overrides),
+        overrides=launch.overrides,
         **found,
     )

@@ -8,6 +8,7 @@ import sys
 
 from echod import __version__
 from echod.common.cmodules import environ, os, signal
+from echod.common.config.addresses import write_address
 from echod.common.errors import DONE, FAILED, EchodError, from_os_error, place_of
 from echod.common.journal import mark
 from echod.common.launch import Launch
@@ -17,16 +18,18 @@ from echod.common.succession import Succession
 from echod.log.log import ERROR, Log
 from echod.log.sinks import Sink, Stderr, Syslog, open_log
 from echod.server import process, successor
-from echod.server.board import Board
+from echod.server.board import Board, reserve
 from echod.server.failures import report
 from echod.server.manager import Manager
 from echod.server.process import OomScore
-from echod.server.reload import Change
+from echod.server.reload import Change, move
 from echod.server.server import Server
 from echod.server.upgrade import ON_TRIAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from echod.common.config.settings import Config
 
 
@@ -47,7 +50,10 @@ def main(args: list[str]) -> int:
         return fail(manager, error, before)
     except OSError as error:
         return fail(manager, from_os_error("cannot start", error), before)
-    server.set_state(RUNNING)  # first: whoever is told that it is ready may ask for its state at once
+    except Exception as error:
+        if not before:  # `start` reads the traceback
+            raise
+        return fail(manager, EchodError(crash(error)), before)
     try:
         manager.ready(f"serving on {server.names()}")
     except OSError:
@@ -62,16 +68,18 @@ def prepare(launch: Launch, before: Succession | None, manager: Manager) -> Serv
     asked = successor.load(launch, before)
     config = successor.keep_addresses(asked, launch) if before else asked
     listeners = take_sockets(launch, before)
-    board, oom = Board(launch.board_fd), OomScore(before.oom_fd if before else -1)
+    board, oom = Board(launch.board_fd, before), OomScore(before.oom_fd if before else -1)
     process.set_name()
     if launch.gid >= 0 and not before:
         process.drop_privileges(launch.uid, launch.gid, listeners)
     oom.check()
-    board.reserve(config.max_children)
+    texts = [*(listener.name for listener in listeners), *map(write_address, config.listen), *launch.overrides]
+    reserve(board, launch, config.max_children, launch.config_file, *texts)
     Sink.total = board.words[LOG_LINES_LOST : LOG_LINES_LOST + 1]
     log = Log(config, open_log(config.log, config.syslog_facility))
     first = Change(config, listeners, log.sink, [])
     server = Server(launch, before or Succession(), first, log, board, manager=manager, oom=oom)
+    server.set_state(RUNNING)  # first: whoever is told that it is ready may ask for its state at once
     if before:
         resume(server, before, asked)
     gc.disable()  # the server makes no cycles; a collection would write to every object
@@ -79,12 +87,17 @@ def prepare(launch: Launch, before: Succession | None, manager: Manager) -> Serv
 
 
 def resume(server: Server, before: Succession, asked: Config) -> None:
-    """Tell that this version serves, and do what was asked for meanwhile. An address that is new needs a reload."""
+    """Log that this version serves, listen where `asked` says, and answer. The addresses are numbers: no resolver."""
     server.log.sink.lost = before.lost
     server.log.info(f"upgrade version={__version__} from={before.version} clients={len(server.children.table)}")
-    server.answer(UPGRADES_BEGUN, DONE, upgrade="ok")
+    changes = list(before.changes)
     if set(server.config.listen) != set(asked.listen):
-        server.signals.pending.add(signal.SIGHUP)
+        try:
+            server.apply(move(asked, server.acceptor.all(), server.log.sink))
+        except EchodError as error:
+            server.log.error(f"error call=bind why={str(error)!r}")
+            changes.append(f"listen: {error}; the previous addresses stay in effect")
+    server.answer(UPGRADES_BEGUN, DONE, upgrade="ok", upgraded=changes)
     if before.again:
         server.signals.pending.add(signal.SIGUSR2)
 
@@ -99,13 +112,23 @@ def take_sockets(launch: Launch, before: Succession | None = None) -> list[Liste
 def fail(manager: Manager, error: EchodError, before: Succession | None = None) -> int:
     """Say why the server did not start: to the launcher, and on stderr for those in the foreground.
 
-    After an upgrade nobody reads these: `before` is what the previous version has handed over.
+    After an upgrade nobody reads these: `before` is what the previous version has handed over, with the log's setting.
     """
     manager.failed(error.code, str(error))
     print(f"{mark(ERROR)}echod: {error}", file=sys.stderr)
     if before:
-        Syslog("daemon").write(ERROR, f"error call=upgrade why={str(error)!r}")
+        log_last(f"error call=upgrade why={str(error)!r}", lambda: successor.open_its_log(before))
     return error.code
+
+
+def log_last(text: str, open_sink: Callable[[], Sink]) -> None:
+    """Log why the server ends: in its log, in syslog if that takes no line, or else on stderr."""
+    for make in (open_sink, lambda: Syslog("daemon"), Stderr):
+        try:
+            if make().write(ERROR, text):
+                return
+        except (EchodError, OSError, ValueError):  # the next one
+            continue
 
 
 def serve(server: Server, launch: Launch) -> int:
@@ -123,10 +146,12 @@ def serve(server: Server, launch: Launch) -> int:
 
 def report_crash(log: Log, error: Exception) -> None:
     """Say where the server has failed: in its log, in syslog where that takes no line, and on stderr."""
-    text = f"crash what={type(error).__name__} why={str(error)!r} at={place_of(error)}"
-    for sink in (log.sink, Syslog("daemon"), Stderr()):
-        if sink.write(0, text):
-            return
+    log_last(crash(error), lambda: log.sink)
+
+
+def crash(error: Exception) -> str:
+    """Return the line of the log for a bug in the server."""
+    return f"crash what={type(error).__name__} why={str(error)!r} at={place_of(error)}"
 
 
 def remove_files(launch: Launch, log: Log | None = None) -> None:

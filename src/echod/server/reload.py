@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from echod.common.config import settings
+from echod.common.config.addresses import write_address
 from echod.common.config.settings import NEW_CLIENTS, RESTART, SETTINGS, Config
 from echod.common.sockets import Listener, bind_all
 from echod.log.sinks import open_log
+from echod.server.board import reserve
 from echod.server.failures import Step
 
 TYPE_CHECKING = False
@@ -35,17 +37,29 @@ def prepare(launch: Launch, old: Config, listeners: list[Listener], sink: Sink, 
         passed = any(listener.address is None for listener in listeners)
         fixed = {name for name, row in SETTINGS.items() if row.effect == RESTART} | ({"listen"} if passed else set())
         new = Config(vars(asked) | {name: getattr(old, name) for name in fixed})
-        text = [
-            f"{name}: {old.text(name) or 'empty'} -> {asked.text(name) or 'empty'}{when(name, fixed)}"
-            for name in SETTINGS
-            if getattr(old, name) != getattr(asked, name)
-        ]
+        text = differences(old, asked, fixed)
         if (new.log, new.syslog_facility) != (old.log, old.syslog_facility):
             sink = open_log(new.log, new.syslog_facility)
             step.opened(sink)
-        board.reserve(new.max_children)
         kept = listeners if passed else rebind(listeners, new, step)
+        names = [listener.name for listener in kept]
+        reserve(board, launch, new.max_children, *text, *names, *map(write_address, new.listen))
         return Change(new, kept, sink, text)
+
+
+def differences(old: Config, asked: Config, fixed: set[str]) -> list[str]:
+    """Return a line for each setting that differs; those in `fixed` need a restart."""
+    return [
+        f"{name}: {old.text(name) or 'empty'} -> {asked.text(name) or 'empty'}{when(name, fixed)}"
+        for name in SETTINGS
+        if getattr(old, name) != getattr(asked, name)
+    ]
+
+
+def move(new: Config, listeners: list[Listener], sink: Sink) -> Change:
+    """Make what an upgrade changes: the listeners. Raises EchodError; then nothing has changed."""
+    with Step("listen") as step:
+        return Change(new, rebind(listeners, new, step), sink, [])
 
 
 def when(name: str, fixed: set[str]) -> str:

@@ -31,6 +31,8 @@ from echod.server.upgrade import Upgrade
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from echod.common.launch import Launch
     from echod.common.succession import Succession
     from echod.log.log import Log
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 LONGEST_MS = 2.0**31 - 1  # that poll(2) takes
 QUIET_MS = 5  # without a client, before exited children are reaped
 FOREVER = float("inf")
+NO_ROOM = "the answer has no room on the disk of the scoreboard; the log has it"
 
 
 class Server:
@@ -70,7 +73,7 @@ class Server:
         warm_up(self.children, first.config, board)
         self.acceptor = Acceptor(board, self.children, self.poller, oom, log)
         self.drain = Drain(self.children)
-        parts = board.words, self.signals, self.children, self.acceptor
+        parts = board, self.signals, self.children, self.acceptor
         self.upgrade = Upgrade(launch, *parts, oom_fd=oom.fd, answer=self.answer)
         self.outcomes = outcomes(board)
         self.apply(first)
@@ -183,7 +186,7 @@ class Server:
             self.apply(change)
             self.board.words[scoreboard.GENERATION] += 1
             text += change.text
-        self.answer(scoreboard.RELOADS_BEGUN, code, last_reload=text[0], changes="\t".join(text[1:]))
+        self.answer(scoreboard.RELOADS_BEGUN, code, last_reload=text[0], changes=text[1:])
         self.manager.ready("draining" if self.state == DRAINING else f"serving on {self.names()}")
         if code:
             self.log.error(f"error call=reload why={text[0]!r}")
@@ -195,6 +198,7 @@ class Server:
         """Apply a change. Nothing here can fail: a call that may fail is attempted."""
         attempt(self.log, "close", self.log.configure, change.config, change.sink)
         self.config = change.config
+        self.upgrade.config = change.config
         self.children.configure(change.config)
         self.children.highest_fd = highest_fd()
         self.acceptor.configure(change.config, change.listeners)
@@ -214,12 +218,15 @@ class Server:
         """Return where the server listens, as text."""
         return ",".join(listener.name for listener in self.acceptor.all())
 
-    def publish(self) -> None:
-        """Write to the scoreboard what is in force."""
-        publish(self.board, self.config, self.launch, self.names(), self.outcomes)
+    def publish(self) -> bool:
+        """Write to the scoreboard what is in effect; return False if the disk has no room for the texts."""
+        names = [listener.name for listener in self.acceptor.all()]
+        return attempt(self.log, "pwrite", publish, self.board, self.config, self.launch, names, self.outcomes)
 
-    def answer(self, begun: int, code: int, **outcomes: str) -> None:
+    def answer(self, begun: int, code: int, **outcomes: str | Sequence[str]) -> None:
         """Say on the scoreboard how a request ended: its exit code and texts; see `Board.answer`."""
         self.outcomes |= outcomes
-        self.publish()
+        if not self.publish():  # a short answer has its room
+            self.outcomes |= {key: NO_ROOM if isinstance(text, str) else () for key, text in outcomes.items()}
+            self.publish()
         self.board.answer(begun, code)

@@ -10,8 +10,8 @@ import mmap
 
 from echod.common import scoreboard
 from echod.common.config import settings
-from echod.common.config.addresses import write_address
-from echod.common.config.settings import Config
+from echod.common.config.addresses import pack_host, write_address
+from echod.common.config.settings import RESTART, SETTINGS, Config
 from echod.common.errors import EchodError, from_os_error
 from echod.common.items import write_items
 from echod.common.scoreboard import MAGIC, VERSION, Scoreboard
@@ -19,10 +19,13 @@ from echod.common.sockets import adopt
 from echod.common.succession import Answer, Succession
 from echod.log.sinks import open_log
 from echod.server.lean.slots import RECORDED, Child
+from echod.server.reload import differences
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from echod.common.config.addresses import Address
     from echod.common.launch import Launch
+    from echod.log.sinks import Sink
     from echod.server.children import Children
 
 LAYOUT = 0xFFFFFF  # of scoreboard.VERSION: its number
@@ -31,27 +34,63 @@ LAYOUT = 0xFFFFFF  # of scoreboard.VERSION: its number
 def trial(launch: Launch, words: list[str]) -> int:
     """Answer whether this version could go on from here; returns the exit code. `words` are its command line."""
     try:
-        config = rehearse(launch, Succession.take(words) or Succession())
+        config, changes = rehearse(launch, Succession.take(words) or Succession())
     except EchodError as error:
         answer = Answer(code=error.code, why=str(error))
     except OSError as error:
         failed = from_os_error("cannot start", error)
         answer = Answer(code=failed.code, why=str(failed))
     else:
-        answer = Answer(settings=tuple(f"{name}={config.text(name)}" for name in settings.SETTINGS))
+        answer = Answer(settings=write_settings(config), changes=tuple(changes))
     write_items(1, answer.to_items())
     return answer.code
 
 
-def rehearse(launch: Launch, before: Succession) -> Config:
-    """Do all that may fail, and return the settings. Raises EchodError, OSError."""
+def rehearse(launch: Launch, before: Succession) -> tuple[Config, list[str]]:
+    """Do all that may fail; return the settings, and a line for each that differs. Raises EchodError, OSError."""
     check_layout(launch.board_fd)
-    config = load(launch, None)
+    config, changes = determine(launch, before)
     adopt(launch.addresses, before.sockets)
     scoreboard.allocate(launch.board_fd, config.max_children)
     mmap.mmap(launch.board_fd, scoreboard.SIZE).close()
     open_log(config.log, config.syslog_facility)
-    return config
+    return config, changes
+
+
+def determine(launch: Launch, before: Succession) -> tuple[Config, list[str]]:
+    """Return the settings of the new version, and a line for each that differs from before. Raises ConfigError.
+
+    Settings that need a restart stay as they are. So does `listen` if it has a new name, since the daemon would serve
+    no client while it looks the name up, or if the sockets were passed.
+    """
+    asked = load(launch, None)
+    known = [text for text in before.in_effect if text.partition("=")[0] in SETTINGS]
+    if not known:
+        return asked, []
+    old = load(launch, before.replace(settings=tuple(known)))
+    fixed = {name for name, row in SETTINGS.items() if row.effect == RESTART}
+    if None in launch.addresses or not all(address in old.listen or is_numeric(address) for address in asked.listen):
+        fixed.add("listen")
+    return Config(vars(asked) | {name: getattr(old, name) for name in fixed}), differences(old, asked, fixed)
+
+
+def is_numeric(address: Address) -> bool:
+    """Return True if the resolver is not needed to listen on an address."""
+    try:
+        return address[0] == "*" or bool(pack_host(address[0]))
+    except OSError:
+        return False
+
+
+def write_settings(config: Config) -> tuple[str, ...]:
+    """Return the settings as KEY=VALUE; `load` reads them."""
+    return tuple(f"{name}={config.text(name)}" for name in SETTINGS)
+
+
+def open_its_log(before: Succession) -> Sink:
+    """Open the log that a version was to have. Raises EchodError, OSError."""
+    config = settings.load("/dev/null", before.settings, "/", newlines=True)
+    return open_log(config.log, config.syslog_facility)
 
 
 def check_layout(fd: int) -> None:

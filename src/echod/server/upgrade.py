@@ -12,11 +12,14 @@ The whole sequence:
 3. `successor.rehearse`, in that child: read the file and the settings, adopt the sockets, map the scoreboard, open the
    log; then answer with the settings, or with the reason why this version cannot go on.
 4. `_judge`: the trial was reaped. The daemon reads its answer, and gives up unless the new version is fit.
-5. `_replace`: block signals, reap, write the file again with the settings that the trial has read, execve(2).
+5. `_replace`: block signals, reap, write the file again with the settings that the trial has determined, execve(2).
 6. `main`, in the new version: take the file, adopt the sockets, map the scoreboard, open the log.
 7. `successor.adopt_children`: the table has the children again. Those that exited since step 5 are zombies until the
    loop reaps them. Signals are unblocked when their handlers are there.
-8. `main.resume`: log the new version, and answer the request on the scoreboard.
+8. `main.resume`: log the new version, listen on new addresses, and answer the request on the scoreboard.
+
+Nothing here waits for a resolver, and the daemon never waits for the trial: a trial that hangs is killed at its
+deadline, ends itself then if the daemon is stopped, and ends with the daemon.
 
 Nothing is given up before execve(2): should it fail, the daemon goes on as it was. Record locks survive it, for no
 descriptor of the pid file is closed.
@@ -36,19 +39,23 @@ from echod.common.scoreboard import RELOADS_BEGUN, UPGRADES_BEGUN
 from echod.common.signals_table import HANDLED
 from echod.common.succession import WORD, Answer, Succession
 from echod.server.failures import attempt, reason
+from echod.server.successor import write_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from echod.common.config.settings import Config
     from echod.common.launch import Launch
     from echod.server.acceptor import Acceptor
+    from echod.server.board import Board
     from echod.server.children import Children
     from echod.server.signals import SignalPipe
 
 IDLE, TRIAL, READY = range(3)
 ON_TRIAL = "--trial"
 DEADLINE = 10.0  # seconds for the trial
+PR_SET_PDEATHSIG = 1  # prctl(2)
 FOREVER = float("inf")
 
 
@@ -62,13 +69,15 @@ class Upgrade:
     _reloads    _try             number of reloads before the trial
     _trial      _try             its pid
     _files      _try, _end       descriptors: what is handed over, the trial's answer, its stderr; empty while IDLE
+    _fit        _read_answer     the answer of a trial that is fit
+    config      Server.apply     the settings in effect
     _again      begin, _end      1 if another upgrade was asked for during this one
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the server that the new version takes over
         self,
         launch: Launch,
-        words: memoryview[int],
+        board: Board,
         signals: SignalPipe,
         children: Children,
         acceptor: Acceptor,
@@ -76,13 +85,14 @@ class Upgrade:
         oom_fd: int,
         answer: Callable[..., None],
     ) -> None:
-        self._launch, self._words, self._signals = launch, words, signals
+        self._launch, self._board, self._words, self._signals = launch, board, board.words, signals
         self._children, self._acceptor, self._oom_fd, self._answer = children, acceptor, oom_fd, answer
         self.state, self.due = IDLE, FOREVER
         self._closed, self._late = "", ""
         self._reloads, self._trial, self._again = 0, 0, 0
         self._files: list[int] = []
-        self._settings: tuple[str, ...] = ()
+        self._fit = Answer()
+        self.config: Config
 
     def _set_state(self, state: int, due: float = FOREVER) -> None:
         """Change the state: the only place."""
@@ -159,7 +169,7 @@ class Upgrade:
         if answer.code != DONE and answer.why:
             return answer.code, answer.why
         if answer.code == DONE and status == 0:
-            self._settings = answer.settings
+            self._fit = answer
             return DONE, ""
         try:
             said = last_words(read_whole(stderr).decode(errors="replace"))
@@ -195,7 +205,10 @@ class Upgrade:
             lost=children.log.sink.lost,
             again=self._again,
             sockets=tuple(listener.fd for listener in listeners),
-            settings=self._settings,
+            slots=self._board.top,
+            in_effect=write_settings(self.config),
+            settings=self._fit.settings,
+            changes=self._fit.changes,
             children=tuple((pid, one.slot, int(one.named), one.address) for pid, one in children.table.items()),
         )
         succession.write(self._files[0])
@@ -204,7 +217,7 @@ class Upgrade:
     def _end(self, code: int, why: str) -> None:
         """Let the old version go on."""
         self._close_files()
-        self._settings = ()
+        self._fit = Answer()
         self._set_state(IDLE)
         self._children.log.error(f"error call=upgrade why={why!r}")
         self._answer(UPGRADES_BEGUN, code, upgrade=why)
@@ -233,14 +246,35 @@ def fork_trial(launch: Launch, succession: Succession, files: list[int]) -> int:
     `files` are what is handed over, where it answers, and its stderr.
     """
     state_fd, answer_fd, stderr = files
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
+            end_with(parent)
             os.dup2(answer_fd, 1)
             os.dup2(stderr, 2)
             execute(launch, succession, state_fd, ON_TRIAL)
         except OSError as error:
-            write_items(1, Answer(code=FAILED, why=f"cannot execute {sys.executable}: {reason(error)}").to_items())
+            why = f"cannot execute {sys.executable}: {reason(error)}; use restart"
+            write_items(1, Answer(code=FAILED, why=why).to_items())
         finally:
             os._exit(FAILED)  # noqa: SLF001
     return pid
+
+
+def end_with(parent: int) -> None:
+    """Let this process, a trial, end by SIGALRM at the deadline and by SIGKILL with the daemon. Both survive execve(2).
+
+    A trial that outlived the daemon would keep its sockets, and a start would find the addresses in use.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    signal.alarm(int(DEADLINE) + 1)
+    try:
+        import ctypes  # noqa: PLC0415 - in the daemon every fork would copy it
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    except Exception:  # noqa: BLE001 - a Python without it: then the deadline ends the trial
+        return
+    if os.getppid() != parent:  # it has ended before prctl(2)
+        os._exit(FAILED)  # noqa: SLF001

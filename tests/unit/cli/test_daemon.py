@@ -193,7 +193,7 @@ def test_a_scoreboard_that_is_none_is_an_error(tmp_path, stub, content, message)
 
 def reloaded(board, _signum):
     board.words[scoreboard.RELOADS_BEGUN] += 1
-    board.set_texts(last_reload="a reason", changes="")
+    board.set_texts(last_reload="a reason", changes=["one: a\tb -> c", "two: d\ne -> f"])
     board.words[scoreboard.RELOAD_CODE] = 6
     board.words[scoreboard.RELOADS_DONE] = board.words[scoreboard.RELOADS_BEGUN]
 
@@ -202,8 +202,9 @@ def test_the_outcome_of_a_request_is_told(tmp_path, stub):
     stub(reloaded)
     with find(tmp_path) as daemon:
         for _ in range(3):
-            code, texts = daemon.ask(*RELOAD)
-            assert (code, texts["last_reload"]) == (6, "a reason")
+            code, copy = daemon.ask(*RELOAD)
+            assert (code, copy.texts()["last_reload"]) == (6, "a reason")
+            assert copy.changes() == ["one: a\tb -> c", "two: d\ne -> f"]
 
 
 def test_a_request_under_way_is_not_taken_for_ours(tmp_path, stub):

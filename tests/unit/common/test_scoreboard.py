@@ -5,6 +5,8 @@ import mmap
 import os
 import resource
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 
@@ -13,10 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echod.common import scoreboard
+from echod.common.errors import FAILED
+from echod.common.items import encode
 from echod.common.reasons import REASONS
-from echod.common.scoreboard import SIZE, SLOT, SLOTS_AT, WORD_SIZE, Copy, Scoreboard
+from echod.common.scoreboard import LONGEST_TEXTS, SIZE, SLOT, SLOTS_AT, TEXT_ROOM, WORD_SIZE, Copy, Scoreboard
 from support.processes import CLONE_NEWNS, isolated, mount, namespaces
 from support.wait import need_root
+
+# Any bytes but NUL, as paths and arguments come into a program.
+TEXTS = st.binary().map(lambda raw: raw.replace(b"\0", b"\n").decode(errors="surrogateescape"))
 
 
 @pytest.fixture
@@ -71,8 +78,8 @@ def test_a_file_that_is_cut_short_meanwhile_reads_as_zeros(file):
 
 def test_it_takes_the_room_that_its_clients_need_and_not_much_more(file):
     status = os.fstat(file)
-    assert status.st_size == SIZE
-    assert SLOTS_AT + 8 * SLOT <= status.st_blocks * 512 <= 64 << 10
+    assert status.st_size == SIZE + 2 * TEXT_ROOM
+    assert scoreboard.space(8) <= status.st_blocks * 512 <= 64 << 10
 
 
 @pytest.mark.parametrize("max_children", [1, 4000, scoreboard.MOST_CHILDREN])
@@ -81,7 +88,7 @@ def test_more_room_is_taken_and_what_was_there_stays(file, max_children):
     scoreboard.allocate(file, max_children)
     status = os.fstat(file)
     assert status.st_blocks * 512 >= SLOTS_AT + max_children * SLOT
-    assert status.st_size == SIZE, "a mapping of it would fault"
+    assert status.st_size >= SIZE, "a mapping of it would fault"
     assert os.pread(file, 4, SLOTS_AT + 64) == b"peer"
     assert Scoreboard(file).words[scoreboard.MAGIC] == scoreboard.VERSION
 
@@ -167,23 +174,89 @@ def test_a_copy_is_of_one_moment(file):
 
 
 def test_a_damaged_count_of_slots_does_not_lead_a_reader_outside(file):
-    os.pwrite(file, (1 << 60).to_bytes(8, "little"), scoreboard.TOP * WORD_SIZE)
+    os.pwrite(file, as_word(1 << 60), scoreboard.TOP * WORD_SIZE)
     assert Scoreboard(file).copy().clients() == []
 
 
 def test_a_writer_that_was_killed_in_the_middle_keeps_no_reader_waiting_for_ever(file):
-    os.pwrite(file, b"a=1\n", scoreboard.TEXT_AT)
-    os.pwrite(file, (1).to_bytes(8, "little"), scoreboard.SEQUENCE * WORD_SIZE)
+    put_texts(file, encode(["a=1"]))
+    os.pwrite(file, as_word(1), scoreboard.SEQUENCE * WORD_SIZE)
     assert Scoreboard(file).texts() == {"a": "1"}
 
 
-@given(st.binary(max_size=scoreboard.TEXT_ROOM))
+def as_word(number):
+    """Return a word's bytes."""
+    return number.to_bytes(WORD_SIZE, sys.byteorder, signed=True)
+
+
+def put_texts(file, raw, at=SIZE, length=None):
+    """Write texts as the server does, or others."""
+    os.pwrite(file, raw, SIZE)
+    os.pwrite(file, as_word(at) + as_word(len(raw) if length is None else length), scoreboard.TEXTS_AT * WORD_SIZE)
+
+
+@given(st.one_of(st.binary(max_size=3000), st.lists(TEXTS).map(encode)))
 def test_any_texts_can_be_read(raw):
-    whole = bytearray(SLOTS_AT)
-    whole[scoreboard.TEXT_AT : scoreboard.TEXT_AT + len(raw)] = raw
-    for key, value in Copy(bytes(whole)).texts().items():
+    copy = Copy(bytes(SLOTS_AT), raw)
+    for key in copy.texts():
         assert "=" not in key
-        assert "\n" not in key + value
+    assert copy.version().isprintable()
+    assert all(int(name.rpartition(":")[2]) < 100_000 for name in copy.listen())
+
+
+@given(st.lists(TEXTS), st.lists(TEXTS), st.lists(TEXTS))
+def test_lists_arrive_whatever_their_elements_hold(overrides, addresses, changes):
+    lists = {"overrides": overrides, "addresses": addresses, "changes": changes}
+    copy = Copy(bytes(SLOTS_AT), encode([f"{key}={text}" for key, texts in lists.items() for text in texts]))
+    assert (copy.overrides(), copy.addresses(), copy.changes()) == (overrides, addresses, changes)
+
+
+@pytest.mark.parametrize(
+    ("at", "length"),
+    [(0, 100), (-1, 100), (SIZE, -1), (SIZE, LONGEST_TEXTS + 1), (1 << 62, 100), (SIZE, 1 << 62), (SIZE - 1, 9)],
+)
+def test_words_that_lead_outside_the_texts_stand_for_no_texts(file, at, length):
+    put_texts(file, encode(["a=1"]), at, length)
+    assert Scoreboard(file).texts() == {}
+
+
+def test_more_texts_than_any_server_has_are_none():
+    assert Copy(bytes(SLOTS_AT), encode(["a=1"] * (scoreboard.MOST_TEXTS + 1))).texts() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("127.0.0.1:7", True),
+        ("[fe80::1%a,b]:65535", True),
+        (f"127.0.0.1:{'9' * 5000}", False),
+        ("127.0.0.1:", False),
+        ("127.0.0.1:\u0663", False),
+        ("", False),
+    ],
+)
+def test_a_listener_whose_port_cannot_be_one_is_left_out(name, shown):
+    assert Copy(bytes(SLOTS_AT), encode([f"listen={name}"])).listen() == [name] * shown
+
+
+def test_a_version_reaches_no_terminal_as_it_was_forged():
+    copy = Copy(bytes(SLOTS_AT), encode(["version=\x1b[2J\n" + "9" * 10_000]))
+    assert copy.version().startswith("\\x1b[2J 999")
+    assert len(copy.version()) == scoreboard.LONGEST_VERSION
+
+
+@pytest.mark.parametrize("code", [8, -1, 1 << 40])
+def test_a_code_that_no_command_ends_with_is_a_failure(file, code):
+    os.pwrite(file, as_word(code), scoreboard.RELOAD_CODE * WORD_SIZE)
+    assert Scoreboard(file).copy().code(scoreboard.RELOAD_CODE) == FAILED
+
+
+def test_a_word_has_64_bits_also_where_a_long_has_32():
+    program = "from echod.common import cmodules; cmodules.LONG = 4; from echod.common import scoreboard as board; "
+    program += "import os; fd = os.memfd_create('board'); board.initialize(fd, 1, 4711); "
+    program += "print(board.WORD, memoryview(bytes(8)).cast(board.WORD).itemsize, board.Scoreboard(fd).words[1])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "q 8 4711\n"
 
 
 @given(st.binary(min_size=SLOT * 4, max_size=SLOT * 4))
@@ -196,14 +269,11 @@ def test_any_slots_can_be_read(raw):
 
 
 def test_no_two_things_share_a_place():
-    places = [(scoreboard.REFUSED_PEER_AT, scoreboard.PEER_ROOM), (scoreboard.PROGRAM_AT, scoreboard.PROGRAM_ROOM)]
-    end = (scoreboard.DRAIN_MS + 1) * WORD_SIZE
-    for at, room in [*places, (scoreboard.TEXT_AT, scoreboard.TEXT_ROOM)]:
-        assert at >= end
-        end = at + room
-    assert end <= SLOTS_AT
+    assert (scoreboard.TEXTS_LENGTH + 1) * WORD_SIZE <= scoreboard.REFUSED_PEER_AT
+    assert scoreboard.REFUSED_PEER_AT + scoreboard.PEER_ROOM <= SLOTS_AT
+    assert SLOTS_AT + scoreboard.MOST_CHILDREN * SLOT <= SIZE
 
 
 def test_every_reason_to_refuse_a_client_has_a_counter_of_its_own():
     assert len(set(scoreboard.REFUSALS.values())) == len(scoreboard.REFUSALS)
-    assert max(scoreboard.REFUSALS.values()) < scoreboard.DRAIN_MS < scoreboard.TEXT_AT // WORD_SIZE
+    assert max(scoreboard.REFUSALS.values()) < scoreboard.DRAIN_MS < SLOTS_AT // WORD_SIZE

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod import __version__
 from echod.common import scoreboard
 from echod.common.scoreboard import (
     ACCEPTED,
@@ -155,7 +154,6 @@ def test_the_version_that_writes_it_is_there_and_the_start_is_the_first(board, r
     assert 0 <= time.time_ns() - started[1] < 3600e9
     again = Board(board.fd)
     assert counters(reader, scoreboard.STARTED, scoreboard.START_TIME) == started
-    assert reader.copy().text(scoreboard.PROGRAM_AT, scoreboard.PROGRAM_ROOM) == __version__
     assert again.words[scoreboard.PID] == os.getpid()
 
 
@@ -233,14 +231,14 @@ def test_counters_have_64_bits(board, reader):
 
 
 def test_the_last_slot_is_inside_the_file(board, reader):
-    board.words[scoreboard.TOP] = scoreboard.MOST_CHILDREN - 1
+    board.top = scoreboard.MOST_CHILDREN - 1
     slot = record(board, "last", 4)
     board.words[slot + SENT] = 1
     assert shown(reader) == [(4, "last")]
 
 
 def test_room_is_reserved_for_more_clients_and_never_given_back(board):
-    board.words[scoreboard.MAX_CHILDREN] = 64
+    board.words[scoreboard.MAX_CHILDREN] = 1 << 40  # whatever another process has written there
     before = os.fstat(board.fd).st_blocks
     board.reserve(64)
     assert os.fstat(board.fd).st_blocks == before
@@ -286,17 +284,73 @@ def test_an_answer_is_complete_when_its_number_is_there(board):
     assert counters(board, scoreboard.REOPENS_DONE, scoreboard.REOPEN_CODE) == [1, 0]
 
 
-TEXT = st.text(st.characters(exclude_characters="\0\n", exclude_categories=["Cs"]), max_size=100)
+# Any bytes but NUL, as paths and arguments come into a program.
+TEXT = st.binary().map(lambda raw: raw.replace(b"\0", b"\n").decode(errors="surrogateescape"))
+# Some are longer than all that was written before, so that the place of the next ones changes.
+LONG_TEXT = st.tuples(TEXT, st.sampled_from([0, 0, 0, 20_000, 400_000])).map(lambda both: both[0] + "x" * both[1])
+TEXTS = st.dictionaries(st.sampled_from(["listen", "config_file", "changes"]), st.one_of(LONG_TEXT, st.lists(TEXT)))
 
 
-@given(st.dictionaries(st.sampled_from(["listen", "config_file", "changes"]), TEXT))
-def test_texts_come_back(texts):
+@given(st.lists(TEXTS, min_size=1, max_size=8))
+def test_texts_come_back(changes):
+    """A reader between two of them finds the ones or the others: the new ones overwrite none that can be read."""
     with tempfile.TemporaryFile() as file:
         scoreboard.initialize(file.fileno(), 1)
-        board = Board(file.fileno())
-        board.set_texts(**texts)
-        assert Scoreboard(file.fileno()).texts() == texts
+        board, reader = Board(file.fileno()), Scoreboard(file.fileno())
+        longest = 0
+        for texts in changes:
+            before, place = reader.copy(), board._texts
+            kept = os.pread(board.fd, place[1] - place[0], place[0])
+            board.set_texts(**texts)
+            assert os.pread(board.fd, place[1] - place[0], place[0]) == kept, before.texts()
+            copy = reader.copy()
+            for key, value in texts.items():
+                assert copy.all(key) == ([value] if isinstance(value, str) else value)
+            longest = max(longest, board._texts[1] - board._texts[0])
+            assert os.fstat(board.fd).st_size <= scoreboard.SIZE + max(2 * scoreboard.TEXT_ROOM, 5 * longest)
         assert board.words[scoreboard.SEQUENCE] % 2 == 0
+
+
+def test_texts_that_have_no_room_leave_those_of_before(tmp_path):
+    need_root()
+
+    def check():
+        mount(b"tmpfs", tmp_path, b"size=256k")
+        fd = os.open(tmp_path / "scoreboard", os.O_RDWR | os.O_CREAT)
+        scoreboard.initialize(fd, 1)
+        board, reader = Board(fd), Scoreboard(fd)
+        board.set_texts(a="before\n")
+        for texts in ({"a": "x" * (300 << 10)}, {"a": ["x" * 1000] * 300}):
+            with pytest.raises(OSError, match="No space left on device"):
+                board.set_texts(**texts)
+            with pytest.raises(OSError, match="No space left on device"):
+                board.reserve_texts(*texts["a"])
+            assert reader.texts() == {"a": "before\n"}
+        board.reserve_texts("y" * (20 << 10))
+        ballast = os.open(tmp_path / "ballast", os.O_WRONLY | os.O_CREAT)
+        with contextlib.suppress(OSError):
+            while True:
+                os.write(ballast, bytes(4096))
+        for _ in range(3):  # those that were reserved for, and as much that replaces them
+            board.set_texts(a="y" * (20 << 10))
+            assert reader.texts() == {"a": "y" * (20 << 10)}
+
+    namespaces(CLONE_NEWNS, check)
+
+
+def test_more_texts_than_a_reader_takes_are_an_error(board, reader):
+    board.set_texts(a="before")
+    for texts in ({"a": "x" * scoreboard.LONGEST_TEXTS}, {"a": [""] * scoreboard.MOST_TEXTS}):
+        with pytest.raises(OSError, match="File too large"):
+            board.set_texts(**texts)
+    assert reader.texts() == {"a": "before"}
+
+
+def test_texts_whose_place_is_forged_are_written_where_texts_are(board):
+    board.words[scoreboard.TEXTS_AT], board.words[scoreboard.TEXTS_LENGTH] = 1 << 60, 9
+    again = Board(board.fd)
+    again.set_texts(a="b")
+    assert again.words[scoreboard.TEXTS_AT] == scoreboard.SIZE
 
 
 def test_texts_are_replaced_whole(board, reader):
@@ -306,8 +360,8 @@ def test_texts_are_replaced_whole(board, reader):
 
 
 def test_a_line_break_in_a_text_does_not_make_another_text(board, reader):
-    board.set_texts(a="one\nb=two", c="three")
-    assert reader.texts() == {"a": "one b=two", "c": "three"}
+    board.set_texts(a="one\nb=two", c="three\0d=four")
+    assert reader.texts() == {"a": "one\nb=two", "c": "three d=four"}
 
 
 def test_a_path_that_is_not_utf8_comes_back(board, reader):
@@ -316,12 +370,11 @@ def test_a_path_that_is_not_utf8_comes_back(board, reader):
     assert reader.texts() == {"config_file": path}
 
 
-def test_texts_that_are_too_long_are_cut_and_spoil_nothing(board, reader):
+def test_long_texts_are_not_cut_and_spoil_nothing(board, reader):
     record(board, "peer", 1)
-    board.set_texts(a="1", b="ü" * scoreboard.TEXT_ROOM, c="3")
-    texts = reader.texts()
-    assert texts["a"] == "1"
-    assert len(texts["b"].encode(errors="surrogateescape")) == scoreboard.TEXT_ROOM - 1 - len("a=1\nb=")
+    for length in (1, 20_000, 3_000_000, 2):
+        board.set_texts(a="1", b="ü" * length, c="3")
+        assert reader.texts() == {"a": "1", "b": "ü" * length, "c": "3"}
     assert shown(reader) == [(1, "peer")]
 
 

@@ -115,10 +115,24 @@ def test_a_failure_is_told_to_the_launcher_and_on_stderr(capsys, monkeypatch):
     assert fail(Manager(-1), BindError("*:7", OSError(98, "Address already in use"))) == FAILED
 
 
-def test_after_an_upgrade_a_failure_is_told_to_syslog(monkeypatch):
+def test_after_an_upgrade_a_failure_is_logged_where_the_log_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "Syslog", lambda _facility: pytest.fail("the log took the line"))
+    before = Succession(version="0.1.0", settings=(f"log={tmp_path}/log",))
+    assert fail(Manager(-1), EchodError("cannot start: out of memory"), before) == FAILED
+    assert (tmp_path / "log").read_text().endswith("error call=upgrade why='cannot start: out of memory'\n")
+
+
+@pytest.mark.parametrize("settings", [("log=/nowhere/log",), ("log=",), ("color=blue",)])
+def test_after_an_upgrade_a_failure_is_told_to_syslog(monkeypatch, settings):
     logged = []
-    monkeypatch.setattr(module, "Syslog", lambda _facility: SimpleNamespace(write=lambda *line: logged.append(line)))
-    assert fail(Manager(-1), EchodError("cannot start: out of memory"), Succession(version="0.1.0")) == FAILED
+
+    def write(*line):
+        logged.append(line)
+        return True
+
+    monkeypatch.setattr(module, "Syslog", lambda _facility: SimpleNamespace(write=write))
+    before = Succession(version="0.1.0", settings=settings)
+    assert fail(Manager(-1), EchodError("cannot start: out of memory"), before) == FAILED
     assert logged == [(0, "error call=upgrade why='cannot start: out of memory'")]
 
 
@@ -217,12 +231,8 @@ def test_ps_says_echod():
 
 
 def test_what_was_asked_for_meanwhile_is_done():
-    for asked, again, pending in (
-        ("listen=*:7", 0, set()),
-        ("listen=*:8", 0, {signal.SIGHUP}),
-        ("listen=*:7", 1, {signal.SIGUSR2}),
-    ):
-        before, answers = Succession(version="0.0", lost=3, again=again), list[Any]()
+    for again, pending in ((0, set()), (1, {signal.SIGUSR2})):
+        before, answers = Succession(version="0.0", lost=3, again=again, changes=("a", "b\nc")), list[Any]()
         log, lines = memory_log()
         server: Any = SimpleNamespace(
             log=log,
@@ -231,9 +241,9 @@ def test_what_was_asked_for_meanwhile_is_done():
             signals=SimpleNamespace(pending=set()),
             answer=lambda *words, _to=answers, **texts: _to.append((words, texts)),
         )
-        module.resume(server, before, settings(asked))
+        module.resume(server, before, settings("listen=*:7"))
         assert server.signals.pending == pending
-        assert answers == [((scoreboard.UPGRADES_BEGUN, 0), {"upgrade": "ok"})]
+        assert answers == [((scoreboard.UPGRADES_BEGUN, 0), {"upgrade": "ok", "upgraded": ["a", "b\nc"]})]
         assert lines.texts[0].startswith("upgrade version=")
         assert lines.texts[0].endswith("from=0.0 clients=1")
         assert isinstance(lines, Memory)

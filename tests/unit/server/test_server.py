@@ -55,7 +55,7 @@ class Daemon:
         return [self.reader.words[word] for word in words]
 
     def text(self, key):
-        return self.reader.texts().get(key)
+        return self.reader.texts().get(key, "")
 
     def signal(self, *signums):
         """Have these signals pending at the same moment, and act on them."""
@@ -125,7 +125,7 @@ def test_a_reload_puts_all_in_force_and_answers(path):
         assert server.board.drain_timeout() is None, "for those who are being served, too"
         answer = (scoreboard.RELOADS_BEGUN, scoreboard.RELOADS_DONE, scoreboard.RELOAD_CODE)
         assert daemon.words(*answer) == [1, 1, DONE]
-        assert daemon.text("changes") == "max_children: 256 -> 1\tdrain_timeout: 5s -> never"
+        assert daemon.reader.copy().changes() == ["max_children: 256 -> 1", "drain_timeout: 5s -> never"]
         (line,) = daemon.lines.events("reload")
         assert line.startswith("reload generation=2 changed='max_children: 256 -> 1; ")
         for client in clients:

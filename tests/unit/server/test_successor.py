@@ -45,9 +45,10 @@ def test_children_keep_their_slots_and_others_are_free():
     before.begin()
     before.remove(slots[1])
     before.end()
-    board = Board(before.fd)
-    children = Children(board, signal_pipe(), settings(), memory_log()[0])
     handed_on = (4000, slots[0], 0, ("127.0.0.1", 0)), (4002, slots[2], 1, ("127.0.0.1", 2))
+    before.words[scoreboard.TOP] = 1 << 40  # whatever another process has written there
+    board = Board(before.fd, Succession(slots=3, children=handed_on))
+    children = Children(board, signal_pipe(), settings(), memory_log()[0])
     successor.adopt_children(children, Succession(children=handed_on))
     assert {pid: (child.slot, child.named, child.peer, child.state) for pid, child in children.table.items()} == {
         4000: (slots[0], False, "127.0.0.1:0", RECORDED),
@@ -55,7 +56,60 @@ def test_children_keep_their_slots_and_others_are_free():
     }
     assert not children.watched
     assert [board.take(), board.take()] == [slots[1], slots[2] + scoreboard.SLOT // scoreboard.WORD_SIZE]
+    board.words[scoreboard.TOP] = board.top
     assert len(Scoreboard(board.fd).copy().clients()) == 2
+
+
+def determined(tmp_path, asked, *in_effect, passed=False):
+    """Return the settings that a trial determines, as text, and what it finds changed."""
+    (tmp_path / "conf").write_text(f"[echod]\n{asked}\n")
+    launch = Launch(config_file=str(tmp_path / "conf"), base="/", addresses=(None if passed else ("*", 7),))
+    before = Succession(in_effect=tuple(in_effect))
+    config, changes = successor.determine(launch, before)
+    return dict(text.split("=", 1) for text in successor.write_settings(config)), changes
+
+
+@pytest.mark.parametrize(
+    ("setting", "old", "new"),
+    [
+        ("user", "5", "root"),
+        ("group", "", "9"),
+        ("umask", "022", "077"),
+        ("directory", "/", "/x"),
+        ("pid_file", "/a", "/b"),
+    ],
+)
+def test_settings_that_need_a_restart_stay_those_in_effect(tmp_path, setting, old, new):
+    found, changes = determined(tmp_path, f"{setting} = {new}\nbacklog = 5", f"{setting}={old}", "backlog=6")
+    assert (found[setting], found["backlog"]) == (old, "5")
+    assert changes == ["backlog: 6 -> 5", f"{setting}: {old or 'empty'} -> {new} (needs a restart)"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "moves"),
+    [
+        ("*:7", "*:8", True),
+        ("*:7", "127.0.0.1:8 [::1]:8", True),
+        ("*:7", "[fe80::1%lo]:8", True),
+        ("name.example:7 *:8", "name.example:7", True),  # whose sockets the daemon has
+        ("*:7", "name.example:7", False),
+        ("*:7", "*:7 localhost:8", False),
+        ("*:7", "127.1:8", False),
+        ("name.example:7", "name.example:8", False),
+    ],
+)
+def test_a_name_that_is_new_stays_for_a_restart(tmp_path, old, new, moves):
+    for passed in (False, True):
+        found, changes = determined(tmp_path, f"listen = {new}", f"listen={old}", passed=passed)
+        moved = moves and not passed
+        assert found["listen"] == ", ".join((new if moved else old).split())
+        (line,) = changes
+        assert line.endswith("(needs a restart)") != moved
+
+
+def test_settings_of_the_previous_version_that_are_unknown_are_skipped(tmp_path):
+    found, changes = determined(tmp_path, "umask = 022", "umask=077", "color=blue")
+    assert (found["umask"], changes) == ("077", ["umask: 077 -> 022 (needs a restart)"])
 
 
 @pytest.fixture
@@ -121,7 +175,8 @@ def test_why_it_is_not(launch, before, lines, code, why):
 def test_a_descriptor_that_is_no_listening_socket(launch):
     with socket.socket() as sock:
         answer = tried(launch, Succession(sockets=(sock.fileno(),)))
-    assert (answer.code, answer.why.partition(": ")[0]) == (FAILED, "cannot start")
+    assert answer.code == BAD_CONFIG
+    assert "is not a listening TCP socket" in answer.why
 
 
 def test_a_succession_that_cannot_be_read(launch):

@@ -10,6 +10,7 @@ import pytest
 
 from echod import __version__
 from echod.common import scoreboard
+from echod.common.config.settings import SETTINGS
 from echod.common.errors import BAD_CONFIG, FAILED
 from echod.common.items import encode, read_items, write_items
 from echod.common.launch import Launch
@@ -19,7 +20,7 @@ from echod.server import upgrade as module
 from echod.server.lean.slots import Child
 from echod.server.upgrade import DEADLINE, IDLE, ON_TRIAL, READY, TRIAL, Upgrade, execute, fork_trial
 from support.processes import fork, reap
-from support.sockets import Front
+from support.sockets import Front, settings
 from support.wait import wait_for
 
 IN_TRIAL = "the new version has failed in its trial"
@@ -41,8 +42,9 @@ class Stage:
         children = self.front.children
         monkeypatch.setattr(module, "fork_trial", self._fork)
         monkeypatch.setattr(module, "execute", self._execute)
-        parts = self.front.board.words, self.front.signals, children, self.front.acceptor
+        parts = self.front.board, self.front.signals, children, self.front.acceptor
         self.upgrade = Upgrade(Launch(), *parts, oom_fd=-1, answer=self._answer)
+        self.upgrade.config = settings("umask=077")
 
     def _fork(self, _launch, _succession, files):
         return fork(lambda: self.trial(*files[1:]))
@@ -61,7 +63,7 @@ class Stage:
     @staticmethod
     def fit(answer, stderr):
         os.write(stderr, b"a warning\n")
-        write_items(answer, Answer(settings=("max_children=7", "log=/new\nline")).to_items())
+        write_items(answer, Answer(settings=("max_children=7", "log=/new\nline"), changes=("a: b\n -> c",)).to_items())
 
     def reap(self):
         """Reap the trial, and go on."""
@@ -279,7 +281,31 @@ def test_a_trial_that_cannot_be_executed_says_so(launch, files, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert reap(fork_trial(launch, Succession(), files)) == 1
     answer = Answer.from_items(read_items(files[1]))
-    assert (answer.code, answer.why) == (1, "cannot execute /nowhere/python: No such file or directory")
+    assert (answer.code, answer.why) == (1, "cannot execute /nowhere/python: No such file or directory; use restart")
+
+
+def test_a_trial_whose_daemon_has_ended_before_it_could_ask_for_a_signal_ends():
+    def trial():
+        module.end_with(os.getppid() + 1)  # as if that one had been the parent
+        os._exit(0)
+
+    assert reap(fork(trial)) == FAILED
+
+
+@pytest.mark.parametrize("ctypes", [True, False])
+def test_a_trial_ends_at_its_deadline_whatever_the_daemon_has_made_of_the_signal(monkeypatch, ctypes):
+    if not ctypes:
+        monkeypatch.setitem(sys.modules, "ctypes", None)
+    monkeypatch.setattr(module, "DEADLINE", 0.0)
+
+    def trial():
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        module.end_with(os.getppid())
+        while True:
+            signal.sigtimedwait([signal.SIGTERM], 60)
+
+    assert reap(fork(trial)) == -signal.SIGALRM
 
 
 def test_what_is_handed_on(stage):
@@ -294,4 +320,8 @@ def test_what_is_handed_on(stage):
     assert succession.sockets == tuple(listener.fd for listener in listeners)
     assert launch.addresses == tuple(listener.address for listener in listeners)
     assert (succession.version, succession.lost, launch.ready_fd) == (__version__, 3, -1)
+    assert succession.changes == ("a: b\n -> c",)
+    assert "umask=077" in succession.in_effect
+    assert {text.partition("=")[0] for text in succession.in_effect} == set(SETTINGS)
+    assert succession.slots == stage.front.board.top
     assert succession.children == ((4711, 640, 1, ("127.0.0.1", 7)),)

@@ -8,10 +8,11 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from echod.cli import installation
 from echod.cli.preflight import CONFIG, LOG, check_user
 from echod.cli.proc import mounts
 from echod.common.config.file import DEFAULT_PATH
-from echod.common.scoreboard import SLOT, SLOTS_AT
+from echod.common.scoreboard import space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,8 @@ def warnings(plan: Plan) -> Iterator[str]:
         path = Path(plan.paths.config_file or DEFAULT_PATH)
         mend = closed(path, plan) or f"chmod o+r {path}"
         yield f"{failed[CONFIG]} for user {plan.user}: a reload will fail; `{mend}`"
+    if plan.launch.uid > 0 and (why := installation.fault(plan.launch.uid, plan.launch.gid)):
+        yield f"{why} for user {plan.user}: an upgrade will fail; `echod restart` replaces it"
     yield from board_space(plan)
 
 
@@ -59,7 +62,7 @@ def board_space(plan: Plan) -> Iterator[str]:
     free = system.f_bavail * system.f_frsize
     with contextlib.suppress(OSError):
         free += board.stat().st_blocks * BLOCK_BYTES  # the previous scoreboard is replaced
-    wanted = SLOTS_AT + plan.config.max_children * SLOT
+    wanted = space(plan.config.max_children)
     if system.f_blocks and free < wanted:
         point, kind = mounted(directory)
         size = system.f_blocks * system.f_frsize + wanted - free

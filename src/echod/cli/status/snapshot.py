@@ -18,11 +18,11 @@ def snapshot(copy: Copy) -> dict[str, Any]:
     """Return the state of a daemon; ages, uptime and full_for in seconds, sizes in bytes."""
     now = time.monotonic_ns()
     words, texts, clients = copy.words, copy.texts(), copy.clients()
-    listen = [name for name in texts.get("listen", "").split(",") if name]
+    listen = copy.listen()
     max_children, full_since = words[scoreboard.MAX_CHILDREN], words[scoreboard.FULL_SINCE]
     return {
         "state": STATES[max(0, min(words[scoreboard.STATE], len(STATES) - 1))],
-        "version": copy.text(scoreboard.PROGRAM_AT, scoreboard.PROGRAM_ROOM),
+        "version": copy.version(),
         "pid": words[scoreboard.PID],
         "uptime": seconds(now - words[scoreboard.STARTED]),
         "listen": listen,
@@ -40,7 +40,7 @@ def snapshot(copy: Copy) -> dict[str, Any]:
         "bytes_out": words[scoreboard.BYTES_OUT] + sum(client[5] for client in clients),
         "generation": words[scoreboard.GENERATION],
         "config_file": texts.get("config_file", ""),
-        "overrides": [text for text in texts.get("overrides", "").split("\t") if text],
+        "overrides": copy.overrides(),
         "last_reload": texts.get("last_reload", ""),
         "log_lines_lost": words[scoreboard.LOG_LINES_LOST],
         "children": [child(client, now) for client in clients],

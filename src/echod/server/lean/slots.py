@@ -7,7 +7,7 @@ time, so that the clients that stay share the pages of their records.
 
 from __future__ import annotations
 
-from echod.common.scoreboard import MAX_CHILDREN, TOP
+from echod.common.scoreboard import MAX_CHILDREN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ class Slots:
 
     def add(self) -> list[Child]:
         """Take more slots, the lowest last, and return the list of all that are free."""
-        words = self._board.words
-        for _ in range(max(1, min(SLOTS_AT_ONCE, words[MAX_CHILDREN] - words[TOP]))):
+        for _ in range(max(1, min(SLOTS_AT_ONCE, self._board.words[MAX_CHILDREN] - self._board.top))):
             self.free.insert(0, Child(self._board.take()))
         return self.free
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from echod import __version__
 from echod.common import scoreboard
 from echod.common.scoreboard import RECEIVED, SENT
 from support.board import new_board, record
@@ -19,10 +20,11 @@ def board():
     board.words[scoreboard.MAX_CHILDREN] = 256
     board.words[scoreboard.ACCESS] = 1
     board.set_texts(
-        listen="0.0.0.0:27978,[::]:27978",
+        listen=["0.0.0.0:27978", "[::]:27978"],
+        version=__version__,
         config_file="/etc/echod.conf",
         last_reload="ok",
-        overrides="log=none\tbacklog=7",
+        overrides=["log=none", "backlog=7"],
     )
     for pid, peer in ((4711, "192.0.2.7:51514"), (4194304, LONG_PEER), (9, "127.0.0.1:1")):
         slot = record(board, peer, pid)
