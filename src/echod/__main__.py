@@ -56,17 +56,20 @@ def missing_module(error: Exception) -> str:
 
 
 def strangers_module(error: BaseException) -> str:
-    """Return the path of a module that has the name of one that echod needs, and is another, if an error is from it."""
-    frame, name = error.__traceback__, str(getattr(error, "name", None) or "").partition(".")[0]
-    found = [name] if name in sys.modules else []
-    while frame:
-        found.append(frame.tb_frame.f_globals.get("__name__", "").partition(".")[0])
-        frame = frame.tb_next
-    path = getattr(error, "filename", None) if isinstance(error, SyntaxError) else None
-    for module in DISTRIBUTIONS:
-        if module in found or (path and f"/{module}" in path):
-            path = path or getattr(sys.modules.get(module), "__file__", None) or error.__traceback__
-            return f"module {module}, {path}, is not that of {DISTRIBUTIONS[module][0]}; {how_to_install(module)}"
+    """Return what to say if an error is from a module that has the name of one that echod needs, and is another's."""
+    found: dict[str, object] = {}
+    name = str(getattr(error, "name", None)).partition(".")[0]
+    if name in sys.modules:  # it lacks what was to be imported from it
+        found[name] = getattr(sys.modules[name], "__file__", None)
+    trace = error.__traceback__
+    while trace:
+        found[str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]] = trace.tb_frame.f_code.co_filename
+        trace = trace.tb_next
+    for module, (distribution, _) in DISTRIBUTIONS.items():
+        if isinstance(error, SyntaxError) and error.filename and f"/{module}" in error.filename:
+            found[module] = error.filename
+        if module in found:
+            return f"module {module}, {found[module]}, is not that of {distribution}; {how_to_install(module)}"
     return ""
 
 

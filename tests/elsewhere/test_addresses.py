@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from support.sockets import port_of_its_own
+
 WHERE = ("no-ipv6-address", "no-ipv6-family", "ipv6-only", "no-ipv4-family")
 LACKS = {"127.0.0.1": "[::1]:0", "::1": "127.0.0.1:0"}  # the address of clients there; what cannot be listened on
 NAMES = {"127.0.0.1": ("ip6-localhost", "::1"), "::1": ("ip4-localhost", "127.0.0.1")}
@@ -48,3 +50,29 @@ def test_a_daemon_keeps_serving(place, daemon, command):
     assert daemon.run(command).returncode == 1
     assert daemon.pid == pid
     daemon.connect().close()
+
+
+def test_the_addresses_that_a_name_has_and_the_machine_lacks_are_named(place, daemon):
+    daemon.write(listen="localhost:0")
+    done = daemon.run("start", check=0)
+    other = NAMES[place.host][1]
+    written = f"[{other}]" if ":" in other else other
+    assert done.stderr.startswith(f"echod: warning: cannot listen on localhost:0 ({written}:0): ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reload_names_them(place, daemon):
+    daemon.start(listen=place.at(0))
+    with place.network():
+        port = port_of_its_own()
+    daemon.write(listen=f"localhost:{port}")
+    assert f"cannot listen on localhost:{port} (" in daemon.run("reload", check=0).stdout
+    place.connect(port).close()
+
+
+@pytest.mark.parametrize("form", [":{}", "{}", "*:{}"])
+def test_a_port_alone(place, daemon, form):
+    with place.network():
+        port = port_of_its_own()
+    daemon.start(listen=form.format(port))
+    place.connect(port).close()

@@ -12,7 +12,7 @@ import pytest
 
 from support.daemon import Echod, give
 from support.processes import MountNamespace, proc_status
-from support.wait import alive, need, need_root
+from support.wait import alive, need, need_root, skip
 
 WORKS = ("chown", "fowner", "kill", "setpcap", "sys_resource", "sys_ptrace", "sys_chroot", "net_raw")
 NAMED = {
@@ -114,7 +114,7 @@ def test_root_of_a_user_namespace(without):
     """Only root has a number there: `nobody` cannot be become, and `user = root` works."""
     unshare = [need("unshare"), "--user", "--map-root-user"]
     if subprocess.run([*unshare, "true"], capture_output=True).returncode:
-        pytest.skip("needs user namespaces")
+        skip("user namespaces")
     daemon = without("sys_boot")
     os.chown(daemon.home, 0, 0)
     daemon.prefix = unshare

@@ -63,7 +63,13 @@ def passing(echod):
                 os.dup2(fd, 3 + number)
 
         words = [*prefix, "/bin/sh", "-c", PASS, "sh", str(len(sockets)), *echod.command("run")]
-        process = subprocess.Popen(words, preexec_fn=lay_out, close_fds=False, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            words,
+            preexec_fn=lay_out,  # noqa: PLW1509 - no thread of this process holds a lock
+            close_fds=False,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         started.append(process)
         return started[-1]
 

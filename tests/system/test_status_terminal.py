@@ -106,6 +106,17 @@ def test_watch_goes_on_when_the_daemon_stops_and_another_starts(terminal, echod)
     assert shown.is_as_it_was()
 
 
+@pytest.mark.parametrize("name", ["LANG", "LC_ALL"])
+def test_watch_without_the_locale_that_lang_names(echod, terminal, monkeypatch, name):
+    """As in an ssh session, which passes on the LANG of another machine."""
+    monkeypatch.setenv(name, "xx_YY.UTF-8")
+    echod.start()
+    shown = terminal("--watch")
+    shown.wait_for(f"pid {echod.pid}")
+    shown.process.send_signal(signal.SIGTERM)
+    assert shown.end() == 128 + signal.SIGTERM
+
+
 @pytest.mark.parametrize("term", ["no-such-terminal", "dumb"])
 def test_watch_on_a_terminal_that_it_cannot_use(terminal, term):
     shown = terminal("--watch", term=term)

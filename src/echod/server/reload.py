@@ -8,13 +8,15 @@ from __future__ import annotations
 from echod.common.config import settings
 from echod.common.config.addresses import write_address
 from echod.common.config.settings import NEW_CLIENTS, RESTART, SETTINGS, Config
-from echod.common.sockets import Listener, bind_all
+from echod.common.sockets import Listener, bind_all, ignore
 from echod.log.sinks import open_log
 from echod.server.board import reserve
 from echod.server.failures import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from echod.common.launch import Launch
     from echod.log.sinks import Sink
     from echod.server.board import Board
@@ -41,7 +43,7 @@ def prepare(launch: Launch, old: Config, listeners: list[Listener], sink: Sink, 
         if (new.log, new.syslog_facility) != (old.log, old.syslog_facility):
             sink = open_log(new.log, new.syslog_facility)
             step.opened(sink)
-        kept = listeners if passed else rebind(listeners, new, step)
+        kept = listeners if passed else rebind(listeners, new, step, text.append)
         names = [listener.name for listener in kept]
         reserve(board, launch, new.max_children, *text, *names, *map(write_address, new.listen))
         return Change(new, kept, sink, text)
@@ -78,7 +80,7 @@ def unshare(listener: Listener) -> OSError | None:
     return None
 
 
-def rebind(listeners: list[Listener], new: Config, step: Step) -> list[Listener]:
+def rebind(listeners: list[Listener], new: Config, step: Step, warn: Callable[[str], None] = ignore) -> list[Listener]:
     """Return listeners for all that `new` asks for: those there are, and new ones. Raises BindError or OSError.
 
     A new address may overlap an old one, `*:7` and `127.0.0.1:7`: while they are bound all share the port. For that
@@ -91,7 +93,7 @@ def rebind(listeners: list[Listener], new: Config, step: Step) -> list[Listener]
         try:
             for listener in listeners:
                 listener.share(True)
-            added = bind_all(missing, new, share=True)
+            added = bind_all(missing, new, share=True, warn=warn)
             step.opened(*added)
         finally:
             failed = [error for listener in listeners + added if (error := unshare(listener))]

@@ -132,6 +132,115 @@ def test_without_a_descriptor_left_a_line_is_lost_and_nothing_else(syslogd):
     sink.close()
 
 
+class Stream:
+    """A syslogd that reads a stream socket."""
+
+    def __init__(self, path):
+        path.unlink(missing_ok=True)
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind(str(path))
+        self.listening.listen(1)
+        self.listening.settimeout(DEADLINE)
+        self.conn = None
+
+    def accept(self):
+        self.conn, _ = self.listening.accept()
+        self.conn.settimeout(DEADLINE)
+
+    def lines(self):
+        """Return what has come, without the priority and the time of each line, and the beginning of another one."""
+        *lines, rest = self.conn.recv(1 << 20).split(b"\0")
+        return [line.partition(b"]: ")[2].decode() for line in lines], rest
+
+    def close(self):
+        for sock in (self.listening, self.conn):
+            if sock:
+                sock.close()
+
+
+@pytest.fixture
+def stream(tmp_path, monkeypatch):
+    """Return a function that (again) opens the stream socket that a syslogd reads."""
+    monkeypatch.setattr(module, "DEV_LOG", str(tmp_path / "log.sock"))
+    opened = []
+
+    def stream():
+        opened.append(Stream(tmp_path / "log.sock"))
+        return opened[-1]
+
+    yield stream
+    for one in opened:
+        one.close()
+
+
+def test_a_stream_socket_gets_lines_that_end(stream):
+    syslogd = stream()
+    sink = Syslog("daemon")
+    syslogd.accept()
+    for text in ("one", "two"):
+        assert sink.write(INFO, text)
+    assert syslogd.lines() == (["one", "two"], b"")
+    sink.close()
+
+
+def test_a_stream_that_is_full_tears_no_line(stream):
+    syslogd = stream()
+    sink = Syslog("daemon")
+    syslogd.accept()
+    text = "x" * 5000
+    written = [sink.write(INFO, text) for _ in range(200)]
+    assert not all(written)
+    lines, rest = syslogd.lines()
+    while sink.lost:
+        sink.write(INFO, "after")
+    more, end = syslogd.lines()
+    assert end == b""
+    torn = rest.partition(b"]: ")[2].decode() + more[0] if rest else None
+    found = lines + ([torn] if rest else []) + more[1 if rest else 0 :]
+    assert [line for line in found if line.startswith("x")] == [text] * sum(written)
+    assert [line for line in found if line[0] != "x"] == ["after", f"log lost={written.count(False)}"]
+    sink.close()
+
+
+def test_a_stream_that_was_replaced_gets_the_next_line_whole(stream):
+    first = stream()
+    sink = Syslog("daemon")
+    first.accept()
+    while sink.write(INFO, "x" * 5000):  # until a line is torn
+        pass
+    first.close()
+    second = stream()
+    sink.reopen()
+    second.accept()
+    sink.lost = 0
+    assert sink.write(INFO, "two")
+    assert second.lines() == (["two"], b"")
+    second.close()
+    third = stream()
+    assert sink.write(INFO, "three")
+    third.accept()
+    assert third.lines() == (["three"], b"")
+    sink.close()
+
+
+@pytest.mark.parametrize("first", ["stream", "datagram"])
+def test_a_socket_of_the_other_kind_takes_its_place(stream, syslogd, first):
+    kinds = [("stream", stream), ("datagram", syslogd)]
+    (_, old), (_, new) = kinds if first == "stream" else kinds[::-1]
+    before = old()
+    sink = Syslog("daemon")
+    assert sink.write(INFO, "one")
+    before.close()
+    after = new()
+    assert sink.write(INFO, "two")
+    if first == "datagram":
+        after.accept()
+        assert after.lines() == (["two"], b"")
+    else:
+        assert after.recv(1000).endswith(b": two")
+    sink.close()
+
+
 def test_a_line_that_is_too_long_for_a_datagram_is_lost_and_counted(syslogd):
     syslogd()
     sink = Syslog("daemon")

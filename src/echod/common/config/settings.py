@@ -44,7 +44,7 @@ class Setting:
 
 _NETWORKS = values.many(parse_network, write_network, "a list of networks, such as 10.0.0.0/8 2001:db8::1")
 _LISTEN = values.many(
-    parse_address, write_address, "a list of *:PORT, HOST:PORT, [V6]:PORT or [V6%IFACE]:PORT", least=1
+    parse_address, write_address, "a list of PORT, *:PORT, HOST:PORT, [V6]:PORT or [V6%IFACE]:PORT", least=1
 )
 _YES_NO = values.Kind("yes or no", values.parse_bool, lambda value: "yes" if value else "no")
 _UMASK = values.Kind("an octal mask of permission bits, such as 022", values.parse_umask, "{:03o}".format)
@@ -100,7 +100,7 @@ SETTINGS = {
             _PATH,
             "",
             RESTART,
-            "empty: /run/echod/echod.pid; not root: $XDG_RUNTIME_DIR/echod/echod.pid or a directory of its own in /tmp",
+            "empty: /run/echod/echod.pid; not root: ~/.local/state/echod/echod.pid or a directory of its own in /tmp",
         ),
         Setting("directory", _PATH, "/", RESTART, "the working directory"),
         Setting("umask", _UMASK, "022", RESTART, "the permission bits that new files do not get"),
