@@ -12,7 +12,7 @@ echoc(1) has for it in `code`.
 """
 
 from echod.echoc.connect import Target
-from echod.echoc.errors import (
+from echod.echoc.faults import (
     ConnectError,
     EchoError,
     Fault,

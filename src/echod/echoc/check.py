@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from echod.echoc.connect import Target, connect
-from echod.echoc.errors import ConnectError, ServerError
-from echod.echoc.roundtrip import roundtrip
+from echod.echoc.faults import ConnectError, ServerError
+from echod.echoc.ping import roundtrip
 
 SIZE = 64
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NoReturn
 from echod.echoc import report
 from echod.echoc.check import Outcome, State, check
 from echod.echoc.connect import Target
-from echod.echoc.errors import EchoError, LocalError, ServerError, SinkClosedError
-from echod.echoc.histogram import histogram_lines
+from echod.echoc.faults import EchoError, LocalError, ServerError, SinkClosedError
 from echod.echoc.options import parse
 from echod.echoc.patterns import PATTERNS
 from echod.echoc.ping import SIZE as PING_SIZE
 from echod.echoc.ping import Summary, ping
 from echod.echoc.progress import Progress
+from echod.echoc.report import histogram_lines
 from echod.echoc.stream import stream
 from echod.echoc.verify import SIZE as VERIFY_SIZE
 from echod.echoc.verify import Row, verify

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from echod.echoc import proxy
-from echod.echoc.errors import ConnectError
+from echod.echoc.faults import ConnectError
 
 PORT = 27978
 TICKS = 10

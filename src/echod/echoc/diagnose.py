@@ -6,7 +6,7 @@ This relies on one property of random data: two runs of sixteen equal bytes are 
 from __future__ import annotations
 
 from echod.echoc.data import PERIOD, Data
-from echod.echoc.errors import Fault
+from echod.echoc.faults import Fault
 
 KEY = 16
 SURE = 4  # bytes that are enough to find an offset by, where a stream ends before KEY

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from echod.echoc.data import SPAN
-from echod.echoc.errors import UsageError
+from echod.echoc.faults import UsageError
 
 if TYPE_CHECKING:
     import random

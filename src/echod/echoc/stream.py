@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from echod.echoc import faults
 from echod.echoc.connect import Target, connect
 from echod.echoc.duplex import CHUNK, Board, receive, sender, write_all
-from echod.echoc.errors import LocalError, ServerError, SinkClosedError
+from echod.echoc.faults import LocalError, ServerError, SinkClosedError
 
 if TYPE_CHECKING:
     import socket

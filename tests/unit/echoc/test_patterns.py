@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echod.echoc.data import SPAN
-from echod.echoc.errors import UsageError
+from echod.echoc.faults import UsageError
 from echod.echoc.patterns import PATTERNS, named
 
 if TYPE_CHECKING:
