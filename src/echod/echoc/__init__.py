@@ -22,9 +22,9 @@ from echod.echoc.faults import (
     UsageError,
 )
 from echod.echoc.patterns import PATTERNS, Pattern
-from echod.echoc.ping import Reply, Summary, ping
-from echod.echoc.stream import Transfer, stream
-from echod.echoc.verify import Report, Row, verify
+from echod.echoc.probe import Report, Row, verify
+from echod.echoc.roundtrip import Reply, Summary, ping
+from echod.echoc.transfer import Transfer, stream
 
 __all__ = [
     "PATTERNS",

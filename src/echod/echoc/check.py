@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from echod.echoc.connect import Target, connect
 from echod.echoc.faults import ConnectError, ServerError
-from echod.echoc.ping import roundtrip
+from echod.echoc.roundtrip import roundtrip
 
 SIZE = 64
 

@@ -15,13 +15,13 @@ from echod.echoc.connect import Target
 from echod.echoc.faults import EchoError, LocalError, ServerError, SinkClosedError
 from echod.echoc.options import parse
 from echod.echoc.patterns import PATTERNS
-from echod.echoc.ping import SIZE as PING_SIZE
-from echod.echoc.ping import Summary, ping
+from echod.echoc.probe import SIZE as VERIFY_SIZE
+from echod.echoc.probe import Row, verify
 from echod.echoc.progress import Progress
 from echod.echoc.report import histogram_lines
-from echod.echoc.stream import stream
-from echod.echoc.verify import SIZE as VERIFY_SIZE
-from echod.echoc.verify import Row, verify
+from echod.echoc.roundtrip import SIZE as PING_SIZE
+from echod.echoc.roundtrip import Summary, ping
+from echod.echoc.transfer import stream
 
 if TYPE_CHECKING:
     import argparse

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from echod.echoc.patterns import Pattern
-    from echod.echoc.ping import Reply, Summary
-    from echod.echoc.verify import Report, Row
+    from echod.echoc.probe import Report, Row
+    from echod.echoc.roundtrip import Reply, Summary
 
 
 NUMBERS = 30  # columns before the bars, and a margin

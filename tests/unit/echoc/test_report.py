@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echod.echoc import PATTERNS, Fault, Reply, Report, Row, Summary, Target
+from echod.echoc.probe import Result
 from echod.echoc.report import (
     HEADING,
     announcement,
@@ -22,7 +23,6 @@ from echod.echoc.report import (
     summary_lines,
     verdict,
 )
-from echod.echoc.verify import Result
 
 if TYPE_CHECKING:
     from support.kinds import Echoc

@@ -14,7 +14,7 @@ import pytest
 from echod.echoc import PATTERNS, ConnectError, Row, Target, verify
 from echod.echoc.data import seeded
 from echod.echoc.patterns import named
-from echod.echoc.verify import Probe, Result
+from echod.echoc.probe import Probe, Result
 from support.wait import wait_for
 
 if TYPE_CHECKING:

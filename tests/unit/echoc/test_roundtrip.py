@@ -13,7 +13,7 @@ import pytest
 
 from echod.echoc import Fault, Reply, ServerError, Summary, Target, ping
 from echod.echoc.connect import connect
-from echod.echoc.ping import roundtrip
+from echod.echoc.roundtrip import roundtrip
 from support.sockets import tcp_pair
 from support.wait import DEADLINE
 

@@ -20,7 +20,7 @@ from echod.echoc.diagnose import KEY, WINDOW, diagnose, first_difference
 from echod.echoc.duplex import Board, forked, receive, sender
 from echod.echoc.faults import ConnectError, EchoError, Fault, ServerError
 from echod.echoc.patterns import PATTERNS, Close, Pattern
-from echod.echoc.ping import roundtrip
+from echod.echoc.roundtrip import roundtrip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
