@@ -11,9 +11,14 @@ from echod.echoc.faults import EchoError, Fault, LocalError, ServerError, SinkCl
 
 MANUAL = Path(__file__).parents[3] / "man" / "echoc.1"
 RESET = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
-STOPPED = faults.silent(3, 9, ended=False, timeout=0.5)
+STOPPED = faults.silent(3, 9, ended=False, timeout_s=0.5)
 EACH = [
-    (faults.closed_early(1, 2), "closed-early", "closed early: before we did, with 1 of 2 bytes returned", 1),
+    (
+        faults.closed_early(1, 2),
+        "closed-early",
+        "closed early: before the client half-closed, with 1 of 2 bytes returned",
+        1,
+    ),
     (faults.broken(1, 2, ended=False, error=RESET), "reset", "reset, with 1 of 2 bytes returned", 1),
     (faults.broken(2, 2, ended=False, error=RESET), "reset", "reset, with 2 of 2 bytes returned", 2),
     (faults.broken(1, 2, ended=True, error=RESET), "reset", "reset, with 1 of 2 bytes returned", 1),
@@ -30,7 +35,7 @@ EACH = [
         1,
     ),
     (
-        faults.silent(9, 9, ended=True, timeout=0.5),
+        faults.silent(9, 9, ended=True, timeout_s=0.5),
         "never-closes",
         "never closes: all 9 bytes returned, then nothing for 0.5 s",
         9,

@@ -40,7 +40,7 @@ WRONG = [
     ("deaf", "late-reader", "stopped", "stopped echoing: 0 of "),
     ("never_close", "1MiB", "never-closes", "never closes: all 1048576 bytes returned, then nothing for 0.5 s"),
     ("never_close", "late-close", "never-closes", "never closes: all 1048576 bytes returned, then nothing for 0.5 s"),
-    ("close_early", "late-close", "closed-early", "closed early: before we did, with 70001 of "),
+    ("close_early", "late-close", "closed-early", "closed early: before the client half-closed, with 70001 of "),
     ("reset", "late-close", "reset", "reset, with 1000 of "),
     ("reset_at_end", "1MiB", "reset-at-end", "reset at the end: all 1048576 bytes returned, then a reset, not a close"),
     ("lose_after_half_close", "half-close", "lost", "lost "),
@@ -122,7 +122,7 @@ def test_many_connections_wrong(server: StartServer, echoc: Echoc) -> None:
     text = result.stdout.decode()
     assert "8 of 8 WRONG" in text
     assert text.count("connection ") == 5
-    assert "and 3 more (--json tells all)" in text
+    assert "and 3 more (--json lists all)" in text
 
 
 def recorded(directory: Path, echoc: Echoc, port: int, seed: int) -> set[bytes]:
@@ -198,7 +198,7 @@ def test_what_will_be_moved_is_said_first(start_echoc: StartEchoc, server: Start
     for options in ((), ("--json",)):
         process = start_echoc("--verify", "-s", "2GiB", "--pattern", "1MiB", *options, "127.0.0.1", server("deaf"))
         assert process.stderr.readline() == (
-            b"echoc: will send 2GiB and read them back, in 1 pattern of 1 at once; less with -s or -P\n"
+            b"echoc: will send and read back 2GiB (1 pattern of 1 connection); use -s or -P to reduce this\n"
         )
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130

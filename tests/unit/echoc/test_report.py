@@ -45,9 +45,9 @@ def test_much_is_announced() -> None:
     assert announcement(64 << 20, 1, PATTERNS) == ""
     assert announcement(1 << 30, 1, PATTERNS[1:2]) == ""
     text = announcement(1 << 30, 2, PATTERNS[1:2])
-    assert text == "will send 2GiB and read them back, in 1 pattern of 2 at once; less with -s or -P"
+    assert text == "will send and read back 2GiB (1 pattern of 2 connections); use -s or -P to reduce this"
     assert announcement(64 << 20, 50, PATTERNS).startswith(
-        "will send 18.76GiB and read them back, in 8 patterns of 50 "
+        "will send and read back 18.76GiB (8 patterns of 50 connections)"
     )
 
 
@@ -61,7 +61,7 @@ def test_a_row_tells_of_five_faults_and_how_many_more() -> None:
     first, *wrong, last = row_lines(BAD)
     assert first.endswith("  7 of 9 WRONG")
     assert wrong == [f"    connection {number}: {FAULT.message}" for number in range(1, 6)]
-    assert last == "    and 2 more (--json tells all)"
+    assert last == "    and 2 more (--json lists all)"
 
 
 def test_the_verdict_tells_how_to_repeat_the_run() -> None:

@@ -141,7 +141,9 @@ def test_an_early_end() -> None:
     with client, server:
         server.sendall(MESSAGE[:3])
         server.shutdown(socket.SHUT_WR)
-        with pytest.raises(ServerError, match="closed early: before we did, with 3 of 10 bytes returned"):
+        with pytest.raises(
+            ServerError, match="closed early: before the client half-closed, with 3 of 10 bytes returned"
+        ):
             roundtrip(client, MESSAGE, 30)
 
 
