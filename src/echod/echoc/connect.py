@@ -129,14 +129,17 @@ def _bind(sock: socket.socket, target: Target, local: tuple[str, int]) -> None:
 
 def _open(sock: socket.socket, target: Target, address: tuple[str, int], timeout_s: float) -> None:
     sock.settimeout(timeout_s)
-    sock.connect(address)
+    try:  # noqa: SIM105  contextlib takes milliseconds
+        sock.connect(address)
+    except (ConnectionResetError, BrokenPipeError):  # accepted, then reset: the first read reports that
+        pass
     sock.settimeout(None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         mine, peer = sock.getsockname(), sock.getpeername()
         if mine != peer and target.send_proxy:
             sock.sendall(proxy.header(sock.family, mine[:2], peer[:2]))
-    except OSError:  # the server has reset the connection already: the first read reports that
+    except OSError:  # it is reset already
         return
     if mine == peer:
         # An orderly close would keep the port in TIME_WAIT, and the server that is missing could not bind it.
