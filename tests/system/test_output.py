@@ -79,7 +79,7 @@ def test_to_a_closed_stdout(command, environ):
     """What was asked for is neither lost nor on stderr."""
     program, words = command
     shell = ["sh", "-c", '"$@" >&-', "sh", *words]
-    done = subprocess.run(shell, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
+    done = subprocess.run(shell, capture_output=True, text=True, env=environ)
     assert (done.stdout, (done.returncode, done.stderr)) == ("", CLOSED_STDOUT[program])
 
 
@@ -87,7 +87,7 @@ def test_a_daemon_starts_with_all_descriptors_closed(echod):
     """Its output is not all that was asked for."""
     echod.write()
     shell = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *echod.command("start")]
-    done = subprocess.run(shell, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(shell, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert echod.status()["state"] == "running"
 

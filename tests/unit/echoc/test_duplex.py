@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from echod.echoc import ServerError
-from echod.echoc.duplex import Board, forked, receive, sender, write_all
+from echod.echoc.connect import RESET_AT_CLOSE
+from echod.echoc.duplex import TCP_CLOSE, Board, forked, receive, sender, write_all
+from support.daemon import SOURCE
 from support.sockets import tcp_pair
+from support.wait import DEADLINE, wait_for
 
 if TYPE_CHECKING:
     from support.kinds import Eventually, StartEchoc, StartServer
@@ -142,3 +147,53 @@ def test_a_bug_in_the_child_is_not_silent(capfd: pytest.CaptureFixture[str]) -> 
     with forked(lambda: 1 // 0, finished=lambda: True):
         pass
     assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_no_socket_option_holds_a_time() -> None:
+    """SO_RCVTIMEO and SO_SNDTIMEO have other numbers and another layout on 32-bit systems with 64-bit time."""
+    for path in (SOURCE / "echoc").glob("*.py"):
+        assert not re.search(r"SO_(RCV|SND)TIMEO", path.read_text()), path
+
+
+def test_a_server_that_reads_and_never_answers_is_silent_however_much_is_sent() -> None:
+    client, server = tcp_pair()
+    with client, server:
+        board = Board()
+        answer = receive(client, board, 0.1)
+        board.sent = 1
+        deadline = time.monotonic() + DEADLINE
+
+        def send_on() -> None:
+            while time.monotonic() < deadline:
+                board.sent += 1
+                time.sleep(0.001)
+
+        with forked(send_on), pytest.raises(ServerError, match="stopped echoing: 0 of "):
+            next(answer)
+
+
+def test_an_idle_user_is_no_silence_and_then_the_server_has_the_whole_time_out() -> None:
+    client, server = tcp_pair()
+
+    def send_late() -> None:
+        time.sleep(0.5)  # the idle time is what is tried
+        server.sendall(b"late")
+
+    with client, server, forked(send_late):
+        board = Board()
+        answer = receive(client, board, 0.2)
+        assert bytes(next(answer)) == b"late"
+        with pytest.raises(ServerError, match="4 bytes more than the 0 sent"):
+            next(answer)
+
+
+def test_a_connection_that_breaks_at_the_half_close_is_the_receivers_to_report() -> None:
+    client, server = tcp_pair()
+    board = Board()
+    with client:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+        server.close()
+        wait_for(lambda: client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE, "the reset")
+        board.half_close(client)
+        with pytest.raises(ServerError, match=r"^reset"):
+            list(receive(client, board, 1))
