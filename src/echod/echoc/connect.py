@@ -79,7 +79,10 @@ def connect(target: Target) -> socket.socket:
 
 
 def _resolve(host: str, port: int, family: int, deadline: float) -> list[AddressInfo]:
-    """Look up a name. The resolver has its own time limits, which may be longer: another thread waits for it."""
+    """Look up a name. The resolver has its own time limits, which may be longer: another thread waits for it.
+
+    An address needs no thread. (fork(2) warns of one, and a thread that is just ending is still one.)
+    """
     left = max(0.0, deadline - time.monotonic())
     found: list[list[AddressInfo] | OSError] = []
     is_done = _thread.allocate_lock()
@@ -95,9 +98,13 @@ def _resolve(host: str, port: int, family: int, deadline: float) -> list[Address
 
     try:
         name = host.encode("ascii" if host.isascii() else "idna")
-        _thread.start_new_thread(look_up, ())
+        return socket.getaddrinfo(name, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)  # type: ignore[return-value]
     except UnicodeError:  # a label that IDNA cannot have
         raise ConnectError(f"{host}: not a valid name") from None
+    except OSError:  # it is not an address
+        pass
+    try:
+        _thread.start_new_thread(look_up, ())
     except RuntimeError:  # no thread to be had
         look_up()
     if not is_done.acquire(timeout=left):

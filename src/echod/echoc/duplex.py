@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from echod.echoc import faults
-from echod.echoc.faults import ServerError
+from echod.echoc.faults import LocalError, ServerError
 
 try:
     import ctypes
@@ -45,10 +45,10 @@ def _never() -> bool:
 
 
 @contextmanager
-def forked(run: Callable[[], object], finished: Callable[[], bool] = _never) -> Iterator[None]:
+def forked(run: Callable[[], object], finished: Callable[[], bool] = _never) -> Iterator[int]:
     """Run `run` in a child for as long as the block lasts. Then kill the child, unless `finished` returns True.
 
-    If this process is killed, the kernel kills the child. OSError: fork(2) failed.
+    Yield the child's pid. If this process is killed, the kernel kills the child. OSError: fork(2) failed.
     """
     parent = os.getpid()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
@@ -62,7 +62,7 @@ def forked(run: Callable[[], object], finished: Callable[[], bool] = _never) -> 
     try:
         # Not before the try, or an interrupt since the fork would leave the child running.
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        yield
+        yield pid
     finally:
         if not finished():
             os.kill(pid, signal.SIGKILL)
@@ -94,6 +94,7 @@ class Board:
     """
 
     def __init__(self) -> None:
+        self.sender_pid: int | None = None
         self._cells = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("q")
 
     @property
@@ -121,6 +122,13 @@ class Board:
     def source_errno(self, number: int) -> None:
         self._cells[2] = number
 
+    def is_sender_killed(self) -> bool:
+        """Return True if a signal ended the sender."""
+        if self.sender_pid is None:
+            return False
+        state = os.waitid(os.P_PID, self.sender_pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return state is not None and state.si_code in {os.CLD_KILLED, os.CLD_DUMPED}
+
     def half_close(self, sock: socket.socket) -> None:
         """End the sending side."""
         self._cells[1] = 1
@@ -140,7 +148,7 @@ def sender(send: Callable[[Board], None]) -> Iterator[Board]:
         with suppress(OSError):
             send(board)
 
-    with forked(run, finished=lambda: board.ended):
+    with forked(run, finished=lambda: board.ended) as board.sender_pid:
         yield board
 
 
@@ -149,7 +157,7 @@ def receive(sock: socket.socket, board: Board, timeout_s: float) -> Iterator[mem
 
     ServerError: the server closed before; the connection broke; a byte or the close that was due did not come for
     `timeout_s` seconds; bytes came that were never sent, and the server did not close within `timeout_s` seconds and
-    EXCESS_LIMIT_BYTES. Otherwise the caller judges whether the count is right.
+    EXCESS_LIMIT_BYTES. LocalError: the sender was killed. Otherwise the caller judges whether the count is right.
     """
     buffer = memoryview(bytearray(CHUNK_BYTES))
     readable = select.poll()
@@ -176,6 +184,8 @@ def receive(sock: socket.socket, board: Board, timeout_s: float) -> Iterator[mem
             progress_at = time.monotonic()  # after the yield: the caller's time is not the server's silence
         elif received > sent + EXCESS_LIMIT_BYTES or time.monotonic() - progress_at >= timeout_s:
             raise ServerError(_overdue(received, sent, ended, timeout_s))
+        if count < 0 and board.is_sender_killed():
+            raise LocalError("a process of echoc was killed")
         if count < 0:
             readable.poll(look_ms)
 

@@ -248,10 +248,10 @@ def _start(probe: Probe, stack: ExitStack) -> int:
     return reading
 
 
-def _outcome(probe: Probe) -> Result | OSError:
+def _outcome(probe: Probe) -> Result | OSError | LocalError:
     try:
         return probe.run()
-    except OSError as error:
+    except (OSError, LocalError) as error:
         return error
 
 
@@ -261,7 +261,7 @@ def _result(pipe: int) -> Result:
         pickled += part
     if not pickled:
         raise LocalError("a process of echoc was killed")
-    outcome: Result | OSError = pickle.loads(pickled)  # noqa: S301  from a child of this process
-    if isinstance(outcome, OSError):
+    outcome: Result | OSError | LocalError = pickle.loads(pickled)  # noqa: S301  from a child of this process
+    if not isinstance(outcome, Result):
         raise outcome
     return outcome

@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -197,3 +199,24 @@ def test_a_connection_that_breaks_at_the_half_close_is_the_receivers_to_report()
         board.half_close(client)
         with pytest.raises(ServerError, match=r"^reset"):
             list(receive(client, board, 1))
+
+
+@pytest.mark.parametrize("mode", [[], ["--verify", "-s", "1GiB", "--pattern", "late-close"]], ids=["stream", "verify"])
+def test_a_sender_that_is_killed_ends_the_run(
+    start_echoc: StartEchoc, echo_server: tuple[str, int], mode: list[str]
+) -> None:
+    process = start_echoc(*mode, *echo_server)
+    if not mode:
+        process.stdin.write(b"ping")
+        assert process.stdout.read(4) == b"ping"
+    parent = psutil.Process(process.pid)
+    depth = 2 if mode else 1  # with --verify, a process of its own serves the connection
+    wait_for(lambda: len(parent.children(recursive=True)) == depth, "the sender")
+    parent.children(recursive=True)[-1].kill()
+    assert process.wait(timeout=DEADLINE) == 4
+    assert process.stderr.read() == b"echoc: a process of echoc was killed\n"
+
+
+def test_without_ctypes_a_child_is_not_bound_to_its_parent_and_everything_else_works() -> None:
+    code = "import sys; sys.modules['ctypes'] = None; from echod.echoc.duplex import forked\nwith forked(int): pass"
+    subprocess.run([sys.executable, "-c", code], check=True)
