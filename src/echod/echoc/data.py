@@ -41,7 +41,7 @@ class Data:
         return self._view[at : at + length]
 
     def matches(self, got: memoryview, offset: int) -> bool:
-        """Whether `got` (at most SPAN bytes) equals the data at `offset`: a memcmp, without copying either side."""
+        """Return True if `got` (at most SPAN_BYTES) equals the data at `offset`: a memcmp, which copies neither side."""
         return self._block.startswith(got, (self._start + offset) % PERIOD_BYTES)
 
     def find(self, key: bytes) -> int | None:
