@@ -155,12 +155,12 @@ def messages(name):
         if isinstance(node, ast.JoinedStr):
             others |= {id(part) for part in node.values}
     for node in ast.walk(tree):
-        if id(node) in others:
-            continue
-        texts = [part.value for part in getattr(node, "values", []) if isinstance(part, ast.Constant)]
-        text = max(texts, key=len, default="") if isinstance(node, ast.JoinedStr) else getattr(node, "value", "")
-        is_text = isinstance(node, ast.JoinedStr | ast.Constant) and isinstance(text, str)
-        if is_text and re.search(r"[a-z]{2} ", text) and not text.startswith(NOT_MESSAGES):
+        if isinstance(node, ast.JoinedStr):
+            found = [part.value for part in node.values if isinstance(part, ast.Constant)]
+        else:
+            found = [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+        text = max(map(str, found), key=len, default="")
+        if id(node) not in others and re.search(r"[a-z]{2} ", text) and not text.startswith(NOT_MESSAGES):
             yield text.strip()
 
 

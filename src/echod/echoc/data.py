@@ -41,7 +41,7 @@ class Data:
         return self._view[at : at + length]
 
     def matches(self, got: memoryview, offset: int) -> bool:
-        """Return True if `got` (at most SPAN_BYTES) equals the data at `offset`: a memcmp, which copies neither side."""
+        """Return True if `got` (at most SPAN_BYTES) equals the data at `offset`: a memcmp that copies nothing."""
         return self._block.startswith(got, (self._start + offset) % PERIOD_BYTES)
 
     def find(self, key: bytes) -> int | None:
