@@ -34,7 +34,7 @@ IMPORTED = {
     name for folder in (UNIT, UNIT.parent / "support") for path in folder.rglob("*.py") for name in imported(path)
 }
 # Unit tests run these as programs.
-PROGRAMS = {"server/boot.py", "echoc/cli.py", "echoc/check.py", "echoc/stream.py"}
+PROGRAMS = {"server/boot.py", "echoc/cli.py", "echoc/check.py", "echoc/transfer.py"}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=map(str, MODULES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from echod.common.config.settings import SETTINGS
 from echod.common.signals_table import HANDLED
 from echod.echoc import EchoError, patterns
 from echod.echoc import options as echoc_options
+from support.daemon import SOURCE
 from support.events import RELIABLE
 from support.wait import need
 
@@ -135,6 +137,48 @@ def test_exit_codes_of_the_client():
 
     signals = {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
     assert set(map(int, items(section("echoc.1", "EXIT STATUS"), ""))) == below(EchoError) | signals | {0}
+
+
+WORD = 5
+MESSAGES_OF = ("connect", "faults", "diagnose", "roundtrip", "check", "probe", "transfer", "duplex", "options", "cli")
+NOT_MESSAGES = (" bytes returned by ", "ECHO ", "one byte")  # a check that is OK, a number
+HELP = {"grammar", "_add_modes"}  # these functions have the texts of --help
+
+
+def messages(name):
+    """Yield the fixed text of each message in a module of echoc: of f-strings, the longest part."""
+    tree = ast.parse((SOURCE / "echoc" / f"{name}.py").read_text())
+    others = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    others |= {id(part) for node in tree.body if getattr(node, "name", "") in HELP for part in ast.walk(node)}
+    others |= {id(node.value) for node in tree.body if isinstance(node, ast.Assign)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            others |= {id(part) for part in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            found = [part.value for part in node.values if isinstance(part, ast.Constant)]
+        else:
+            found = [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+        text = max(map(str, found), key=len, default="")
+        if id(node) not in others and re.search(r"[a-z]{2} ", text) and not text.startswith(NOT_MESSAGES):
+            yield text.strip()
+
+
+@pytest.mark.parametrize("name", MESSAGES_OF)
+def test_each_message_of_the_client_is_in_its_manual(name):
+    text = section("echoc.1", "DIAGNOSTICS")
+    assert [message for message in messages(name) if message not in text] == []
+
+
+def test_each_message_in_the_clients_manual_is_in_the_code():
+    code = "".join((SOURCE / "echoc" / f"{name}.py").read_text() for name in (*MESSAGES_OF, "patterns", "report"))
+    for item in re.findall(r'^\.It Li "(.*)"$', section("echoc.1", "DIAGNOSTICS"), re.MULTILINE):
+        parts = re.split(r"\bN(?: bytes)?\b|0xN+|\b[A-Z]{2,}\b|'X'|--?[XY]\b|\.\.\.", item)
+        long = [part.strip(" ();:") for part in parts if len(part) > WORD]
+        assert any(part in code for part in long) or item.startswith(ELSEWHERE), item
+
+
+ELSEWHERE = ("NAME: Name or service not known", "not installed: ")  # the C library's, and __main__'s
 
 
 def test_log_events():

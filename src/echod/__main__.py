@@ -1,9 +1,9 @@
-"""The commands' first instructions: from here on Ctrl-C ends a program with one line, whatever it is doing.
+"""The first instructions of both commands. From here on Ctrl-C ends a program with one line, whatever it is doing.
 
-While its modules are imported SIGINT ends the program at once; then it raises KeyboardInterrupt, a single one: whoever
-has been interrupted cleans up in peace; and once `main` is over it is ignored, for there is nothing left to interrupt.
-A callback's exception is dropped (sys.unraisablehook), those of the import system among them: raised there, it ends the
-program at once, too.
+While the program's modules are imported, SIGINT ends the program at once. Afterwards it raises KeyboardInterrupt, but
+only once, so that it does not interrupt the clean-up. When `main` has returned, the program ignores SIGINT.
+Python drops the exception of a callback (sys.unraisablehook), for example of one in the import system. There, too,
+SIGINT ends the program at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
 else:
-    import _signal as signal  # all that is needed here; what `signal` adds to it takes milliseconds to import
+    import _signal as signal  # `signal` makes enumerations, which takes milliseconds
 
 NOT_INSTALLED = 5
 INTERRUPTED = 130
@@ -29,7 +29,7 @@ DISTRIBUTIONS = {  # module: its distribution, and Debian's package
 
 
 def enter(name: str, module: str) -> int:
-    """Run a program and return its exit code; a module that is missing, or another's, is one line."""
+    """Run a program and return its exit code. Report a missing package, or a stranger's of its name, in one line."""
     try:
         return run_interruptibly(name, module)
     except Exception as error:
@@ -92,7 +92,7 @@ def is_debian() -> bool:
 def run_interruptibly(name: str, module: str) -> int:
     """Import the module of a program and run its `main`; returns the exit code."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return run(import_module(module).main)  # the caller has it ignored
+        return run(import_module(module).main)  # the caller ignores it, as a shell does for `command &`
     signal.signal(signal.SIGINT, lambda *_: leave(name))
     main = import_module(module).main
     sys.unraisablehook = lambda dropped: end_or_report(name, dropped)
@@ -137,14 +137,14 @@ def interrupt(_signum: int, _frame: object) -> None:
 
 
 def end_or_report(name: str, dropped: sys.UnraisableHookArgs) -> None:
-    """End where what a callback has raised is KeyboardInterrupt: nobody else would hear of it."""
+    """End if a callback raised KeyboardInterrupt: otherwise it would be lost."""
     if dropped.exc_type is KeyboardInterrupt:
         leave(name)
     sys.__unraisablehook__(dropped)
 
 
 def leave(name: str) -> None:
-    """Say that the program was interrupted, and end."""
+    """Print that the program was interrupted, and end."""
     try:
         posix.write(2, f"{name}: interrupted\n".encode())
     finally:

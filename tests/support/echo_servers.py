@@ -1,7 +1,7 @@
 """Echo servers to try echoc on: a right one, and one for each way of being wrong.
 
-Run as `python echo_servers.py KIND [ADDRESS]`: prints its port, and serves until it is terminated, with a process group
-of its own that is to be terminated with it.
+Run as `python echo_servers.py KIND [ADDRESS]`, where KIND is a function here, or ACT@STEP for an act that comes after a
+number of bytes (see `_until`). Prints its port, and serves until its process group is terminated.
 """
 
 from __future__ import annotations
@@ -197,12 +197,87 @@ def mortal(sock: socket.socket) -> None:
         os.killpg(0, signal.SIGKILL)
 
 
+def _stall(_sock: socket.socket) -> None:
+    time.sleep(3600)
+
+
+def _flood(sock: socket.socket) -> None:
+    while True:
+        sock.sendall(bytes(1 << 16))
+
+
+def _drip(sock: socket.socket) -> None:
+    while True:
+        sock.sendall(b"x")
+        time.sleep(0.02)
+
+
+def _change(sock: socket.socket) -> None:
+    if byte := sock.recv(1):
+        sock.sendall(bytes([byte[0] ^ 1]))
+        right(sock)
+
+
+def _insert(sock: socket.socket) -> None:
+    sock.sendall(b"8 bytes.")
+    right(sock)
+
+
+def _truncate(sock: socket.socket) -> None:
+    while sock.recv(1 << 16):
+        pass
+
+
+def _discard(sock: socket.socket) -> None:
+    _truncate(sock)
+    _stall(sock)
+
+
+def _reset_now(sock: socket.socket) -> None:
+    _reset(sock)
+    sock.close()
+
+
+def _half_close(sock: socket.socket) -> None:
+    sock.shutdown(socket.SHUT_WR)
+    _discard(sock)
+
+
+ACTS = {
+    "stall": _stall,
+    "flood": _flood,
+    "drip": _drip,
+    "change": _change,
+    "insert": _insert,
+    "truncate": _truncate,
+    "discard": _discard,
+    "reset": _reset_now,
+    "half-close": _half_close,
+}
+AT_EOF = "eof"
+
+
+def _until(sock: socket.socket, step: str, act: Callable[[socket.socket], None]) -> None:
+    """Echo `step` bytes, or until the client half-closes, and then do what a right server does not."""
+    left = sys.maxsize if step == AT_EOF else int(step)
+    while left:
+        data = sock.recv(min(1 << 16, left))
+        if not data and step != AT_EOF:
+            return
+        if not data:
+            break
+        sock.sendall(data)
+        left -= len(data)
+    act(sock)
+
+
 def serve(kind: str, address: str = "127.0.0.1") -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.create_server((address, 0), family=family, backlog=128)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     print(listener.getsockname()[1], flush=True)
-    behave = globals()[kind]
+    act, at, step = kind.partition("@")
+    behave = (lambda sock: _until(sock, step, ACTS[act])) if at else globals()[kind]
     while True:
         sock, _ = listener.accept()
         if kind == "mortal" or os.fork() == 0:

@@ -24,7 +24,7 @@ SAMPLE = [
     "tests/unit/cli/test_control.py",
     "tests/unit/cli/test_context_users.py",
     "tests/unit/common/test_sockets.py",
-    "tests/unit/echoc/test_destination.py",
+    "tests/unit/echoc/test_options.py",
     "tests/system/test_output.py",
     "tests/system/test_as_user.py",
     "tests/system/test_upgrade.py::test_a_daemon_that_is_killed_during_a_trial",

@@ -82,7 +82,7 @@ def commands(config, port):
 
 
 def patient_exchange(address, data):
-    """Return what comes back for data, all of it before the half-close: ncat forgets what is under way then."""
+    """Return what comes back for data, all of it before the half-close: Ncat before 7.96 drops the rest then."""
     with socket.create_connection(address, timeout=DEADLINE) as conn:
         sender = threading.Thread(target=conn.sendall, args=[data])
         sender.start()

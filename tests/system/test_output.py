@@ -10,8 +10,10 @@ import pytest
 from support.daemon import ECHOD
 
 ECHOC = os.path.join(os.path.dirname(ECHOD), "echoc")
-FULL = {"echod": (1, "echod: No space left on device\n"), "echoc": (4, "echoc: system: No space left on device\n")}
-CLOSED = {"echod": (1, ""), "echoc": (141, "echoc: output: its reader has gone\n")}
+FULL = {"echod": (1, "echod: No space left on device\n"), "echoc": (4, "echoc: output: No space left on device\n")}
+CLOSED = {"echod": (1, ""), "echoc": (141, "echoc: output: broken pipe\n")}
+CLOSED_STDOUT = {"echod": (1, "echod: Bad file descriptor\n"), "echoc": (4, "echoc: output: Bad file descriptor\n")}
+USAGE = 2
 ECHOD_WORDS = ["--help", "--version", "start --help", "check", "status --json", "status"]
 ECHOC_WORDS = ["--help", "--version", "--check 127.0.0.1 1", "--verify -s 1 --pattern byte 127.0.0.1 1"]
 
@@ -62,9 +64,37 @@ def test_to_a_pipe_that_no_process_reads(command, environ):
     assert (done.returncode, done.stderr) == CLOSED[program]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("echod", "--help"),
+        ("echod", "--version"),
+        ("echod", "start --help"),
+        *(("echoc", words) for words in ECHOC_WORDS),
+    ],
+    indirect=True,
+    ids=" ".join,
+)
+def test_to_a_closed_stdout(command, environ):
+    """What was asked for is neither lost nor on stderr."""
+    program, words = command
+    shell = ["sh", "-c", '"$@" >&-', "sh", *words]
+    done = subprocess.run(shell, capture_output=True, text=True, env=environ)
+    assert (done.stdout, (done.returncode, done.stderr)) == ("", CLOSED_STDOUT[program])
+
+
+def test_a_daemon_starts_with_all_descriptors_closed(echod):
+    """Its output is not all that was asked for."""
+    echod.write()
+    shell = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *echod.command("start")]
+    done = subprocess.run(shell, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert echod.status()["state"] == "running"
+
+
 @pytest.mark.parametrize("command", [("echod", "bogus"), ("echoc", "--bogus")], indirect=True, ids=" ".join)
 def test_an_error_to_a_full_device_changes_no_exit_code_to_120(command, environ):
     program, words = command
     with open("/dev/full", "w") as full:
         done = subprocess.run(words, stdout=full, stderr=full, env=environ)
-    assert done.returncode == FULL[program][0]
+    assert done.returncode == {"echod": FULL["echod"][0], "echoc": USAGE}[program]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import sys
 from importlib import import_module
@@ -58,9 +59,10 @@ class Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         """Print help or a version at once, or raise OSError; argparse alone would drop it (from Python 3.12 on)."""
-        if stream := file or sys.stderr:  # None if the caller closed it
-            stream.write(message)
-            print(end="", flush=True)
+        if file is None:  # the caller closed stdout, and asked for nothing but this output
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        file.write(message)
+        print(end="", flush=True)
 
 
 def descriptor(text: str) -> int:
@@ -152,7 +154,7 @@ def open_standard_descriptors() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free: this one
-        if getattr(sys, name) is None:
+        if getattr(sys, name) is None and name != "stdout":
             setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115 - it stays open
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a path may have what a terminal's set has not
@@ -163,6 +165,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         open_standard_descriptors()
         args = parse(argv)
+        sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - /dev/null: not only the output is asked for
         module = import_module(f"echod.cli.{COMMANDS[args.command][0]}")  # an `inetd` process loads only what it needs
         code: int = getattr(module, args.command)(args)
         sys.stdout.flush()

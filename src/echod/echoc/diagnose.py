@@ -5,50 +5,43 @@ This relies on one property of random data: two runs of sixteen equal bytes are 
 
 from __future__ import annotations
 
-from echod.echoc.data import PERIOD, Data
-from echod.echoc.errors import Fault
+from echod.echoc.data import PERIOD_BYTES, Data, differences
+from echod.echoc.faults import Fault, bytes_text
 
-KEY = 16
-SURE = 4  # bytes that are enough to find an offset by, where a stream ends before KEY
-PAIR = 2
-WINDOW = 1 << 19
-
-
-def differences(got: bytes, expected: bytes) -> bytes:
-    """Return the exclusive or of two byte strings of equal length: zero where they agree."""
-    return (int.from_bytes(got) ^ int.from_bytes(expected)).to_bytes(len(got))
-
-
-def first_difference(got: bytes, expected: bytes) -> int:
-    """Return the first index at which two byte strings of equal length differ; their length, if nowhere."""
-    return len(got) - len(differences(got, expected).lstrip(b"\0"))
+KEY_BYTES = 16
+SURE_BYTES = 4  # enough to find an offset by, if a stream ends before KEY_BYTES
+PAIR_BYTES = 2
+WINDOW_BYTES = 1 << 19
 
 
 def diagnose(data: Data, offset: int, got: bytes, size: int) -> Fault:
-    """Name the fault that begins at `offset`, of `size` bytes sent; `got` came from there on (the more, the surer)."""
+    """Return the fault that begins at `offset`, of `size` bytes sent.
+
+    `got` is what came from that offset on. The more there is of it, the surer is the answer.
+    """
     if offset >= size:
-        return Fault("extra", f"more than the {size} bytes sent, beginning with 0x{got[:KEY].hex()}", size)
-    got = got[:WINDOW]
+        return Fault("extra", f"more than the {size} bytes sent, beginning with 0x{got[:KEY_BYTES].hex()}", size)
+    got = got[:WINDOW_BYTES]
     expected = bytes(data.view(offset, len(got)))
     distance = _displacement(data, offset, got, size)
-    overtaking = got.find(expected[:KEY])
+    overtaking = got.find(expected[:KEY_BYTES])
     if distance > 0 and overtaking > 0:
         kind = "swapped"
-        message = f"blocks swapped: {_bytes(overtaking)} came at offset {offset} that belong {distance} behind"
+        message = f"blocks swapped: {bytes_text(overtaking)} came at offset {offset} that belong {distance} behind"
     else:
         kind, message = (
             _in_place(offset, expected, got, distance)
             or _shifted(offset, distance, overtaking)
             or _other(data, offset, expected, got)
         )
-    return Fault(kind, message, offset, expected[:KEY].hex(), got[:KEY].hex())
+    return Fault(kind, message, offset, expected[:KEY_BYTES].hex(), got[:KEY_BYTES].hex())
 
 
 def _in_place(offset: int, expected: bytes, got: bytes, distance: int) -> tuple[str, str] | None:
-    """Name what leaves all that follows at its offset: one byte changed, or a few in another order.
+    """Name a fault after which everything is at its offset again: one byte changed, or a few in another order.
 
-    What never agrees again and belongs elsewhere is shifted, even if it consists of the same bytes, as it does when it
-    is shifted by one and its first and last byte are equal.
+    Bytes that never agree again and belong elsewhere are shifted. This holds even if they are the same bytes, as they
+    are when they are shifted by one and the first and the last byte are equal.
     """
     affected = _affected(expected, got)
     if distance and affected == len(got):
@@ -57,46 +50,42 @@ def _in_place(offset: int, expected: bytes, got: bytes, distance: int) -> tuple[
         return "changed", _comparison(offset, expected, got)
     if sorted(got[:affected]) != sorted(expected[:affected]):
         return None
-    if affected == PAIR:
+    if affected == PAIR_BYTES:
         return "swapped", f"bytes {offset} and {offset + 1} swapped"
-    return "swapped", f"{affected} bytes swapped: from offset {offset} on all there, in another order"
+    return "swapped", f"{affected} bytes swapped: all are there from offset {offset} on, in another order"
 
 
 def _shifted(offset: int, distance: int, overtaking: int) -> tuple[str, str] | None:
-    """Name what shifts all that follows: `got` belongs `distance` ahead, or what was expected comes later."""
+    """Name a fault that shifts the rest: `got` belongs `distance` ahead, or the expected bytes come later."""
     if distance > 0:
-        return "missing", f"{_bytes(distance)} missing at offset {offset}"
+        return "missing", f"{bytes_text(distance)} missing at offset {offset}"
     if distance < 0:
-        return "duplicated", f"{_bytes(-distance)} duplicated at offset {offset}"
+        return "duplicated", f"{bytes_text(-distance)} duplicated at offset {offset}"
     if overtaking > 0:
-        return "inserted", f"{_bytes(overtaking)} inserted at offset {offset} that were never sent"
+        return "inserted", f"{bytes_text(overtaking)} inserted at offset {offset} that were never sent"
     return None
 
 
 def _other(data: Data, offset: int, expected: bytes, got: bytes) -> tuple[str, str]:
-    """Name what fits no other description."""
-    if len(got) >= KEY and data.find(got[:KEY]) is not None:
+    """Name a fault that has no other description."""
+    if len(got) >= KEY_BYTES and data.find(got[:KEY_BYTES]) is not None:
         return "foreign", f"data of another offset, or connection, from offset {offset} on"
-    return "changed", f"{_bytes(_affected(expected, got))} changed: {_comparison(offset, expected, got)}"
+    return "changed", f"{bytes_text(_affected(expected, got))} changed: {_comparison(offset, expected, got)}"
 
 
 def _affected(expected: bytes, got: bytes) -> int:
     """Return how many bytes pass until both agree again at the same offset."""
-    return (differences(got, expected) + bytes(KEY)).find(bytes(KEY))
+    return (differences(got, expected) + bytes(KEY_BYTES)).find(bytes(KEY_BYTES))
 
 
 def _displacement(data: Data, offset: int, got: bytes, size: int) -> int:
-    """Return how far ahead (or, negative, back) in the data `got` belongs; 0: nowhere that can be."""
-    if len(got) < SURE or (at := data.find(got[:KEY])) is None:
+    """Return how far ahead (or, negative, back) in the data `got` belongs, or 0 if it belongs nowhere."""
+    if len(got) < SURE_BYTES or (at := data.find(got[:KEY_BYTES])) is None:
         return 0
-    ahead = (at - offset) % PERIOD
-    possible = [n for n in (ahead, ahead - PERIOD) if -offset <= n < size - offset]
+    ahead = (at - offset) % PERIOD_BYTES
+    possible = [n for n in (ahead, ahead - PERIOD_BYTES) if -offset <= n < size - offset]
     return min(possible, key=abs, default=0)
 
 
 def _comparison(offset: int, expected: bytes, got: bytes) -> str:
     return f"byte {offset}: expected 0x{expected[0]:02x}, got 0x{got[0]:02x}"
-
-
-def _bytes(count: int) -> str:
-    return "one byte" if count == 1 else f"{count} bytes"

@@ -1,4 +1,4 @@
-"""A progress bar for those who wait longer than a second."""
+"""A progress bar for streams that take longer than a second."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-DELAY = 1.0  # seconds: a stream that is over sooner needs no bar
+BAR_AFTER_S = 1.0  # a stream that ends sooner needs no bar
 
 
 class Progress:
-    """Shows bytes and rate on stderr; as a context manager, ends its line when left.
+    """Shows bytes and rate on stderr. As a context manager, it ends its line when it is left.
 
-    Shown only if stderr is a terminal which neither carries the output nor is typed on.
+    The bar appears only if stderr is a terminal, and neither the input nor the output is one.
     """
 
     def __init__(self, source: int, sink: int) -> None:
@@ -34,10 +34,10 @@ class Progress:
             self._bar.close()
 
     def show(self, received: int) -> None:
-        """Note that so many bytes have come back."""
+        """Update the bar to `received` bytes."""
         if self._bar is not None:
             self._bar.update(received - self._bar.n)
-        elif self._wanted and time.monotonic() - self._start > DELAY:
+        elif self._wanted and time.monotonic() - self._start > BAR_AFTER_S:
             self._bar = self._open(received)
 
     def _open(self, received: int) -> Any:
@@ -64,13 +64,13 @@ class Progress:
 
 
 def _terminal_size() -> tuple[int, int]:
-    """Return columns and rows; what the terminal does not know is as usual, for tqdm would show nothing."""
+    """Return columns and rows, 80 and 24 if the terminal does not know them: with 0, tqdm shows nothing."""
     columns, rows = os.get_terminal_size(sys.stderr.fileno())
     return columns or 80, rows or 24
 
 
 def remaining(descriptor: int) -> int | None:
-    """Return how many bytes of a regular file are after its offset; None where `descriptor` is none's."""
+    """Return how many bytes of a regular file follow its offset, or None for other files."""
     try:
         status = os.fstat(descriptor)
         at = os.lseek(descriptor, 0, os.SEEK_CUR) if stat.S_ISREG(status.st_mode) else None

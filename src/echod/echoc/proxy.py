@@ -1,4 +1,4 @@
-"""The PROXY protocol, version 2: a header that tells a server who its client is (haproxy's proxy-protocol.txt)."""
+"""The PROXY protocol, version 2: a header that names the client to the server (HAProxy's proxy-protocol.txt)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,3 @@ def header(family: int, source: tuple[str, int], destination: tuple[str, int]) -
     addresses = b"".join(socket.inet_pton(family, host.partition("%")[0]) for host, _ in (source, destination))
     body = addresses + struct.pack("!HH", source[1], destination[1])
     return SIGNATURE + struct.pack("!BBH", VERSION_2_PROXY, STREAM[socket.AddressFamily(family)], len(body)) + body
-
-
-def header_for(sock: socket.socket) -> bytes:
-    """Return the header that describes the connected socket `sock` itself."""
-    return header(sock.family, sock.getsockname()[:2], sock.getpeername()[:2])

@@ -1,23 +1,62 @@
-"""What people and programs read: tables, summaries, JSON."""
+"""What people and programs read: tables, summaries, histograms, JSON."""
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict
-from typing import TYPE_CHECKING
 
+from echod.echoc.faults import LocalError, SinkClosedError
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from echod.echoc.patterns import Pattern
-    from echod.echoc.ping import Reply, Summary
-    from echod.echoc.verify import Report, Row
+    from echod.echoc.probe import Report, Row
+    from echod.echoc.roundtrip import Reply, Summary
 
-SHOWN = 5  # faults listed for each pattern; --json has them all
+
+NUMBER_COLUMNS = 30  # before the bars, with a margin
+
+
+def histogram_lines(times: Sequence[float], ascii_only: bool = False, width: int = 80) -> Iterator[str]:
+    """Yield the distribution of `times` (seconds) as bars, in buckets of 1-2-5 steps and lines of `width` columns."""
+    bar, micro = ("#", "us") if ascii_only else ("█", "µs")
+    buckets: dict[int, int] = {}
+    for seconds in times:
+        step = _step(seconds)
+        buckets[step] = buckets.get(step, 0) + 1
+    most = max(buckets.values(), default=0)
+    for step in range(min(buckets, default=0), max(buckets, default=-1) + 1):
+        count = buckets.get(step, 0)
+        length = math.ceil(max(0, width - NUMBER_COLUMNS) * count / most)
+        line = f"{_bound(step, micro):>7} - {_bound(step + 1, micro):<7} {count:>8} {bar * length}"
+        yield line[:width].rstrip()
+
+
+def _step(seconds: float) -> int:
+    """Return the number of a time's bucket: three per decade. Bucket 0 begins at 1 µs, and has all faster times."""
+    step = 0
+    while seconds >= _lower(step + 1):
+        step += 1
+    return step
+
+
+def _lower(step: int) -> float:
+    return (1e-6, 2e-6, 5e-6)[step % 3] * 10.0 ** (step // 3)
+
+
+def _bound(step: int, micro: str) -> str:
+    seconds = _lower(step)
+    for unit, factor in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= factor:
+            return f"{seconds / factor:g} {unit}"
+    return f"{seconds * 1e6:g} {micro}"
+
+
+FAULTS_SHOWN = 5  # per pattern; --json has them all
 PERCENTS = (50, 90, 99)
 HEADING = f"{'pattern':<12} {'conns':>5} {'bytes':>9} {'seconds':>8} {'rate':>11}  result"
-MUCH = 1 << 30  # bytes
+ANNOUNCED_FROM_BYTES = 1 << 30
 UNITS = ("", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -28,12 +67,12 @@ def size_text(size: float) -> str:
 
 
 def announcement(size: int, parallel: int, patterns: Sequence[Pattern]) -> str:
-    """Return what a verification will move, where that is much; an empty string where it is not."""
+    """Return a line on what a verification will move, or an empty string if it is little."""
     total = parallel * sum(pattern.size(size) * pattern.tries for pattern in patterns)
-    if total <= MUCH:
+    if total <= ANNOUNCED_FROM_BYTES:
         return ""
-    count = f"{len(patterns)} pattern{'s' * (len(patterns) > 1)}"
-    return f"will send {size_text(total)} and read them back, in {count} of {parallel} at once; less with -s or -P"
+    each = f"{len(patterns)} pattern{'s' * (len(patterns) > 1)} of {parallel} connection{'s' * (parallel > 1)}"
+    return f"will send and read back {size_text(total)} ({each}); use -s or -P to reduce this"
 
 
 def row_lines(row: Row) -> Iterator[str]:
@@ -45,14 +84,14 @@ def row_lines(row: Row) -> Iterator[str]:
         f"{row.pattern.name:<12} {len(row.results):>5} {size_text(row.size):>9} "
         f"{row.seconds:>8.3f} {rate:>11}  {result}"
     )
-    for number, fault in wrong[:SHOWN]:
+    for number, fault in wrong[:FAULTS_SHOWN]:
         yield f"    connection {number}: {fault.message}"
-    if len(wrong) > SHOWN:
-        yield f"    and {len(wrong) - SHOWN} more (--json tells all)"
+    if len(wrong) > FAULTS_SHOWN:
+        yield f"    and {len(wrong) - FAULTS_SHOWN} more (--json lists all)"
 
 
 def verdict(report: Report) -> str:
-    """Return the last line of a verification: what it comes to, and how to repeat it."""
+    """Return the last line of a verification: the verdict, and the seed that repeats the run."""
     wrong = [row.pattern.name for row in report.rows if row.faults]
     text = f"WRONG in {', '.join(wrong)}" if wrong else "ok: every byte returned, every connection closed in order"
     return f"{report.target}: {text} (--seed {report.seed})"
@@ -66,13 +105,13 @@ def report_json(report: Report) -> str:
             "connections": len(row.results),
             "bytes": row.size,
             "seconds": round(row.seconds, 6),
-            "faults": [{"connection": number, **asdict(fault)} for number, fault in row.faults],
+            "faults": [{"connection": number, **vars(fault)} for number, fault in row.faults],
         }
         for row in report.rows
     ]
     target = report.target
     about = {"host": target.host, "port": target.port, "seed": report.seed, "size": report.size, "ok": report.ok}
-    return json.dumps({**about, "patterns": rows}, indent=2)
+    return json_text({**about, "patterns": rows})
 
 
 def reply_line(reply: Reply, size: int, peer: str) -> str:
@@ -95,15 +134,32 @@ def summary_lines(summary: Summary, peer: str) -> Iterator[str]:
 
 
 def summary_json(summary: Summary) -> str:
-    """Return the summary of a ping as one JSON object; times in seconds, null where nothing came back."""
+    """Return the summary of a ping as one JSON object; times in seconds, null if nothing came back."""
     counts = {"sent": summary.sent, "received": len(summary.times), "lost": summary.lost, "wrong": summary.wrong}
     names = ("min", "avg", "max", "mdev", *(f"p{p}" for p in PERCENTS))
     rtt = None
     if summary.times:
         values = (min(summary.times), summary.mean, max(summary.times), summary.mdev, *summary.percentiles(*PERCENTS))
         rtt = {name: round(value, 9) for name, value in zip(names, values, strict=True)}
-    return json.dumps({**counts, "rtt": rtt}, indent=2)
+    return json_text({**counts, "rtt": rtt})
 
 
 def _milliseconds(times: Sequence[float]) -> str:
     return "/".join(f"{seconds * 1000:.3f}" for seconds in times)
+
+
+def json_text(found: dict[str, object]) -> str:
+    """Return an object as JSON for programs and people."""
+    import json  # noqa: PLC0415  it takes milliseconds, and most reports are lines
+
+    return json.dumps(found, indent=2)
+
+
+def say(*lines: str) -> None:
+    """Print lines at once. LocalError: stdout does not take them."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:
+        raise SinkClosedError("output: broken pipe") from None
+    except OSError as error:
+        raise LocalError(f"output: {error.strerror}") from None

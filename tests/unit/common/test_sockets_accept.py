@@ -148,9 +148,7 @@ def test_what_is_no_listening_tcp_socket_is_not_adopted(kind):
         }
         if kind != "closed":
             os.dup2(fds[kind], 3)
-        with pytest.raises(
-            (OSError, ConfigError), match=r"Bad file|on non-socket|3: is not a listening TCP"
-        ):
+        with pytest.raises((OSError, ConfigError), match=r"Bad file|on non-socket|3: is not a listening TCP"):
             adopt([None])
         os._exit(0)
 

@@ -2,9 +2,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from support.daemon import SOURCE
+from support.wait import need_localhost
 
 if TYPE_CHECKING:
     from support.kinds import Echoc, StartServer
@@ -48,7 +53,7 @@ def test_too_slow(
     ("kind", "words"),
     [
         ("uppercase", "expected 0x"),
-        ("deaf", "stopped echoing: 0 of 64 bytes returned, then nothing for 0.5 s"),
+        ("deaf", "stopped echoing: 0 of 64 bytes returned, then nothing for 0."),
         ("banner", "expected 0x"),
         ("reset", None),
     ],
@@ -66,7 +71,7 @@ def test_wrong_is_critical(echoc: Echoc, server: StartServer, kind: str, words: 
 def test_refused_is_critical(echoc: Echoc, unused_port: int) -> None:
     code, line = check(echoc, "127.0.0.1", unused_port)
     assert code == 2
-    assert line == f"ECHO CRITICAL - 127.0.0.1 port {unused_port}: 127.0.0.1: refused: nothing listens there"
+    assert line == f"ECHO CRITICAL - 127.0.0.1 port {unused_port}: 127.0.0.1: refused: no process listens there"
 
 
 def test_unknown_name_is_critical(echoc: Echoc) -> None:
@@ -115,3 +120,37 @@ def test_json_of_bad_usage(echoc: Echoc) -> None:
     code, found = check_json(echoc, "-w", "x", "localhost")
     assert (code, found["state"]) == (3, "UNKNOWN")
     assert str(found["text"]).startswith("usage: ")
+
+
+# Each takes milliseconds to import. A probe runs every few seconds on many machines.
+HEAVY = """contextlib ctypes dataclasses inspect json pickle random shutil signal tempfile threading typing
+    encodings.idna
+    echod.echoc.duplex echod.echoc.patterns echod.echoc.probe echod.echoc.progress echod.echoc.transfer"""
+PROGRAM = """
+import sys
+sys.path.insert(0, {source!r})
+from echod.echoc.cli import main
+code = main()
+print(code, *sys.modules)
+"""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_check_imports_little(echo_server: tuple[str, int], host: str) -> None:
+    if host == "localhost":
+        need_localhost()
+    program = PROGRAM.format(source=str(SOURCE.parent))
+    words = ["-w", "5000", "-c", "9000", "--timeout", "20", f"{host}:{echo_server[1]}"]
+    done = subprocess.run(  # without site, which imports what other packages tell it to
+        [sys.executable, "-I", "-S", "-c", program, "--check", *words], capture_output=True, text=True, check=True
+    )
+    line, modules = done.stdout.splitlines()
+    assert line.startswith("ECHO OK")
+    assert modules.split()[0] == "0"
+    assert set(modules.split()).isdisjoint(HEAVY.split())
+
+
+def test_a_check_has_one_time_out_for_connection_and_answer(server: StartServer, echoc: Echoc) -> None:
+    code, line = check(echoc, "--timeout", 0.5, "127.0.0.1", server("slow"))
+    assert code == 2
+    assert "stopped echoing: " in line

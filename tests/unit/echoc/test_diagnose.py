@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from echod.echoc.data import seeded
-from echod.echoc.diagnose import diagnose, first_difference
+from echod.echoc.data import first_difference, seeded
+from echod.echoc.diagnose import diagnose
 
 if TYPE_CHECKING:
     from echod.echoc import Fault

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 
 import pytest
 
 from echod.echoc import faults
-from echod.echoc.errors import Fault
+from echod.echoc.faults import EchoError, Fault, LocalError, ServerError, SinkClosedError
 
 MANUAL = Path(__file__).parents[3] / "man" / "echoc.1"
 RESET = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
-STOPPED = faults.silent(3, 9, ended=False, timeout=0.5)
+STOPPED = faults.silent(3, 9, ended=False, timeout_s=0.5)
 EACH = [
-    (faults.closed_early(1, 2), "closed-early", "closed early: before we did, with 1 of 2 bytes returned", 1),
+    (
+        faults.closed_early(1, 2),
+        "closed-early",
+        "closed early: before the client half-closed, with 1 of 2 bytes returned",
+        1,
+    ),
     (faults.broken(1, 2, ended=False, error=RESET), "reset", "reset, with 1 of 2 bytes returned", 1),
     (faults.broken(2, 2, ended=False, error=RESET), "reset", "reset, with 2 of 2 bytes returned", 2),
     (faults.broken(1, 2, ended=True, error=RESET), "reset", "reset, with 1 of 2 bytes returned", 1),
@@ -29,7 +35,7 @@ EACH = [
         1,
     ),
     (
-        faults.silent(9, 9, ended=True, timeout=0.5),
+        faults.silent(9, 9, ended=True, timeout_s=0.5),
         "never-closes",
         "never closes: all 9 bytes returned, then nothing for 0.5 s",
         9,
@@ -59,3 +65,22 @@ def test_the_right_number_of_bytes_is_no_fault() -> None:
 def test_each_kind_is_in_the_manual() -> None:
     listed = {line.removeprefix(".It Cm ") for line in MANUAL.read_text().splitlines() if line.startswith(".It Cm ")}
     assert {kind for _, kind, *_ in EACH} <= listed
+
+
+MANUAL = Path(__file__).parents[3] / "man" / "echoc.1"
+KINDS = [kind for kind in vars(faults).values() if isinstance(kind, type) and issubclass(kind, EchoError)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_exit_status_is_in_the_manual(kind: type[EchoError]) -> None:
+    section = MANUAL.read_text().partition(".Sh EXIT STATUS")[2].partition(".Sh ")[0]
+    assert re.search(rf"^\.It (?:Li )?{kind.code}\b", section, re.MULTILINE)
+
+
+def test_a_server_error_says_what_its_fault_says() -> None:
+    fault = Fault("reset", "reset, with 1 of 2 bytes returned", 1)
+    assert (str(ServerError(fault)), ServerError(fault).fault) == (fault.message, fault)
+
+
+def test_who_handles_a_local_error_handles_a_closed_output() -> None:
+    assert issubclass(SinkClosedError, LocalError)

@@ -4,8 +4,11 @@ import importlib.metadata
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from echod.echoc.options import size
+from echod.echoc.options import destination, port, size
+from support.wait import need
 
 if TYPE_CHECKING:
     from support.kinds import Echoc, StartServer
@@ -31,7 +34,7 @@ def test_sizes(text: str, value: int) -> None:
         (("-p", "x", "localhost"), "'x' is neither a port"),
         (("localhost:7", "8"), "the port is given twice: 7 and 8"),
         (("-p", "7", "[::1]:7"), "the port is given twice: 7 and 7"),
-        (("--verify", "--ping", "localhost"), "--verify and --ping: one at a time"),
+        (("--verify", "--ping", "localhost"), "--verify and --ping: use one of them"),
         (("-P", "2", "localhost"), "-P: only with --verify"),
         (("--json", "localhost"), "--json: only with --verify or --ping or --check"),
         (("-w", "2", "--ping", "localhost"), "-w: only with --check"),
@@ -39,8 +42,8 @@ def test_sizes(text: str, value: int) -> None:
         (("--verify", "-s", "0", "localhost"), "'0' is not a size above 0"),
         (("--verify", "-s", "12 parsecs", "localhost"), "'12 parsecs' is not a size"),
         (("--verify", "-P", "0", "localhost"), "'0' is not a whole number above 0"),
-        (("--verify", "--pattern", "byte,bite", "localhost"), "pattern 'bite': unknown; there are byte, 16KiB"),
-        (("--ping", "-c", "0.5", "localhost"), "-c: a whole number"),
+        (("--verify", "--pattern", "byte,bite", "localhost"), "pattern 'bite': unknown; the patterns are byte, 16KiB"),
+        (("--ping", "-c", "0.5", "localhost"), "-c: must be a whole number"),
         (("--ping", "-i", "-1", "localhost"), "-i"),
         (("--timeout", "0", "localhost"), "--timeout: must be above 0"),
         (("--timeout", "nan", "localhost"), "'nan' is not a number"),
@@ -73,3 +76,50 @@ def test_help_and_version(echoc: Echoc) -> None:
     for word in ("--verify", "--ping", "--check", "--proxy", "late-reader", "exit status", "examples"):
         assert word in help_text
     assert echoc("--version").stdout.decode() == f"echoc {importlib.metadata.version('echod')}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "number"),
+    [
+        ("localhost", "localhost", ""),
+        ("localhost:7", "localhost", "7"),
+        ("192.0.2.7:echo", "192.0.2.7", "echo"),
+        ("::1", "::1", ""),
+        ("[::1]", "::1", ""),
+        ("[::1]:7", "::1", "7"),
+        ("[fe80::1%eth0]:7", "fe80::1%eth0", "7"),
+        ("fe80::1%eth0", "fe80::1%eth0", ""),
+    ],
+)
+def test_a_destination(text: str, host: str, number: str) -> None:
+    assert destination(text) == (host, number)
+
+
+@pytest.mark.parametrize("text", ["", ":", ":7", "host:", "[::1", "[::1]:", "[::1]7", "[]:7", "[host]:7", "["])
+def test_what_is_no_destination(text: str) -> None:
+    with pytest.raises(ValueError, match="is not "):
+        destination(text)
+
+
+@given(st.ip_addresses(), st.integers(1, 65535))
+def test_any_address_with_and_without_a_port(address: object, number: int) -> None:
+    host = str(address)
+    with_port = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+    assert destination(host) == (host, "")
+    assert destination(with_port) == (host, str(number))
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", 1), ("65535", 65535)])
+def test_a_port(text: str, value: int) -> None:
+    assert port(text) == value
+
+
+def test_the_name_of_a_service() -> None:
+    need("/etc/services")
+    assert port("ssh") == 22
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "no-such-service", "-1", "٣"])
+def test_what_is_no_port(text: str) -> None:
+    with pytest.raises(ValueError, match="is neither a port"):
+        port(text)

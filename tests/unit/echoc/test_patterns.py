@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.echoc.data import SPAN
-from echod.echoc.errors import UsageError
+from echod.echoc.data import SPAN_BYTES
+from echod.echoc.faults import UsageError
 from echod.echoc.patterns import PATTERNS, named
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ patterns = st.sampled_from(PATTERNS)
 def test_the_chunks_make_up_the_size(pattern: Pattern, size: int, seed: int) -> None:
     chunks = list(pattern.chunks(size, random.Random(seed)))
     assert sum(chunks) == size
-    assert all(1 <= chunk <= (pattern.chunk or SPAN) for chunk in chunks)
+    assert all(1 <= chunk <= (pattern.chunk or SPAN_BYTES) for chunk in chunks)
     assert chunks == list(pattern.chunks(size, random.Random(seed)))
 
 
@@ -37,7 +37,7 @@ def test_random_writes_are_of_all_sizes() -> None:
     (pattern,) = named("random")
     chunks = list(pattern.chunks(64 << 20, random.Random(1)))
     assert min(chunks) < 10
-    assert max(chunks) > SPAN // 2
+    assert max(chunks) > SPAN_BYTES // 2
 
 
 def test_patterns_are_named_in_any_case_and_order() -> None:

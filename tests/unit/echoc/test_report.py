@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from echod.echoc import PATTERNS, Fault, Reply, Report, Row, Summary, Target
 from echod.echoc.probe import Result
 from echod.echoc.report import (
     HEADING,
     announcement,
+    histogram_lines,
     reply_line,
     report_json,
     row_lines,
@@ -17,6 +23,10 @@ from echod.echoc.report import (
     summary_lines,
     verdict,
 )
+
+if TYPE_CHECKING:
+    from support.kinds import Echoc
+
 
 FAULT = Fault("changed", "byte 5: expected 0x01, got 0x02", 5, "01", "02")
 GOOD = Row(PATTERNS[0], (Result(1024, 0.5), Result(512, 0.25)))
@@ -35,9 +45,9 @@ def test_much_is_announced() -> None:
     assert announcement(64 << 20, 1, PATTERNS) == ""
     assert announcement(1 << 30, 1, PATTERNS[1:2]) == ""
     text = announcement(1 << 30, 2, PATTERNS[1:2])
-    assert text == "will send 2GiB and read them back, in 1 pattern of 2 at once; less with -s or -P"
+    assert text == "will send and read back 2GiB (1 pattern of 2 connections); use -s or -P to reduce this"
     assert announcement(64 << 20, 50, PATTERNS).startswith(
-        "will send 18.76GiB and read them back, in 8 patterns of 50 "
+        "will send and read back 18.76GiB (8 patterns of 50 connections)"
     )
 
 
@@ -51,7 +61,7 @@ def test_a_row_tells_of_five_faults_and_how_many_more() -> None:
     first, *wrong, last = row_lines(BAD)
     assert first.endswith("  7 of 9 WRONG")
     assert wrong == [f"    connection {number}: {FAULT.message}" for number in range(1, 6)]
-    assert last == "    and 2 more (--json tells all)"
+    assert last == "    and 2 more (--json lists all)"
 
 
 def test_the_verdict_tells_how_to_repeat_the_run() -> None:
@@ -100,3 +110,32 @@ def test_the_summary_of_a_ping() -> None:
 def test_the_summary_of_nothing() -> None:
     assert list(summary_lines(Summary(), "::1"))[1:] == ["0 sent, 0 received, 0 lost (0%), 0 wrong"]
     assert json.loads(summary_json(Summary()))["rtt"] is None
+
+
+def test_histogram(echoc: Echoc, echo_server: tuple[str, int]) -> None:
+    result = echoc("--ping", "-c", 20, "-i", 0, "--histogram", *echo_server, env={"PYTHONIOENCODING": "ascii"})
+    assert result.returncode == 0
+    bars = re.findall(rb"^ *[\d.]+ (?:us|ms|s) - [\d.]+ (?:us|ms|s) +(\d+)( #+)?$", result.stdout, re.MULTILINE)
+    assert sum(int(count) for count, _ in bars) == 20
+
+
+@given(st.lists(st.floats(min_value=1e-9, max_value=1000), max_size=50))
+def test_histogram_counts_every_time_in_its_bucket(times: list[float]) -> None:
+    factor = {"µs": 1e-6, "ms": 1e-3, "s": 1.0}
+    total = 0
+    for line in histogram_lines(times):
+        low, low_unit, _, high, high_unit, count = line.split()[:6]
+        bounds = float(low) * factor[low_unit], float(high) * factor[high_unit]
+        assert bounds[0] < bounds[1]
+        within = [t for t in times if bounds[0] <= max(t, 1e-6) < bounds[1]]
+        assert abs(int(count) - len(within)) <= sum(math.isclose(t, bound) for t in times for bound in bounds)
+        total += int(count)
+    assert total == len(times)
+
+
+@given(st.lists(st.floats(min_value=1e-6, max_value=100), min_size=1, max_size=50), st.integers(1, 300))
+def test_it_fits_the_terminal_and_uses_it(times: list[float], width: int) -> None:
+    lines = list(histogram_lines(times, width=width))
+    assert max(map(len, lines)) <= width
+    if width > 40:
+        assert max(map(len, lines)) >= width - 3

@@ -58,7 +58,7 @@ def test_slow_is_not_silent(echoc: Echoc, server: StartServer) -> None:
 @pytest.mark.parametrize(
     ("kind", "finding"),
     [
-        ("close_early", "closed early: before we did, with 70001 of 80000 bytes returned"),
+        ("close_early", "closed early: before the client half-closed, with 70001 of 80000 bytes returned"),
         ("reset", "reset, with 1000 of 80000 bytes returned"),
         ("stop", "stopped echoing: 70001 of 80000 bytes returned"),
         ("deaf", "stopped echoing: 0 of 80000 bytes returned"),
@@ -76,7 +76,7 @@ def test_fails_while_input_is_still_open(start_echoc: StartEchoc, server: StartS
     ("kind", "finding"),
     [
         ("drop", "lost the last 1 of 80000 bytes after half-close"),
-        ("duplicate", "1 bytes more than the 80000 sent"),
+        ("duplicate", "one byte more than the 80000 sent"),
         ("trailer", "3 bytes more than the 80000 sent"),
         ("never_close", "never closes: all 80000 bytes returned"),
         ("reset_at_end", "reset at the end: all 80000 bytes returned"),
@@ -107,7 +107,7 @@ def test_reader_that_goes_away(start_echoc: StartEchoc, echo_server: tuple[str, 
         process.stdout.read(10)
         process.stdout.close()
         assert process.wait(timeout=60) == 141
-    assert process.stderr.read().startswith(b"echoc: output: its reader has gone, after ")
+    assert process.stderr.read().startswith(b"echoc: output: broken pipe, after ")
 
 
 def test_full_disk(echo_server: tuple[str, int], start_echoc: StartEchoc) -> None:

@@ -1,28 +1,27 @@
-"""The textbook client: input to the server, the server's answer to output."""
+"""The textbook client: input goes to the server, and the server's answer to output."""
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from echod.echoc import faults
 from echod.echoc.connect import Target, connect
-from echod.echoc.duplex import CHUNK, Board, receive, sender, write_all
-from echod.echoc.errors import LocalError, ServerError, SinkClosedError
+from echod.echoc.duplex import CHUNK_BYTES, Board, receive, sender, write_all
+from echod.echoc.faults import LocalError, ServerError, SinkClosedError, Value
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
 
-@dataclass(frozen=True)
-class Transfer:
+class Transfer(Value):
     """A stream that came back whole: how many bytes, in how many seconds."""
 
-    size: int
-    seconds: float
+    def __init__(self, size: int, seconds: float) -> None:
+        self.size = size
+        self.seconds = seconds
 
 
 def _ignore(_received: int) -> None:
@@ -32,12 +31,12 @@ def _ignore(_received: int) -> None:
 def stream(target: Target, source: int = 0, sink: int = 1, on_progress: Callable[[int], None] = _ignore) -> Transfer:
     """Copy the descriptor `source` to the server, half-close, and copy what it returns to the descriptor `sink`.
 
-    `on_progress` is called with the bytes returned so far. Bytes are counted, not compared: verify compares
-    them. Forks; don't call it where that is not safe (other threads running).
+    `on_progress` is called with the number of bytes returned so far. Bytes are counted, not compared: verify compares
+    them. This function forks, so do not call it while other threads run.
 
-    ConnectError: no connection. ServerError: the server closed early, reset, went silent for `target.timeout` seconds
-    with bytes or its close due, or returned another number of bytes than were sent. LocalError: `source` or
-    `sink` failed; SinkClosedError: nobody reads `sink` any more.
+    ConnectError: no connection. ServerError: the server closed early, reset, owed a byte or its close for
+    `target.timeout` seconds, or returned another number of bytes than were sent. LocalError: `source` or `sink` failed;
+    SinkClosedError: no process reads `sink` any more.
     """
     start = time.monotonic()
     with connect(target) as sock, sender(lambda board: _copy_in(source, sock, board)) as board:
@@ -54,7 +53,7 @@ def stream(target: Target, source: int = 0, sink: int = 1, on_progress: Callable
 
 
 def _copy_in(source: int, sock: socket.socket, board: Board) -> None:
-    buffer = memoryview(bytearray(CHUNK))
+    buffer = memoryview(bytearray(CHUNK_BYTES))
     while count := _read(source, buffer, board):
         board.sent += count
         sock.sendall(buffer[:count])
@@ -73,6 +72,6 @@ def _put(sink: int, view: memoryview, received: int) -> None:
     try:
         write_all(sink, view)
     except BrokenPipeError:
-        raise SinkClosedError(f"output: its reader has gone, after {received} bytes") from None
+        raise SinkClosedError(f"output: broken pipe, after {received} bytes") from None
     except OSError as error:
         raise LocalError(f"output: {error.strerror}") from None
