@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from echod.common.config.settings import Config
     from echod.common.launch import Launch
 
-OUTCOMES = {"last_reload": "ok", "reopen": "ok", "upgrade": "ok", "changes": ""}  # the last may be cut
+OUTCOMES = {"last_reload": "never", "reopen": "ok", "upgrade": "ok", "changes": ""}  # the last may be cut
 FREE = memoryview(bytes(WORD_SIZE * (ENDED + 1))).cast(WORD)
 
 

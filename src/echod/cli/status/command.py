@@ -12,7 +12,7 @@ from echod.cli.daemon import Daemon
 from echod.cli.pidfile import PidFile
 from echod.cli.status.openmetrics import metrics
 from echod.cli.status.snapshot import snapshot
-from echod.cli.status.text import for_people, terminal
+from echod.cli.status.text import for_people, one_line, terminal
 from echod.common.errors import DONE, NOT_RUNNING, EchodError, printable
 from echod.common.scoreboard import START_TIME
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 STDOUT_FD = 1
+FINDS = 20  # a process may end after it was found, but its user must not keep root busy
 # Exit codes (LSB)
 RUNNING = 0
 DEAD = 1
@@ -40,12 +41,11 @@ def status(args: Namespace) -> int:
 
         watch(lambda: state_or_why(paths), args.interval)
         return DONE
-    columns, lines = terminal(STDOUT_FD) or (None, None)
     try:
-        found = with_daemon(PidFile(paths.pid_file), lambda daemon: report(args, daemon, columns, lines))
+        found = with_daemon(PidFile(paths.pid_file), lambda daemon: report(args, daemon, paths.pid_file))
         left = found is None and has_stale_pid_file(paths)
     except (EchodError, OSError) as error:
-        print(f"echod: {error}", file=sys.stderr)
+        print(f"echod: {one_line(str(error))}", file=sys.stderr)
         return CANNOT_TELL
     if found is None:
         print_not_running(args, paths, left=left)
@@ -54,12 +54,13 @@ def status(args: Namespace) -> int:
     return found[1]
 
 
-def report(args: Namespace, daemon: Daemon, columns: int | None, lines: int | None) -> tuple[str, int]:
+def report(args: Namespace, daemon: Daemon, pid_file: str) -> tuple[str, int]:
     """Return the state of a daemon in the requested form, and the exit code. Raises EchodError."""
+    columns, lines = terminal(STDOUT_FD) or (None, None)
     if args.processes:
-        from echod.cli.status.examine import processes  # noqa: PLC0415 - the launcher, which only --processes needs
+        from echod.cli.status.processes import processes  # noqa: PLC0415 - the launcher, which only --processes needs
 
-        return processes(daemon, columns)
+        return processes(daemon, pid_file, columns, show_all=args.all)
     copy = daemon.board().copy()
     state = snapshot(copy)
     if args.json:
@@ -84,14 +85,17 @@ def copy_of(pid_file: PidFile) -> Copy | None:
 
 def with_daemon(pid_file: PidFile, read: Callable[[Daemon], Found]) -> Found | None:
     """Return what `read` returns for the running daemon, or None if no daemon runs. Raises EchodError."""
-    while daemon := Daemon.find(pid_file):
+    for _ in range(FINDS):
+        daemon = Daemon.find(pid_file)
+        if daemon is None:
+            return None
         with daemon:
             try:
                 return read(daemon)
             except EchodError as error:
                 if error.code != NOT_RUNNING:  # it has ended in between, and another may run now
                     raise
-    return None
+    raise EchodError(f"{pid_file.path}: another process has locked it at each of {FINDS} attempts")
 
 
 def state_or_why(paths: Paths) -> dict[str, Any] | str:
@@ -111,5 +115,5 @@ def has_stale_pid_file(paths: Paths) -> bool:
 def not_running(paths: Paths, *, left: bool) -> str:
     """Return what people are shown when no process holds the pid file; `left`: there is one all the same."""
     if left:
-        return f"echod: crashed or killed: {paths.pid_file} is stale; `echod start` starts it again"
+        return f"echod: crashed or killed: {one_line(paths.pid_file)} is stale; `echod start` starts it again"
     return "echod: not running"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from echod.cli.proc import accept_queue
+from echod.cli.netstat import accept_queue
 from echod.common import scoreboard
 
 if TYPE_CHECKING:

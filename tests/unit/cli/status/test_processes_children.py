@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from echod.cli.status.examine import child_lines
+from echod.cli.status import processes
+from echod.cli.status.processes import MOST_CHILDREN, child_lines, other_lines, read_children
+
+module: Any = processes
 
 SOCKETS = {"socket:[1]": "listens on [::]:27978", "socket:[5]": "connection with 192.0.2.7:51514"}
 STANDARD = dict.fromkeys(range(3), "/dev/null")
@@ -21,7 +25,7 @@ def process(pid, **changed):
     return SimpleNamespace(**values | changed)
 
 
-DAEMON = process(70, oom="0", descriptors=STANDARD | {3: "socket:[1]", 4: "/run/echod.pid"})
+DAEMON = process(70, is_forking=False, oom="0", descriptors=STANDARD | {3: "socket:[1]", 4: "/run/echod.pid"})
 
 
 def lines(*children):
@@ -29,13 +33,12 @@ def lines(*children):
 
 
 def test_a_child_in_order():
-    child, zombies = lines(process(71))
+    (child,) = lines(process(71))
     assert child.ok
     assert child.what == "child 71"
     assert child.found == (
         "sleeping, has connection with 192.0.2.7:51514 for itself, oom_score_adj 500, 200.0 KiB private"
     )
-    assert zombies == ("zombies", "none", "none", True)
 
 
 def test_a_child_of_the_version_before_an_upgrade_is_its_child():
@@ -75,8 +78,60 @@ def test_what_cannot_be_told():
     assert lines(process(71, descriptors=None, umask="0"))[0].ok is False
 
 
-def test_zombies_are_told_and_other_programs_are_none_of_its():
-    zombie = process(72, code="Z", command=[""])
+def test_other_programs_are_none_of_its():
     others = (["sh"], ["boot.py", "pid_file=/run/b"], ["boot.py", "--trial", "pid_file=/run/a"])
-    (line,) = lines(zombie, *(process(73 + number, command=command) for number, command in enumerate(others)))
-    assert line == ("zombies", "72", "none", False)
+    assert lines(*(process(73 + number, command=command) for number, command in enumerate(others))) == []
+
+
+def test_zombies_are_told_the_first_by_their_pids():
+    assert list(other_lines({71: "S"}, 1)) == [("zombies", "none", "none", True)]
+    assert list(other_lines({71: "S", 72: "Z"}, 1)) == [("zombies", "72", "none", False)]
+    (line,) = other_lines(dict.fromkeys(range(100, 200), "Z"), 0)
+    assert line.found.endswith(" 119 and 80 more")
+
+
+def test_a_daemon_that_was_stopped_inside_fork_differs_in_no_signal_from_its_child():
+    everything = set(range(1, 65)) - {9, 19}
+    daemon = process(70, is_forking=True, oom="0", blocked=everything)
+    assert all(line.ok for line in child_lines(daemon, [process(71)], {}, SOCKETS))
+    daemon.is_forking = False
+    assert not all(line.ok for line in child_lines(daemon, [process(71)], {}, SOCKETS))
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Return the pids that were read whole, in order."""
+    found = []
+
+    def read(pid):
+        found.append(pid)
+        return process(pid)
+
+    monkeypatch.setattr(module, "Process", read)
+    return found
+
+
+def test_few_of_ten_thousand_children_are_read_whole(read):
+    states = dict.fromkeys(range(1, 10001), "S") | {5000: "T", 5001: "Z"}
+    assert len(read_children(states, MOST_CHILDREN)) == len(read) == MOST_CHILDREN
+    assert read[0] == 5000, "one that is stopped, for sure"
+    assert read[1] == 1
+    assert read[-1] > 9800, "some of all ages"
+    assert 5001 not in read
+    more, _ = other_lines(states, len(read))
+    assert more.what == "children"
+    assert more.found.startswith("9899 more, ")
+    assert more.ok
+
+
+@pytest.mark.usefixtures("read")
+def test_all_are_read_whole_if_they_are_few_or_asked_for():
+    assert len(read_children(dict.fromkeys(range(MOST_CHILDREN), "S"), MOST_CHILDREN)) == MOST_CHILDREN
+    assert len(read_children(dict.fromkeys(range(MOST_CHILDREN + 1), "S"), 10**6)) == MOST_CHILDREN + 1
+    assert read_children({}, MOST_CHILDREN) == []
+
+
+def test_more_stopped_children_than_are_read_are_not_in_order(read):
+    states = dict.fromkeys(range(1, 300), "T")
+    assert len(read_children(states, MOST_CHILDREN)) == MOST_CHILDREN == len(read)
+    assert next(other_lines(states, len(read))).ok is False
