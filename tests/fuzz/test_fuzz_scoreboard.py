@@ -50,6 +50,7 @@ def test_any_content_under_the_right_version(tmp_path, examples):
     @example([2**63 - 1] * 40, b"listen=\x1b[2J,\xc2\x85\nlast_reload=\r", b"\x7f" * 4 * scoreboard.SLOT)
     @example([-(2**63)] * 40, b"=\n=\n\n", b"\x80" * 4 * scoreboard.SLOT)
     @example([0] * 40, b"", b"")
+    @example([0] * 40, b"listen=a:" + b"9" * 5000, b"")
     def check(counters, texts, slots):
         assert check_board(tmp_path, board(counters, texts, slots), scoreboard.SIZE) is not None
 

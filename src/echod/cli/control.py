@@ -93,7 +93,7 @@ def upgrade(args: Namespace) -> int:
         if code != DONE:
             raise EchodError(f"{texts['upgrade']}; the version of before goes on", code)
         version = daemon.board().copy().text(scoreboard.PROGRAM_AT, scoreboard.PROGRAM_ROOM)
-    print(f"echod: process {daemon.pid} has become version {version}")
+    print(f"echod: process {daemon.pid} has become version {printable(' '.join(version.split()))}")
     return DONE
 
 

@@ -130,7 +130,8 @@ def add_status_options(sub: argparse.ArgumentParser) -> None:
     """Add the options of `status`."""
     form = sub.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object, for programs")
-    form.add_argument("--openmetrics", action="store_true", help="metrics for Prometheus and node_exporter")
+    form.add_argument("--prometheus", action="store_true", help="metrics in Prometheus' text format, for node_exporter")
+    form.add_argument("--openmetrics", action="store_true", help="metrics in OpenMetrics, for a scraper")
     form.add_argument(
         "--processes", action="store_true", help="the processes beside what they should be; exits 1 if one is not"
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from echod.cli.context import Paths
 from echod.cli.daemon import Daemon
 from echod.cli.pidfile import PidFile
-from echod.cli.status.openmetrics import metrics
+from echod.cli.status.metrics import metrics
 from echod.cli.status.snapshot import snapshot
 from echod.cli.status.text import for_people, one_line, terminal
 from echod.common.errors import DONE, NOT_RUNNING, EchodError, printable
@@ -65,8 +65,9 @@ def report(args: Namespace, daemon: Daemon, pid_file: str) -> tuple[str, int]:
     state = snapshot(copy)
     if args.json:
         return json.dumps(state), RUNNING
-    if args.openmetrics:
-        return metrics(state, copy.words[START_TIME] / 1e9), RUNNING
+    if args.prometheus or args.openmetrics:
+        started = copy.words[START_TIME] / 1e9
+        return metrics(state, pid_file, started, openmetrics=args.openmetrics), RUNNING
     return for_people(state, columns, None if args.all or not lines else lines - 1), RUNNING  # one is the prompt's
 
 
@@ -74,8 +75,10 @@ def print_not_running(args: Namespace, paths: Paths, *, left: bool) -> None:
     """Print that no daemon runs; `left`: there is a stale pid file."""
     if args.json:
         print(json.dumps({"state": "dead" if left else "stopped"}))
+    elif args.prometheus or args.openmetrics:
+        print(metrics(None, paths.pid_file, openmetrics=args.openmetrics))
     else:
-        print(metrics(None) if args.openmetrics else not_running(paths, left=left))
+        print(not_running(paths, left=left))
 
 
 def copy_of(pid_file: PidFile) -> Copy | None:
