@@ -10,22 +10,23 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import time
-from typing import TYPE_CHECKING
 
 from echod.cli import proc
 from echod.cli.context import board_path, rights_of, user_name
-from echod.cli.pidfile import POLL_INTERVAL_S, controllers, open_plain
+from echod.cli.locks import POLL_INTERVAL_S, controllers, open_plain
 from echod.common import scoreboard
+from echod.common.cmodules import signal
 from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError, from_os_error
 from echod.common.scoreboard import Scoreboard
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
+    from echod.cli.locks import LockedFile
     from echod.cli.pidfile import PidFile
 
 REPLY_S = 30.0  # for a reload, a reopen or a start: binding may ask the DNS
@@ -39,14 +40,14 @@ LONGEST_POLL_MS = 2.0**31 - 1  # what poll(2) takes
 class Daemon:
     """The running daemon: its `pid`, a descriptor that stands for the process, and its scoreboard."""
 
-    def __init__(self, pid: int, pidfd: int, pid_file: PidFile) -> None:
+    def __init__(self, pid: int, pidfd: int, pid_file: PidFile | LockedFile) -> None:
         self.pid = pid
         self._pidfd = pidfd
         self._pid_file = pid_file
         self._path = board_path(pid_file.path)
 
     @classmethod
-    def find(cls, pid_file: PidFile) -> Daemon | None:
+    def find(cls, pid_file: PidFile | LockedFile) -> Daemon | None:
         """Return the daemon that holds the lock, or None if none does. Raises EchodError if that is unknown."""
         while True:
             try:

@@ -6,9 +6,9 @@ In this process's own namespace netlink is asked, else, or if netlink is missing
 from __future__ import annotations
 
 import contextlib
-import socket
 
 from echod.cli import proc, sock_diag
+from echod.common.cmodules import socket
 from echod.common.config.addresses import write_address
 
 TYPE_CHECKING = False

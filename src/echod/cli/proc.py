@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import socket
 import sys
-from typing import TYPE_CHECKING
 
+from echod.common.cmodules import signal, socket
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 

@@ -8,9 +8,10 @@ The module asks and decodes. `netstat` chooses between it and the tables.
 from __future__ import annotations
 
 import os
-import socket
 import struct
 import sys
+
+from echod.common.cmodules import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def sockets(family: socket.AddressFamily, states: int, port: int = 0) -> Iterato
 def messages(family: socket.AddressFamily, states: int, port: int) -> Iterator[tuple[bytes, int]]:
     """Yield a buffer and where a socket begins in it, for each socket. Raises OSError."""
     request = REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, states) + IDENTITY.pack(port)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as sock:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
+    try:
         sock.settimeout(REPLY_S)
         sock.send(HEADER.pack(HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, REQUEST_AND_DUMP, 0, 0) + request)
         while True:
@@ -67,3 +69,5 @@ def messages(family: socket.AddressFamily, states: int, port: int) -> Iterator[t
                 if length >= HEADER.size + MESSAGE_BYTES:
                     yield data, at + HEADER.size
                 at += max(HEADER.size, length + 3 & ~3)
+    finally:
+        sock.close()

@@ -12,6 +12,7 @@ import pytest
 from echod.cli import netstat, proc, sock_diag
 from echod.cli.netstat import accept_queue, sockets_of, unscoped
 from echod.cli.proc import address
+from echod.common import cmodules
 from support.processes import fork, reap
 from support.wait import DEADLINE, need_root, wait_for
 
@@ -113,7 +114,7 @@ def test_without_tables_there_are_no_sockets():
     assert sockets_of(-1, ["socket:[1]"]) == {}
 
 
-class Counted(socket.socket):
+class Counted(socket.SocketType):
     """A socket that counts what it is sent."""
 
     received = 0
@@ -148,7 +149,7 @@ def test_the_length_of_the_accept_queues_costs_the_same_with_any_number_of_conne
             address, conns = server.getsockname(), []
             name = "{}:{}".format(*address)
             with monkeypatch.context() as patch:
-                patch.setattr(socket, "socket", Counted)
+                patch.setattr(cmodules.socket, "socket", Counted)
                 patch.setattr(proc, "rows", fail)
                 before = cost(name)
                 for _ in range(100):

@@ -13,7 +13,7 @@ import select
 import signal
 import time
 
-from echod.cli.pidfile import POLL_INTERVAL_S, controllers
+from echod.cli.locks import POLL_INTERVAL_S, controllers
 from echod.common.config import settings
 from echod.common.items import Items, decode, encode
 

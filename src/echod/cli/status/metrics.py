@@ -8,15 +8,16 @@ Each sample names its daemon by the label `pid_file`. Otherwise two daemons on o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from echod.cli.status.snapshot import STATES
 from echod.common.errors import printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Any
 
-Number = int | float
+    Number = int | float
+
 TOTAL = "_total"  # the end of a counter's name
 SUCCESSFUL = "ok", "never"  # how the last reload ended
 METRICS = {  # name: type, the label where it has one, help; the manual lists these

@@ -6,14 +6,14 @@ It knows snapshots and nothing of scoreboards or /proc, so that `--watch` can dr
 from __future__ import annotations
 
 import os
-import textwrap
-from typing import TYPE_CHECKING, Any
 
 from echod.common.config.file import DEFAULT_PATH
 from echod.common.errors import printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
 LABEL_COLUMNS = 10
 BYTES = ("bytes_in", "in"), ("bytes_out", "out")
@@ -68,6 +68,8 @@ def wrap(line: str, columns: int | None) -> list[str]:
     """Break a line that is too long, aligned below its text."""
     if columns is None or len(line) <= columns:
         return [line]
+    import textwrap  # noqa: PLC0415 - for a terminal, and not for programs
+
     return textwrap.wrap(
         line, max(columns, LEAST_COLUMNS), subsequent_indent=" " * LABEL_COLUMNS, break_on_hyphens=False
     )
@@ -171,6 +173,8 @@ def cut(text: str, width: int) -> str:
 
 def aligned(lines: Sequence[tuple[str, str, str, bool | None]], columns: int | None) -> str:
     """Return the lines of `status --processes`: the verdict, the thing examined, what it is and what it should be."""
+    import textwrap  # noqa: PLC0415 - as above
+
     width = max(len(line[0]) for line in lines)
     text: list[str] = []
     for what, found, wanted, ok in lines:
