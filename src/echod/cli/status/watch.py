@@ -29,7 +29,8 @@ def watch(read: Callable[[], dict[str, Any] | str], interval: float) -> None:
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise EchodError("status: --watch needs a terminal", USAGE)
-    locale.setlocale(locale.LC_ALL, "")
+    with contextlib.suppress(locale.Error):  # LANG names one that this machine does not have
+        locale.setlocale(locale.LC_ALL, "")
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGHUP, leave)
     try:

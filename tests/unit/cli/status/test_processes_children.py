@@ -135,3 +135,16 @@ def test_more_stopped_children_than_are_read_are_not_in_order(read):
     states = dict.fromkeys(range(1, 300), "T")
     assert len(read_children(states, MOST_CHILDREN)) == MOST_CHILDREN == len(read)
     assert next(other_lines(states, len(read))).ok is False
+
+
+def test_one_file_is_read_for_each_child(monkeypatch):
+    """A daemon may have ten thousand of them."""
+    opened = []
+
+    def read(pid, name):
+        opened.append(name)
+        return f"{pid} (a) S 70"
+
+    monkeypatch.setattr("echod.cli.proc.read", read)
+    assert processes.states_of(list(range(1000))) == dict.fromkeys(range(1000), "S")
+    assert opened == ["stat"] * 1000
