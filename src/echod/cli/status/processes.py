@@ -83,10 +83,15 @@ def look(daemon: Daemon, pid_file: str, *, show_all: bool) -> Iterator[Line]:
     links = [link for one in (process, *children) for link in (one.descriptors or {}).values()]
     sockets = sockets_of(daemon.pid, links)
     peers = {client[0]: client[1] for client in daemon.board().copy().clients()}
-    files = {os.path.realpath(pid_file): "pid file", os.path.realpath(board_path(pid_file)): "scoreboard"}
+    files = {real(pid_file): "pid file", real(board_path(pid_file)): "scoreboard"}
     yield from DaemonCheck(process, launch, expected(process, launch, pid_file), sockets, files).lines()
     yield from child_lines(process, children, peers, sockets)
     yield from other_lines(states, len(children))
+
+
+def real(path: str) -> str:
+    """Return a path with the links of its directory resolved; the file itself is not a link."""
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
 
 
 def launch_of(process: Process) -> Launch:
