@@ -13,7 +13,7 @@ import pytest
 
 from echod.cli import main
 from echod.cli.status import command
-from echod.cli.status.openmetrics import METRICS
+from echod.cli.status.metrics import METRICS
 from echod.common import errors
 from echod.common.config.settings import SETTINGS
 from echod.common.signals_table import HANDLED

@@ -153,7 +153,7 @@ def leave(name: str) -> None:
 
 def echod() -> int:
     """Run the daemon's command line."""
-    return enter("echod", "echod.cli.main")
+    return enter("echod", "echod.cli.program")
 
 
 def echoc() -> int:

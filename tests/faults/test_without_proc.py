@@ -27,6 +27,7 @@ def test_it_serves_and_every_command_works(bare):
     assert "max_children" in bare.run("reload", check=0).stdout
     bare.run("reopen", check=0)
     bare.run("check", check=0)
+    assert "/stat: No such file" in bare.run("status", "--processes", check=4).stdout
     bare.run("restart", check=0)
     assert exchange(bare.address, b"again") == b"again"
     bare.run("stop", check=0)

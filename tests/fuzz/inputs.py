@@ -19,6 +19,7 @@ from echod.cli.daemon import Daemon
 from echod.cli.machine import Handle
 from echod.cli.main import fail
 from echod.cli.pidfile import PidFile
+from echod.cli.status.metrics import metrics
 from echod.cli.status.snapshot import snapshot
 from echod.cli.status.text import for_people
 from echod.common.config import settings
@@ -117,3 +118,6 @@ def check_shown(state):
     text = for_people(state)
     assert all(c.isprintable() or c == "\n" for c in text), text
     assert json.loads(json.dumps(state)) == state
+    for openmetrics in (True, False):
+        text = metrics(state, "/run/echod.pid", openmetrics=openmetrics)
+        assert all(c.isprintable() or c == "\n" for c in text), text

@@ -52,6 +52,7 @@ def test_any_content_under_the_right_version(tmp_path, examples):
     @example([2**63 - 1] * 40, b"listen=\x1b[2J\0version=\xc2\x85\x1b\0config_file=\n\0", b"\x7f" * 4 * scoreboard.SLOT)
     @example([-(2**63)] * 40, b"=\0=\0\0", b"\x80" * 4 * scoreboard.SLOT)
     @example([0] * 40, b"", b"")
+    @example([0] * 40, b"listen=a:" + b"9" * 5000, b"")
     def check(counters, texts, slots):
         content = board(counters, texts, slots)
         assert check_board(tmp_path, content, len(content)) is not None

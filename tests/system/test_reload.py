@@ -83,7 +83,7 @@ def test_a_bad_file_changes_nothing(running):
         assert done.stderr.count("\n") == 1
         unchanged(running, address, before)
         os.kill(running.pid, signal.SIGHUP)  # not seen by the command: the daemon has to find it itself
-        wait_for(lambda: running.status()["last_reload"] != "ok", "the failed reload")
+        wait_for(lambda: running.status()["last_reload"] != "never", "the failed reload")
         assert f"{running.config}:{line}" in running.status()["last_reload"]
         assert "call=reload why=" in running.events("error")[-1]
         unchanged(running, address, before)

@@ -6,22 +6,37 @@ import os
 import re
 import signal
 import socket
+import struct
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
-from support.processes import limit_descriptors, state
+from echod.common import scoreboard
+from support.daemon import Echod
+from support.processes import LIBC, NOBODY, MountNamespace, limit_descriptors, state
+from support.systemd_box import UNITS, EchodBox
 from support.wait import DEADLINE, need, need_root, wait_for
 
 LINE = re.compile(r"(ok|NOT OK|\?) +([a-z]+(?: [a-z]+)?(?: \d+)?)  +(.*)")
+IN_OPEN = 0x20  # inotify(7)
+HOLDER = """
+import fcntl, os, struct, sys, time
+pid, board, head = *sys.argv[1:3], bytes.fromhex(sys.argv[3])
+fd = os.open(pid, os.O_RDWR | os.O_CREAT)
+fcntl.lockf(fd, fcntl.LOCK_EX, 1, 0)
+with open(board, "wb") as file:
+    file.write(head + struct.pack("q", os.getpid()) + bytes(20 << 10))
+print("ready", flush=True)
+time.sleep(600)
+"""
 
 
 def lines(echod, code, **kwargs):
     """Return verdict and text by what is looked at."""
     text = echod.run("status", "--processes", check=code, **kwargs).stdout
-    found: list[Any] = [
-        re.fullmatch(r"(ok|NOT OK|\?) +([a-z]+(?: [a-z]+)?(?: \d+)?)  +(.*)", line) for line in text.splitlines()
-    ]
+    found: list[Any] = [LINE.fullmatch(line) for line in text.splitlines()]
     assert all(found), text
     return {line[2]: (line[1], line[3]) for line in found}
 
@@ -126,3 +141,94 @@ def test_it_is_not_disturbed_by_clients_that_come_and_go(running):
         for conn in conns:
             conn.close()
     assert children
+
+
+@pytest.mark.parametrize("pid_file", ["./pid", "link/pid"])
+def test_paths_that_are_relative_or_lead_through_links(public, pid_file):
+    daemon = Echod(public)
+    (public / "link").symlink_to(".")
+    options = [word for path in (f"pid_file={pid_file}", "log=./link/log", "directory=link") for word in ("-o", path)]
+    daemon.run("start", *options, check=0, cwd=public)
+    try:
+        found = daemon.run("status", "--processes", "-o", f"pid_file={pid_file}", check=0, cwd=public).stdout
+    finally:
+        daemon.run("stop", "-o", f"pid_file={pid_file}", cwd=public)
+    assert f"log: {public}/log" in found
+    assert f"pid file: {public}/pid" in found
+
+
+def test_the_unit_with_a_log_file_is_in_order(tmp_path):
+    with EchodBox(tmp_path, UNITS / "echod.service", config="log = /var/log/echod/echod.log") as box:
+        box.run("systemctl start echod")
+        found = box.run("echod status --processes")
+    assert re.search(r"^ok +descriptor \d+ +log: /var/log/\S*echod/echod.log", found, re.MULTILINE), found
+
+
+@pytest.mark.parametrize("options", ["hidepid=1", "hidepid=2"])
+def test_a_proc_that_hides_the_daemon_is_one_line(running, options):
+    need_root()
+    user = [need("setpriv"), "--reuid", "5", "--regid", "5", "--clear-groups", "--"]
+    with MountNamespace(f"mount -t proc -o {options} proc /proc") as namespace:
+        running.prefix = [*namespace.prefix, *user]
+        try:
+            (line,) = lines(running, 4).items()
+        finally:
+            running.prefix = ()
+    assert line[0] == "processes"
+    assert f"/proc/{running.pid}/" in line[1][1]
+
+
+def test_signals_that_the_c_library_keeps_are_told_and_end_it(running):
+    kept = lines(running, 0)["ended by"][1].split(" (")[0].split()
+    assert kept == [str(number) for number in range(32, signal.SIGRTMIN)]
+    process = running.process()
+    LIBC.kill(process.pid, int(kept[-1]))  # os.kill would do, too; the wrapper of signal(2) refuses to handle it
+    process.wait(DEADLINE)
+    running.run("status", check=1)
+
+
+@pytest.fixture
+def hold(public):
+    """Return a function that has user nobody lock the pid file in a process with any command line."""
+    need_root()
+    started = []
+    head = struct.pack("q", scoreboard.VERSION).hex()
+
+    def hold(*words):
+        script = [sys.executable, "-ISc", HOLDER, public / "echod.pid", public / "echod.pid.scoreboard", head]
+        nobody: Any = {"user": NOBODY, "group": NOBODY, "extra_groups": (), "env": {"X\nok  umask": ""}}
+        holder = subprocess.Popen([*script, *words], stdout=subprocess.PIPE, **nobody)
+        started.append(holder)
+        assert holder.stdout.readline() == b"ready\n"
+
+    yield hold
+    for holder in started:
+        holder.kill()
+        holder.wait(DEADLINE)
+        holder.stdout.close()
+
+
+def test_root_opens_nothing_because_the_holder_of_the_lock_names_it(public, tmp_path, hold):
+    secret = tmp_path / "secret"
+    secret.write_text("[echod]\n")
+    watch = LIBC.inotify_init1(os.O_NONBLOCK)
+    LIBC.inotify_add_watch(watch, bytes(secret), IN_OPEN)
+    hold("/x/boot.py", f"config_file={secret}", "to_words=1", "set=log=./\x1b[2J", f"uid={'9' * 30}", "base=/")
+    try:
+        done = Echod(public).run("status", "--processes", check=1)
+        assert re.search(r"^\? +umask ", done.stdout, re.MULTILINE)
+        assert not re.search(r"^ok +umask", done.stdout, re.MULTILINE), "a line that the holder has forged"
+        assert done.stdout.replace("\n", "").isprintable()
+        with pytest.raises(BlockingIOError):
+            os.read(watch, 4096)
+        secret.read_text()
+        assert os.read(watch, 4096), "the watch works"
+    finally:
+        os.close(watch)
+
+
+def test_a_holder_that_is_no_server_is_one_line(public, hold):
+    hold("config_file=\x1b[2J")
+    done = Echod(public).run("status", "--processes", check=4)
+    assert "is not a server of this version of echod" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

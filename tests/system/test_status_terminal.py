@@ -133,3 +133,11 @@ def test_what_the_terminal_cannot_show_is_escaped(echod):
     path.write_text("4711\n")
     env = os.environ | {"PYTHONIOENCODING": "ascii"}
     assert r"\xfc.pid" in echod.run("status", "-o", f"pid_file={path}", check=1, env=env).stdout
+
+
+def test_watch_with_a_locale_that_this_machine_does_not_have(terminal, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "xx_XX.UTF-8")
+    shown = terminal("--watch")
+    shown.wait_for("echod: not running")
+    shown.type(b"q")
+    assert shown.end() == 0

@@ -7,14 +7,12 @@ import grp
 import os
 import pwd
 import stat
-from typing import TYPE_CHECKING
 
-from echod.cli.pidfile import PidFile
-from echod.common.config import settings as configuration
 from echod.common.config.file import absolute, read, read_overrides
 from echod.common.errors import NOT_PERMITTED, ConfigError, EchodError
 from echod.common.launch import Launch
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -69,7 +67,9 @@ class Paths:
 
     def load(self, *, log: str = "syslog") -> Config:
         """Read the settings; `log` is the default of the setting of that name. Raises ConfigError."""
-        return configuration.load(self.config_file, self.overrides, self.base, log=log)
+        from echod.common.config import settings  # noqa: PLC0415 - what `status` does without is loaded where it is used
+
+        return settings.load(self.config_file, self.overrides, self.base, log=log)
 
     def launch(self, ids: tuple[int, int], *, log: str = "syslog", ready_fd: int = -1) -> Launch:
         """Return what the server is told; `ids` are those of the user that root becomes."""
@@ -87,6 +87,8 @@ class Paths:
 
     def remove_stale(self) -> None:
         """Remove the files of a daemon that has ended, if permitted and if no process is starting another."""
+        from echod.cli.pidfile import PidFile  # noqa: PLC0415 - as above
+
         with contextlib.suppress(OSError):
             PidFile(self.pid_file).break_lock(self.board_file)
 

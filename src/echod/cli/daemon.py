@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from functools import partial
-from typing import TYPE_CHECKING
 
 from echod.cli import proc
 from echod.cli.context import board_path, rights_of, user_name
+from echod.cli.locks import POLL_INTERVAL_S, controllers, open_plain
 from echod.cli.machine import Handle, lacks, missing_capabilities, owner_of
-from echod.cli.pidfile import POLL_INTERVAL_S, controllers, open_plain
 from echod.common import scoreboard
+from echod.common.cmodules import signal
 from echod.common.errors import FAILED, NOT_PERMITTED, NOT_RUNNING, EchodError, from_os_error
 from echod.common.scoreboard import Scoreboard
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
+    from echod.cli.locks import LockedFile
     from echod.cli.pidfile import PidFile
     from echod.common.scoreboard import Copy
 
@@ -40,14 +41,14 @@ REOPEN = signal.SIGUSR1, scoreboard.REOPENS_BEGUN, scoreboard.REOPENS_DONE, scor
 class Daemon:
     """The running daemon: its `pid`, a handle that stands for the process, and its scoreboard."""
 
-    def __init__(self, handle: Handle, pid_file: PidFile) -> None:
+    def __init__(self, handle: Handle, pid_file: PidFile | LockedFile) -> None:
         self.pid = handle.pid
         self._handle = handle
         self._pid_file = pid_file
         self._path = board_path(pid_file.path)
 
     @classmethod
-    def find(cls, pid_file: PidFile) -> Daemon | None:
+    def find(cls, pid_file: PidFile | LockedFile) -> Daemon | None:
         """Return the daemon that holds the lock, or None if none does. Raises EchodError if that is unknown."""
         while True:
             try:
@@ -175,6 +176,6 @@ class Daemon:
         return True
 
 
-def holds(pid_file: PidFile, pid: int) -> bool:
+def holds(pid_file: PidFile | LockedFile, pid: int) -> bool:
     """Return True if a process holds the lock. Raises OSError."""
     return pid_file.holder() == pid

@@ -7,22 +7,23 @@ import contextlib
 import errno
 import os
 import sys
+from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, NoReturn
-
-from lockfile import Error as LockError
 
 from echod import __version__
 from echod.cli.machine import lacks
 from echod.common.config.durations import LONGEST
 from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe, printable
-from echod.common.journal import mark
-from echod.log.log import ERROR
+from echod.common.journal import mark_error
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from _typeshed import SupportsWrite
 
+DEFAULT_COLUMNS = 80
 COMMANDS = {  # name: the module with the function of that name, help
     "start": ("lifecycle", "become a daemon and serve; returns when clients can connect"),
     "stop": (
@@ -54,7 +55,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and exit."""
-        print(f"{mark(ERROR)}echod: {message}; see {self.prog} --help", file=sys.stderr)
+        print(f"{mark_error()}echod: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(USAGE)
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
@@ -92,24 +93,44 @@ def add_common(to: Parser, options: str, default: str | None) -> None:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    args = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = parser(command_of(words)).parse_args(words)
     args.options = args.options + args.later_options
     return args
 
 
-def parser() -> Parser:
-    """Return the command line's grammar."""
+def command_of(words: list[str]) -> str:
+    """Return the command if only -c and -o stand before it, or nothing: a parser of one command is made sooner."""
+    words = list(words)
+    while words and words[0] in ("-c", "-o"):
+        del words[:2]
+    return words[0] if words and words[0] in COMMANDS else ""
+
+
+def columns() -> int:
+    """Return the columns of help, as argparse has them. It would load more for that, and ask for each option."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size(1).columns
+    return DEFAULT_COLUMNS
+
+
+def parser(only: str = "") -> Parser:
+    """Return the command line's grammar; `only`: that of one command."""
+    width = columns() - 2
     top = Parser(
         prog="echod",
         description="A forking TCP echo daemon (RFC 862): one child per client, port 27978.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=width),
     )
     add_common(top, "options", None)
     top.add_argument("-V", "--version", action="version", version=f"echod {__version__}")
-    subs = top.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+    subs = top.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands", prog="echod")
     for name, (_, text) in COMMANDS.items():
-        sub = subs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if only not in ("", name):
+            continue
+        form = partial(argparse.HelpFormatter, width=width)
+        sub = subs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", formatter_class=form)
         add_common(sub, "later_options", argparse.SUPPRESS)  # `options` would take the place of those before the name
         if name in ("stop", "restart"):
             sub.add_argument(
@@ -133,7 +154,8 @@ def add_status_options(sub: argparse.ArgumentParser) -> None:
     """Add the options of `status`."""
     form = sub.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object, for programs")
-    form.add_argument("--openmetrics", action="store_true", help="metrics for Prometheus and node_exporter")
+    form.add_argument("--prometheus", action="store_true", help="metrics in Prometheus' text format, for node_exporter")
+    form.add_argument("--openmetrics", action="store_true", help="metrics in OpenMetrics, for a scraper")
     form.add_argument(
         "--processes", action="store_true", help="the processes beside what they should be; exits 1 if one is not"
     )
@@ -171,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()
     except EchodError as error:
         return fail(str(error), error.code)
-    except LockError as error:
+    except lock_error() as error:
         return fail_by(error.__cause__, str(error))
     except BrokenPipeError:  # `| head`: no process reads the output, so no message is due
         return FAILED
@@ -189,8 +211,16 @@ def fail_by(error: BaseException | None, message: str) -> int:
     return fail(message, FAILED)
 
 
+def lock_error() -> type[Exception]:
+    """Return the class of lockfile's errors. An `except` asks for it only if there is an error."""
+    from lockfile import Error  # noqa: PLC0415 - it takes milliseconds, and `status` does without
+
+    found: type[Exception] = Error
+    return found
+
+
 def fail(message: str, code: int) -> int:
     """Print one line on stderr and return `code`."""
     with contextlib.suppress(OSError):
-        print(f"{mark(ERROR)}echod: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
+        print(f"{mark_error()}echod: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
     return code

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import sys
-from typing import TYPE_CHECKING
 
-from echod.common.config.addresses import write_address
+from echod.common.cmodules import signal, socket
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -28,6 +27,7 @@ STATES = {
     "R": "running", "S": "sleeping", "D": "waiting for a device", "T": "stopped by a signal",
     "t": "stopped by a debugger", "Z": "zombie", "X": "dead", "I": "idle",
 }  # fmt: skip
+BLOCKED_BY_FORK = set(range(1, 32)) - {signal.SIGKILL, signal.SIGSTOP}  # which nothing blocks
 STANDARD = range(3)  # descriptors: stdin, stdout, stderr
 CORE = "Max core file size"
 PROCESSES = "Max processes"
@@ -57,42 +57,50 @@ class Process:
         self.blocked, self.ignored, self.caught = (
             signals(int(found.get(name, "0"), 16)) for name in ("SigBlk", "SigIgn", "SigCgt")
         )
-        self.command = command_line(pid)
-        self.limits = soft_limits(pid, LIMITS)
+        self.command = self._seen(read, "cmdline").split("\0")
+        self.limits = self._limits()
         self.oom = self._seen(read, "oom_score_adj").strip()
         self.environment = sorted(word.partition("=")[0] for word in self._seen(read, "environ").split("\0") if word)
         self.directory = self._seen(link, "cwd")
         self.descriptors = self._descriptors()
         self.private, self.shared = self._memory()
+        stat(pid)  # what is missing is unknown, unless it is missing because the process has ended
 
     @property
     def state(self) -> str:
         """Return the state in words."""
         return STATES.get(self.code, self.code)
 
+    @property
+    def is_forking(self) -> bool:
+        """Return True if it was stopped inside fork(3), for whose duration the C library blocks all signals."""
+        return self.code in "Tt" and self.blocked >= BLOCKED_BY_FORK
+
     def _seen(self, look: Callable[[Pid, str], str], name: str) -> str:
-        """Return what `look` finds, or UNKNOWN if this user may not see it or if a zombie no longer has it."""
+        """Return what `look` finds, or UNKNOWN if this user may not see it or if there is no such file."""
         try:
             return look(self.pid, name)
-        except PermissionError:
+        except OSError:
             return UNKNOWN
-        except (FileNotFoundError, ProcessLookupError):
-            if self.code == "Z":
-                return UNKNOWN
-            raise
+
+    def _limits(self) -> dict[str, str]:
+        """Return the soft limits, none of them if this user may not see them."""
+        try:
+            return soft_limits(self.pid, LIMITS)
+        except OSError:
+            return {}
 
     def _descriptors(self) -> dict[int, str] | None:
         """Return the target of each descriptor, or None if this user may not see them."""
         try:
             return dict(sorted(descriptors(self.pid)))
-        except PermissionError:
+        except OSError:
             return None
 
     def _memory(self) -> tuple[int | None, int | None]:
         """Return how many bytes it has for itself, and how many it shares with others."""
-        try:
-            lines = read(self.pid, "smaps_rollup").splitlines()
-        except (PermissionError, ProcessLookupError):  # a zombie has none
+        lines = self._seen(read, "smaps_rollup").splitlines()
+        if lines == [UNKNOWN] or not lines:  # a zombie has none
             return None, None
         sizes = [
             sum(KIB * int(line.split()[1]) for line in lines if line.startswith(kind))
@@ -108,7 +116,7 @@ def path(pid: Pid, name: str) -> str:
 
 def read(pid: Pid, name: str) -> str:
     """Return the text of a process's file."""
-    with open(path(pid, name), "rb") as file:
+    with open(path(pid, name), "rb", buffering=0) as file:
         return os.fsdecode(file.read())
 
 
@@ -168,24 +176,39 @@ def signals(mask: int) -> set[int]:
     return {number for number in range(1, 65) if mask >> number - 1 & 1}
 
 
-def children_of(parent: int) -> list[Process]:
-    """Return the children of a process."""
-    found = []
-    for pid in pids():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if parent_of(pid) == parent:
-                found.append(Process(pid))
-    return found
+def children_of(parent: int) -> list[int]:
+    """Return the pids of a process's children, exited ones too.
+
+    The kernel may have been built without the list of them. Then every process is asked for its parent.
+    """
+    try:
+        return list(map(int, read(parent, f"task/{parent}/children").split()))
+    except OSError:
+        found = []
+        for pid in pids():
+            with contextlib.suppress(OSError):
+                if parent_of(pid) == parent:
+                    found.append(pid)
+        return found
 
 
 def threads_of_user(uid: int, daemon: int) -> int:
-    """Count the threads of a user, without those of `daemon`, if it is not 0, and of its children."""
+    """Count the threads of a user, without those of `daemon`, if it is not 0, and of its children.
+
+    The status of a process is read for each of the others only: a daemon may have ten thousand children.
+    """
+    family = set()
+    if daemon:
+        with contextlib.suppress(OSError):
+            family = {daemon, *children_of(daemon)}
     found = 0
     for pid in pids():
+        if pid in family:
+            continue
         with contextlib.suppress(OSError, KeyError, ValueError):  # it ended in between
             fields = status(pid)
-            is_daemons = daemon and daemon in (pid, int(fields["PPid"]))
-            if int(fields["Uid"].split()[0]) == uid and not is_daemons:
+            is_new_child = daemon and int(fields["PPid"]) == daemon
+            if int(fields["Uid"].split()[0]) == uid and not is_new_child:
                 found += int(fields["Threads"])
     return found
 
@@ -226,48 +249,13 @@ def address(text: str, family: socket.AddressFamily) -> tuple[str, int]:
     return socket.inet_ntop(family, raw), int(port, 16)
 
 
-def sockets_of(pid: int) -> dict[str, str]:
-    """Return a description of each socket in a process's network namespace, by the target of its descriptors.
+def has_our_network(pid: Pid) -> bool:
+    """Return True if a process is in the network namespace of this process: each has a file `tcp` of its own.
 
-    It is empty where the tables cannot be read.
+    The link ns/net says the same, but only to those who may trace the process.
     """
-    found = {}
-    for table, family in TABLES:
-        with contextlib.suppress(OSError):
-            for words in rows(pid, table):
-                local, remote = (write_address(address(word, family)) for word in words[1:3])
-                text = f"listens on {local}" if words[3] == LISTEN else f"connection with {remote}"
-                found[f"socket:[{words[9]}]"] = text
-    with contextlib.suppress(OSError):
-        for words in rows(pid, "unix"):
-            kind = "datagram" if int(words[4], 16) == socket.SOCK_DGRAM else "stream"
-            found[f"socket:[{words[6]}]"] = " ".join(["unix", kind, "socket", *words[7:8]])
-    return found
-
-
-def accept_queue(pid: int, listening: list[str]) -> int | None:
-    """Return how many clients wait in the accept queues of a process's listeners, or None if that is unknown.
-
-    `listening` has their names. A row in state LISTEN has the number in rx_queue. The kernel lists these rows first:
-    the rest of a table, which has a row for each connection, is not read.
-    """
-    wanted = {unscoped(name) for name in listening}
-    total, known = 0, False
-    for table, family in TABLES:
-        with contextlib.suppress(OSError):
-            for words in rows(pid, table):
-                if words[3] != LISTEN:
-                    break
-                if address(words[1], family) in wanted:
-                    total += int(words[4].partition(":")[2], 16)
-            known = True
-    return total if known else None
-
-
-def unscoped(name: str) -> tuple[str, int]:
-    """Return host and port of a listener's name, `HOST:PORT` or `[V6%IFACE]:PORT`: the tables have no interface."""
-    host, _, port = name.rpartition(":")
-    return host.strip("[]").partition("%")[0], int(port) if port.isdecimal() else -1
+    theirs, ours = (os.stat(path(who, "net/tcp")) for who in (pid, SELF))
+    return os.path.samestat(theirs, ours)
 
 
 def listeners(host: str, port: int) -> set[str]:

@@ -16,6 +16,11 @@ def is_journal() -> bool:
     return environ.get(b"JOURNAL_STREAM") == b"%d:%d" % (status.st_dev, status.st_ino)
 
 
+def mark_error() -> str:
+    """Return `mark` of an error."""
+    return mark(0)
+
+
 def mark(level: int) -> str:
     """Return the `<N>` before a line for the journal (sd-daemon(3)), nothing when descriptor 2 is none."""
     return f"<{SEVERITIES[level]}>" if is_journal() else ""

@@ -19,6 +19,8 @@ DEFAULT = {
     signal.SIGKILL, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT, signal.SIGSEGV,
     signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS, signal.SIGXCPU,
 }  # fmt: skip
+# The C library keeps these for itself: no program can handle, ignore or block them, and they end it. With musl, 34 too.
+RESERVED = range(32, signal.SIGRTMIN)
 HIGHEST = 64  # the signal with the highest number (signal(7))
 SYNONYMS = ("SIGCLD", "SIGIOT", "SIGPOLL")  # of SIGCHLD, SIGABRT, SIGIO (signal(7))
 

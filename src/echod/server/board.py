@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     Texts = dict[str, str | Sequence[str]]
 
-OUTCOMES = {"last_reload": "ok", "reopen": "ok", "upgrade": "ok"}
+OUTCOMES = {"last_reload": "never", "reopen": "ok", "upgrade": "ok"}
 LISTS = "changes", "upgraded"  # settings that the last reload, and the last upgrade, have found changed
 ITEM_BYTES = 16  # of a text: its key and what separates it
 FREE = memoryview(bytes(WORD_SIZE * (ENDED + 1))).cast(WORD)

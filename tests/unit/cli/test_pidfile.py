@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from lockfile import AlreadyLocked, LockFailed, NotLocked
 
-from echod.cli.pidfile import RUNNING_BYTE, STARTING_BYTE, PidFile
+from echod.cli.locks import RUNNING_BYTE
+from echod.cli.pidfile import STARTING_BYTE, PidFile
 from support.processes import NOBODY, fork, isolated, reap
 from support.wait import need_root, wait_for
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from echod.cli import proc as module
-from echod.cli.proc import Process, children_of, is_there, listeners, signals, sockets_of, threads_of_user
+from echod.cli.proc import Process, children_of, is_there, listeners, signals, threads_of_user
 from support.daemon import SOURCE
 from support.processes import fork, reap, state
 from support.wait import need_root, skip, wait_for
@@ -42,32 +42,14 @@ def test_signals_of_a_mask():
 def test_a_zombie_has_little_to_tell_and_is_a_child():
     pid = fork(lambda: None)
     wait_for(lambda: state(pid) == "Z", "its end")
-    (zombie,) = [child for child in children_of(os.getpid()) if child.pid == pid]
+    assert pid in children_of(os.getpid())
+    zombie = Process(pid)
     assert zombie.state == "zombie"
     assert zombie.private is None
     reap(pid)
     with pytest.raises((FileNotFoundError, ProcessLookupError)):
         Process(pid)
-    assert pid not in [child.pid for child in children_of(os.getpid())]
-
-
-def test_sockets_by_what_they_are(tmp_path):
-    with (
-        socket.create_server(("127.0.0.1", 0)) as server,
-        socket.create_connection(server.getsockname()) as client,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log,
-    ):
-        log.bind(str(tmp_path / "log"))
-        me: Any = Process(os.getpid())
-        found, links = sockets_of(os.getpid()), me.descriptors
-        host, port = server.getsockname()
-        assert found[links[server.fileno()]] == f"listens on {host}:{port}"
-        assert found[links[client.fileno()]] == f"connection with {host}:{port}"
-        assert found[links[log.fileno()]] == f"unix datagram socket {tmp_path}/log"
-
-
-def test_without_tables_there_are_no_sockets():
-    assert sockets_of(-1) == {}
+    assert pid not in children_of(os.getpid())
 
 
 def test_what_is_not_for_us_to_see_is_unknown():
@@ -154,3 +136,79 @@ def test_file_systems_are_mounted_in_order():
 def test_no_other_command_opens_a_file_of_proc():
     modules = [path for path in (SOURCE / "cli").rglob("*.py") if path.name != "proc.py"]
     assert [str(path) for path in modules if re.search(r'(open|Path|readlink)\(f?"/proc', path.read_text())] == []
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """Return a function that makes a process in another /proc, which this test has for its own."""
+    monkeypatch.setattr(module, "ROOT", str(tmp_path))
+
+    def make(pid, parent, uid=7, files=()):
+        directory = tmp_path / str(pid)
+        directory.mkdir()
+        (directory / "stat").write_text(f"{pid} (a) b) S {parent} 1 1 0 -1\n")
+        status = f"Name:\ta\nUid:\t{uid} {uid} {uid} {uid}\nGid:\t7 7 7 7\nGroups:\t7\nPPid:\t{parent}\nThreads:\t2\n"
+        (directory / "status").write_text(status)
+        for name, text in files:
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text(text)
+
+    return make
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Return the names of the files that were read."""
+    found, read = [], module.read
+
+    def note(pid, name):
+        found.append(f"{pid}/{name}")
+        return read(pid, name)
+
+    monkeypatch.setattr(module, "read", note)
+    return found
+
+
+def test_what_a_kernel_does_not_have_is_unknown_and_the_process_is_there(fake):
+    """As with hidepid, a kernel without smaps_rollup, or a sandbox."""
+    fake(70, 1)
+    one = Process(70)
+    assert (one.parent, one.uids) == (1, [7, 7, 7, 7])
+    assert (one.private, one.shared, one.descriptors, one.limits) == (None, None, None, {})
+    assert one.command == one.environment == [module.UNKNOWN]
+    assert (one.directory, one.oom) == (module.UNKNOWN, module.UNKNOWN)
+
+
+def test_the_list_of_children_saves_asking_every_process(fake, opened):
+    fake(70, 1, files=[("task/70/children", "71 72 ")])
+    for pid in (71, 72):
+        fake(pid, 70)
+    assert children_of(70) == [71, 72]
+    assert opened == ["70/task/70/children"]
+
+
+def test_without_the_list_of_children_every_process_is_asked(fake):
+    for pid, parent in ((70, 1), (71, 70), (72, 70), (73, 1)):
+        fake(pid, parent)
+    assert sorted(children_of(70)) == [71, 72]
+
+
+def test_the_users_threads_are_counted_without_reading_the_daemons_children(fake, opened):
+    fake(70, 1, files=[("task/70/children", " ".join(map(str, range(1000, 2000))))])
+    for pid in range(1000, 2000):
+        fake(pid, 70)
+    fake(71, 1)
+    fake(72, 1, uid=8)
+    fake(2001, 70)  # younger than the list
+    assert threads_of_user(7, 70) == 2
+    assert len(opened) == 4
+
+
+def test_one_that_was_stopped_inside_fork():
+    one = Process(os.getpid())
+    one.blocked = set(range(1, 65)) - {signal.SIGKILL, signal.SIGSTOP}
+    assert not one.is_forking, "it runs, and could have these signals blocked for good"
+    one.code = "T"
+    assert one.is_forking
+    one.blocked = {signal.SIGTERM}
+    assert not one.is_forking

@@ -24,7 +24,7 @@ def check(args: Namespace) -> int:
     """Print the settings, or the explanation for an address, and all warnings. Raises EchodError."""
     plan = Plan(Paths(args.config, args.options))
     if args.explain:
-        print("\n".join(explain.lines(plan, args.explain)))
+        print(printable("\n".join(explain.lines(plan, args.explain))))
     else:
         print(printable("\n".join(listing(plan))))
     sys.stdout.flush()

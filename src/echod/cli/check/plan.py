@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from echod.cli.context import identify, user_name
-from echod.cli.pidfile import PidFile
+from echod.cli.locks import LockedFile
 from echod.cli.status.command import copy_of
 from echod.cli.status.snapshot import snapshot
 from echod.common.errors import EchodError
@@ -31,7 +31,7 @@ class Plan:
         self.user = user_name(self.uid)
         self.state: dict[str, Any] = {}
         with contextlib.suppress(EchodError, OSError):
-            copy = copy_of(PidFile(paths.pid_file))
+            copy = copy_of(LockedFile(paths.pid_file))
             self.state = snapshot(copy) if copy else {}
 
     @property

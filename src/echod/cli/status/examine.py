@@ -1,97 +1,33 @@
-"""`status --processes`: the daemon and its children, as /proc has them, next to what they should be (daemon(7))."""
+"""`status --processes`: the daemon itself, as /proc has it, next to what it should be (daemon(7)).
+
+It judges what `proc` has read, and reads nothing. `processes` has the command, and the children.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from echod.cli.context import user_name
 from echod.cli.launch import KEPT, KEPT_BY_RUN, LEAN
-from echod.cli.proc import CORE, FILES, PROCESSES, STANDARD, UNKNOWN, Process, children_of, is_there, sockets_of
-from echod.cli.status.text import aligned, size
-from echod.common.config import settings
-from echod.common.errors import DONE, FAILED, NOT_RUNNING, ConfigError, EchodError, printable
-from echod.common.launch import Launch
-from echod.common.signals_table import DEFAULT, HANDLED, HIGHEST, signal_name
+from echod.cli.proc import CORE, FILES, PROCESSES, STANDARD, UNKNOWN, is_there
+from echod.cli.status.text import size
+from echod.common.signals_table import DEFAULT, HANDLED, HIGHEST, RESERVED, signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from echod.cli.daemon import Daemon
-    from echod.common.config.settings import Config
+    from echod.cli.proc import Process
+    from echod.cli.status.expected import Expected
+    from echod.common.launch import Launch
 
-CANNOT_TELL = 4  # the exit code of a look in which something is unknown
-LOOKS = 5  # at most: a child that is about to be reaped is in order at the next one
-PAUSE_S = 0.05  # between two looks
-BOOT = "boot.py"  # the program of the server's image; its arguments follow
 ANY = "any: it runs in the foreground"
 ENVIRONMENT = {*LEAN, "LISTEN_PID", "LISTEN_FDS"}
 CAUGHT = HANDLED.keys() - {signal.SIGCHLD}  # that one only at times
-HARMLESS = DEFAULT | {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, 32, 33}  # by default they end no process
+HARMLESS = DEFAULT | {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH}  # by default they end no process
 MOST_PRIVATE_BYTES = 16 << 20  # it grows by some hundred bytes per client
 SPARE_DESCRIPTORS = 8  # that it needs for a moment, in addition to those it has
-SAME = (  # what a child has as the daemon has it
-    "session", "terminal", "directory", "umask", "uids", "gids", "groups", "capabilities", "limits", "environment",
-    "blocked",
-)  # fmt: skip
-TRIAL = "--trial"  # an argument of the child that is the trial of an upgrade
-MAY_DIFFER = {signal.SIGCHLD, signal.SIGALRM}  # the daemon catches SIGCHLD at times; the lifetime has a timer
-WANTED = "one connection, else as the daemon"
-
-
-def processes(daemon: Daemon, columns: int | None) -> tuple[str, int]:
-    """Return a line for each thing examined, and the exit code: 1 if one is not in order, 4 if one is unknown.
-
-    Raises EchodError, NOT_RUNNING if the daemon has just ended.
-    """
-    for look in range(LOOKS):
-        if look:
-            time.sleep(PAUSE_S)
-        lines = examine(daemon)
-        if all(line.ok for line in lines):
-            break
-    code = CANNOT_TELL if any(line.ok is None for line in lines) else DONE
-    return printable(aligned(lines, columns)), FAILED if any(line.ok is False for line in lines) else code
-
-
-def examine(daemon: Daemon) -> list[Line]:
-    """Return the lines of a daemon and its children. Raises EchodError."""
-    try:
-        process = Process(daemon.pid)
-        children = children_of(daemon.pid)
-    except (FileNotFoundError, ProcessLookupError):
-        raise EchodError(f"process {daemon.pid} has just ended", NOT_RUNNING) from None
-    sockets = sockets_of(daemon.pid)
-    peers = {client[0]: client[1] for client in daemon.board().copy().clients()}
-    launch = launch_of(process)
-    lines = [
-        *DaemonCheck(process, launch, config_of(launch), sockets).lines(),
-        *child_lines(process, children, peers, sockets),
-    ]
-    if daemon.wait(0):  # what was read may be another process with its number
-        raise EchodError(f"process {daemon.pid} has just ended", NOT_RUNNING)
-    return lines
-
-
-def launch_of(process: Process) -> Launch:
-    """Return what the server was told when it was executed. Raises EchodError."""
-    words = process.command
-    for at, word in enumerate(words):
-        if word.endswith(BOOT):
-            with contextlib.suppress(ValueError):
-                return Launch.from_items(words[at + 1 :])
-    raise EchodError(f"process {process.pid} is not a server of this version of echod; restart it")
-
-
-def config_of(launch: Launch) -> Config | None:
-    """Return the settings as the config has them now, or None if they cannot be read."""
-    try:
-        return settings.load(launch.config_file, launch.overrides, launch.base, log=launch.log)
-    except ConfigError:
-        return None
 
 
 class Line(NamedTuple):
@@ -104,10 +40,21 @@ class Line(NamedTuple):
 
 
 class DaemonCheck:
-    """The lines of the daemon itself. `config` has the settings as they are now; None: they cannot be read."""
+    """The lines of the daemon itself.
 
-    def __init__(self, process: Process, launch: Launch, config: Config | None, sockets: dict[str, str]) -> None:
-        self.process, self.launch, self.config, self.sockets = process, launch, config, sockets
+    `config` has the settings as they are now; None: they cannot be read. `files` has the purpose of each of its own
+    files, by path.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        launch: Launch,
+        config: Expected | None,
+        sockets: dict[str, str],
+        files: dict[str, str],
+    ) -> None:
+        self.process, self.launch, self.config, self.sockets, self.files = process, launch, config, sockets, files
         self.foreground = launch.log == "stderr"  # `echod run`
 
     def lines(self) -> Iterator[Line]:
@@ -142,7 +89,7 @@ class DaemonCheck:
         """Yield what it would pass on to its children."""
         one, config = self.process, self.config
         yield match("directory", one.directory, config.directory if config else UNKNOWN)
-        yield match("umask", one.umask, f"{config.umask:04o}" if config else UNKNOWN)
+        yield match("umask", one.umask, config.umask if config else UNKNOWN)
         known = ENVIRONMENT | {*(KEPT_BY_RUN if self.foreground else KEPT)}
         more = [name for name in one.environment if name not in known]
         ok = None if one.environment == [UNKNOWN] else not more
@@ -164,10 +111,9 @@ class DaemonCheck:
 
     def descriptor(self, fd: int, link: str) -> Line:
         """Return the line of a descriptor that is not one of 0 to 2."""
-        own = {
-            self.launch.pid_file: "pid file", self.launch.board_file: "scoreboard", os.devnull: "nothing",
-            f"/proc/{self.process.pid}/oom_score_adj": "its score", "/memfd:trial (deleted)": "upgrade",
-            "/memfd:state (deleted)": "upgrade",
+        own = self.files | {
+            os.devnull: "nothing", f"/proc/{self.process.pid}/oom_score_adj": "its score",
+            "/memfd:trial (deleted)": "upgrade", "/memfd:state (deleted)": "upgrade",
         }  # fmt: skip
         if self.config:
             own[self.config.log] = "log"
@@ -175,7 +121,9 @@ class DaemonCheck:
         if link.startswith("pipe:"):
             both = list((self.process.descriptors or {}).values()).count(link) > 1
             return Line(f"descriptor {fd}", f"pipe, {'both ends' if both else 'one end'}", "its own", both)
-        known = text is not None and not text.startswith("connection")
+        known: bool | None = text is not None and not text.startswith("connection")
+        if text is None and (link.startswith("socket:") or (link.startswith("/") and not self.config)):
+            known = None  # the tables of sockets cannot be read, or the name of the log is unknown
         return Line(f"descriptor {fd}", f"{text}: {link}" if text and link in own else text or link, "its own", known)
 
     def identity(self) -> Iterator[Line]:
@@ -199,10 +147,15 @@ class DaemonCheck:
     def signals(self) -> Iterator[Line]:
         """Yield the effect of signals on it."""
         one = self.process
-        yield Line("blocked", names(one.blocked) or "none", "none", not one.blocked)
+        if one.is_forking:
+            yield Line("blocked", "all, since it was stopped inside fork(3)", "none", True)
+        else:
+            yield Line("blocked", names(one.blocked) or "none", "none", not one.blocked)
         yield Line("handled", names(one.caught), names(CAUGHT), one.caught >= CAUGHT)
         ended = set(range(1, HIGHEST + 1)) - one.caught - one.ignored - HARMLESS
-        yield Line("ended by", names(ended) or "none", "none but SIGKILL and faults", not ended)
+        reserved = " ".join(map(str, RESERVED))
+        wanted = f"none but SIGKILL, faults, and {reserved}, which the C library lets no program handle"
+        yield Line("ended by", names(ended) or "none", wanted, not ended - {*RESERVED})
 
     def resources(self) -> Iterator[Line]:
         """Yield its limits and its memory."""
@@ -237,43 +190,3 @@ def terminal(number: int) -> str:
 def names(signums: set[int] | set[signal.Signals]) -> str:
     """Return the names of signals, without their SIG."""
     return " ".join(signal_name(number).removeprefix("SIG") for number in sorted(signums))
-
-
-def child_lines(
-    daemon: Process, children: list[Process], peers: dict[int, str], sockets: dict[str, str]
-) -> Iterator[Line]:
-    """Yield a line for each child of the daemon, and one line for those that it has not reaped.
-
-    `peers` has the clients on the scoreboard, by pid. Orphans that PID 1 adopts, and other programs, are left out.
-    """
-    words = {word for word in daemon.command if word.startswith("pid_file=")}  # an upgrade changes others
-    own = [child for child in children if words & set(child.command) and TRIAL not in child.command]
-    for child in sorted(own, key=lambda child: child.pid):
-        yield line_of(daemon, child, peers.get(child.pid, "not yet recorded"), sockets)
-    zombies = [str(child.pid) for child in children if child.code == "Z"]
-    yield Line("zombies", ", ".join(zombies) or "none", "none", not zombies)
-
-
-def line_of(daemon: Process, child: Process, peer: str, sockets: dict[str, str]) -> Line:
-    """Return the line of a child: its state, its peer, and its differences from the daemon."""
-    differs = [name for name in SAME if getattr(child, name) != getattr(daemon, name)]
-    if (child.caught ^ daemon.caught) - MAY_DIFFER or (child.ignored ^ daemon.ignored) - MAY_DIFFER:
-        differs.append("signals")
-    ok: bool | None = not differs and child.code in "SRD"
-    found = [child.state]
-    if child.descriptors is None or daemon.descriptors is None:
-        ok = ok and None
-    else:
-        more = [sockets.get(link, link) for fd, link in child.descriptors.items() if fd not in STANDARD]
-        found.append(f"has {' and '.join(more) or 'nothing'} for itself")
-        if any(child.descriptors.get(fd) != daemon.descriptors.get(fd) for fd in STANDARD):
-            differs.append("descriptors 0 to 2")
-        ok = ok and len(more) == 1 and not differs and "listens" not in more[0]
-    if not any(peer in text for text in found):
-        found.append(f"serves {peer}")
-    if child.oom != daemon.oom:
-        found.append(f"oom_score_adj {child.oom}")
-    if child.private is not None:
-        found.append(f"{size(child.private)} private")
-    found += [f"differs in {name}" for name in differs]
-    return Line(f"child {child.pid}", ", ".join(found), WANTED, ok)

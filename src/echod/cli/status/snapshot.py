@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
 
-from echod.cli.proc import accept_queue
+from echod.cli.netstat import accept_queue
 from echod.common import scoreboard
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from echod.common.scoreboard import Copy
 
 STATES = ("starting", "running", "draining")

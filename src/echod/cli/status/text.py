@@ -6,13 +6,14 @@ It knows snapshots and nothing of scoreboards or /proc, so that `--watch` can dr
 from __future__ import annotations
 
 import os
-import textwrap
-from typing import TYPE_CHECKING, Any
 
+from echod.common.config.file import DEFAULT_PATH
 from echod.common.errors import printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
 LABEL_COLUMNS = 10
 BYTES = ("bytes_in", "in"), ("bytes_out", "out")
@@ -21,7 +22,7 @@ DEFAULT_COLUMNS = 80  # of a terminal that does not know its size
 DEFAULT_LINES = 24
 TABLE: dict[str, Callable[[dict[str, Any]], str]] = {
     "PID": lambda child: str(child["pid"]),
-    "PEER": lambda child: printable(child["peer"]).replace("\n", " "),
+    "PEER": lambda child: one_line(child["peer"]),
     "AGE": lambda child: span(child["age"]),
     "IDLE": lambda child: span(child["idle"]),
     "IN": lambda child: size(child["bytes_in"]),
@@ -32,6 +33,7 @@ DISPENSABLE = ("OUT", "AGE", "IN", "IDLE", "RATE", "PID")  # dropped in this ord
 VERDICTS = {True: "ok", False: "NOT OK", None: "?"}  # of `status --processes`
 VERDICT_COLUMNS = 8
 VERDICTS_LEAST_COLUMNS = 40
+MOST_CHARACTERS = 4096  # of another process's words: its environment may have megabytes
 GAP = "  "
 CUT = ".."
 TABLE_LEAST_LINES = 4  # the empty one, the head, a client, and how many more
@@ -53,17 +55,21 @@ def terminal(fd: int) -> tuple[int, int] | None:
 
 def for_people(state: dict[str, Any], columns: int | None = None, lines: int | None = None) -> str:
     """Return the lines that `status` prints: no wider than `columns`, no more clients than fit `lines`."""
-    text = [
-        line for label, fact in facts(state) for line in wrap(f"{label:<{LABEL_COLUMNS}}{printable(fact)}", columns)
-    ]
+    text = [line for label, fact in facts(state) for line in wrap(f"{label:<{LABEL_COLUMNS}}{one_line(fact)}", columns)]
     return "\n".join(text + table(state["children"], columns, None if lines is None else lines - len(text)))
+
+
+def one_line(text: str) -> str:
+    """Return a text from a file or from another process as it may stand in a line on a terminal."""
+    return printable(text).replace("\n", " ")
 
 
 def wrap(line: str, columns: int | None) -> list[str]:
     """Break a line that is too long, aligned below its text."""
-    line = line.replace("\n", " ")
     if columns is None or len(line) <= columns:
         return [line]
+    import textwrap  # noqa: PLC0415 - for a terminal, and not for programs
+
     return textwrap.wrap(
         line, max(columns, LEAST_COLUMNS), subsequent_indent=" " * LABEL_COLUMNS, break_on_hyphens=False
     )
@@ -80,11 +86,17 @@ def facts(state: dict[str, Any]) -> list[tuple[str, str]]:
         ("ended", counts(state["ended"].items()) or "none"),
         ("refused", f"{counts(state['refused'].items()) or 'none'}{per_second(rate('refused'))}{last_refused(state)}"),
         ("bytes", ", ".join(f"{size(state[name])} {way}{per_second(rate(name), 'B')}" for name, way in BYTES)),
-        ("config", f"{state['config_file']}, generation {state['generation']}, last reload: {state['last_reload']}"),
+        ("config", f"{config(state)}, generation {state['generation']}, last reload: {state['last_reload']}"),
     ]
     if state["overrides"]:
         rows.append(("options", " ".join(f"-o {text}" for text in state["overrides"])))
     return [*rows, ("log", f"{state['log_lines_lost'] or 'no'} lines lost")]
+
+
+def config(state: dict[str, Any]) -> str:
+    """Return the config file, or that there is none: a daemon needs no file at the default path."""
+    is_missing = state["config_file"] == DEFAULT_PATH and not os.path.exists(DEFAULT_PATH)
+    return "built-in defaults" if is_missing else str(state["config_file"])
 
 
 def clients(state: dict[str, Any]) -> Iterable[str]:
@@ -161,10 +173,13 @@ def cut(text: str, width: int) -> str:
 
 def aligned(lines: Sequence[tuple[str, str, str, bool | None]], columns: int | None) -> str:
     """Return the lines of `status --processes`: the verdict, the thing examined, what it is and what it should be."""
+    import textwrap  # noqa: PLC0415 - as above
+
     width = max(len(line[0]) for line in lines)
     text: list[str] = []
     for what, found, wanted, ok in lines:
-        whole = f"{VERDICTS[ok]:<{VERDICT_COLUMNS}}{what:<{width}}  {found} (should be: {wanted})"
+        is_now, should_be = (one_line(words[:MOST_CHARACTERS]) for words in (found, wanted))
+        whole = f"{VERDICTS[ok]:<{VERDICT_COLUMNS}}{what:<{width}}  {is_now} (should be: {should_be})"
         indent = " " * LABEL_COLUMNS
         text += (
             textwrap.wrap(whole, max(columns, VERDICTS_LEAST_COLUMNS), subsequent_indent=indent) if columns else [whole]

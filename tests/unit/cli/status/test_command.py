@@ -10,7 +10,7 @@ from echod.cli.pidfile import PidFile
 from echod.cli.status import command
 from echod.common.errors import NOT_RUNNING, EchodError
 
-OPTIONS = ("json", "openmetrics", "processes", "watch", "all", "interval")
+OPTIONS = ("json", "prometheus", "openmetrics", "processes", "watch", "all", "interval")
 
 
 def run(path, **options):

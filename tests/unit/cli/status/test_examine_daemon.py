@@ -6,8 +6,9 @@ import pytest
 
 from echod.cli.proc import CORE, FILES, PROCESSES, UNKNOWN
 from echod.cli.status.examine import DaemonCheck, Line, terminal
+from echod.cli.status.expected import Expected
 from echod.common.launch import Launch
-from support.sockets import settings
+from echod.common.signals_table import RESERVED
 
 ALL = set(range(1, 65))
 
@@ -22,7 +23,7 @@ def process(**changed):
         "pid": 70, "code": "S", "state": "sleeping", "parent": 1, "session": 999999999, "terminal": 0, "threads": "1",
         "directory": "/", "umask": "0022", "environment": ["LANG", "LISTEN_PID"], "descriptors": links,
         "uids": [65534] * 4, "gids": [65534] * 4, "groups": [65534],
-        "capabilities": {"CapEff": "0" * 16}, "blocked": set(), "caught": {1, 2, 3, 10, 12, 15},
+        "capabilities": {"CapEff": "0" * 16}, "blocked": set(), "is_forking": False, "caught": {1, 2, 3, 10, 12, 15},
         "ignored": ALL - {1, 2, 3, 15},
         "limits": {CORE: "0", PROCESSES: "1000", FILES: "1024"}, "private": 3 << 20, "shared": 6 << 20,
     }  # fmt: skip
@@ -31,11 +32,12 @@ def process(**changed):
 
 def lines(one, *, log="syslog", config=True, uid=65534):
     """Return the lines, by what they tell of."""
-    launch = Launch(pid_file="/run/echod.pid", board_file="/run/board", log=log, uid=uid, gid=uid)
+    launch = Launch(log=log, uid=uid, gid=uid)
+    files = {"/run/echod.pid": "pid file", "/run/board": "scoreboard"}
     sockets = {"socket:[1]": "listens on [::]:27978", "socket:[2]": "unix datagram socket"}
     sockets["socket:[3]"] = "connection with 192.0.2.7:1"
-    found = settings("log=/var/log/echod.log") if config else None
-    return {line.what: line for line in DaemonCheck(one, launch, found, sockets).lines()}
+    wanted = Expected(directory="/", umask="0022", log="/var/log/echod.log", max_children=256) if config else None
+    return {line.what: line for line in DaemonCheck(one, launch, wanted, sockets, files).lines()}
 
 
 def test_a_daemon_in_order():
@@ -111,3 +113,24 @@ def test_what_cannot_be_told():
 def test_a_terminals_number():
     assert (terminal(0), terminal(0x8803)) == ("none", "136:3")
     assert Line("a", "b", "c", True).ok
+
+
+def test_signals_that_the_c_library_keeps_end_it_and_are_named():
+    found = lines(process(ignored=ALL - {1, 2, 3, 15, *RESERVED}))["ended by"]
+    assert found.ok
+    assert found.found.split() == [str(number) for number in RESERVED]
+    assert not lines(process(ignored=ALL - {1, 2, 3, 15, *RESERVED, RESERVED.stop}))["ended by"].ok
+
+
+def test_signals_that_fork_blocks_for_a_moment_are_no_fault():
+    found = lines(process(code="T", state="stopped by a signal", blocked=ALL - {9, 19}, is_forking=True))
+    assert found["blocked"].ok
+    assert "fork(3)" in found["blocked"].found
+    assert not found["state"].ok
+
+
+def test_a_file_whose_name_is_unknown_may_be_the_log():
+    found = lines(process(descriptors={4: "/run/echod.pid", 5: "/var/log/x", 6: "socket:[99]"}), config=False)
+    assert found["descriptor 4"].ok
+    assert found["descriptor 5"].ok is None
+    assert found["descriptor 6"].ok is None, "the tables may not be for this user"

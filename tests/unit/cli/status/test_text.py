@@ -31,6 +31,26 @@ def test_people_get_aligned_lines(board):
     assert lines[lines.index("") + 1].split()[:2] == ["PID", "PEER"]
 
 
+@pytest.fixture(autouse=True)
+def default_path(tmp_path, monkeypatch):
+    """Return the default path of the config; there is a file."""
+    path = tmp_path / "echod.conf"
+    path.touch()
+    monkeypatch.setattr(people, "DEFAULT_PATH", str(path))
+    return path
+
+
+def test_a_config_that_is_not_there_is_the_built_in_defaults(board, default_path):
+    def config(path):
+        board.set_texts(config_file=str(path), last_reload="never")
+        return fact(people.for_people(snapshot(board.copy())), "config")
+
+    assert config(default_path) == f"{default_path}, generation 1, last reload: never"
+    default_path.unlink()
+    assert config(default_path) == "built-in defaults, generation 1, last reload: never"
+    assert config("/gone.conf") == "/gone.conf, generation 1, last reload: never", "the name of another file is told"
+
+
 def test_what_there_is_to_tell(board):
     state = snapshot(board.copy()) | {
         "uptime": 90061.0, "full_for": 3.2, "accept_queue": 17, "log_lines_lost": 3,

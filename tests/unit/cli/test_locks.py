@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from echod.cli import pidfile
+from echod.cli import locks
 from support.processes import isolated
 from support.wait import need_root
 
@@ -19,29 +19,29 @@ def file(tmp_path):
 
 
 def test_one_process_locks_and_another_sees_it(file):
-    mine = pidfile.open_plain(str(file), os.O_RDWR)
-    assert pidfile.lock(mine, 1)
-    assert pidfile.writer(mine, 1) == 0, "one's own lock is not another's"
+    mine = locks.open_plain(str(file), os.O_RDWR)
+    assert locks.lock(mine, 1)
+    assert locks.writer(mine, 1) == 0, "one's own lock is not another's"
 
     def check():
-        other = pidfile.open_plain(str(file), os.O_RDWR)
-        assert pidfile.writer(other, 1) == os.getppid()
-        assert pidfile.writer(other, 0) == 0
-        assert not pidfile.lock(other, 1)
-        assert pidfile.lock(other, 0)
+        other = locks.open_plain(str(file), os.O_RDWR)
+        assert locks.writer(other, 1) == os.getppid()
+        assert locks.writer(other, 0) == 0
+        assert not locks.lock(other, 1)
+        assert locks.lock(other, 0)
 
     isolated(check)
     os.close(mine)
 
 
 def test_a_read_lock_is_not_seen_and_keeps_from_locking(file):
-    mine = pidfile.open_plain(str(file), os.O_RDWR)
+    mine = locks.open_plain(str(file), os.O_RDWR)
     fcntl.lockf(mine, fcntl.LOCK_SH, 1, 0)
 
     def check():
-        other = pidfile.open_plain(str(file), os.O_RDWR)
-        assert pidfile.writer(other, 0) == 0
-        assert not pidfile.lock(other, 0)
+        other = locks.open_plain(str(file), os.O_RDWR)
+        assert locks.writer(other, 0) == 0
+        assert not locks.lock(other, 0)
 
     isolated(check)
     os.close(mine)
@@ -51,31 +51,31 @@ def test_only_a_plain_file_is_opened(file, tmp_path):
     (tmp_path / "link").symlink_to(file)
     for path, why in ((tmp_path / "link", "symbolic link"), (tmp_path, "directory"), ("/dev/null", "not a regular")):
         with pytest.raises(OSError, match=why):
-            pidfile.open_plain(str(path), os.O_RDWR)
+            locks.open_plain(str(path), os.O_RDWR)
     os.link(file, tmp_path / "second")
     with pytest.raises(OSError, match="hard link") as caught:
-        pidfile.open_plain(str(file), os.O_RDONLY)
+        locks.open_plain(str(file), os.O_RDONLY)
     assert caught.value.errno == errno.EINVAL
 
 
 def test_a_file_that_was_replaced_is_not_current(file):
-    fd = pidfile.open_plain(str(file), os.O_RDONLY)
-    assert pidfile.is_current(fd, str(file))
+    fd = locks.open_plain(str(file), os.O_RDONLY)
+    assert locks.is_current(fd, str(file))
     file.rename(file.with_name("old"))
-    assert not pidfile.is_current(fd, str(file))
+    assert not locks.is_current(fd, str(file))
     file.write_text("")
-    assert not pidfile.is_current(fd, str(file))
+    assert not locks.is_current(fd, str(file))
     os.close(fd)
 
 
 def test_whoever_can_replace_a_file_controls_it(public):
     need_root()
     path = public / "file"
-    assert pidfile.controllers(str(path)) == {65534}
+    assert locks.controllers(str(path)) == {65534}
     os.chown(public, 0, 0)
-    assert pidfile.controllers(str(path)) == set()
+    assert locks.controllers(str(path)) == set()
     path.write_text("")
     os.chown(path, 5, 5)
-    assert pidfile.controllers(str(path)) == {5}
+    assert locks.controllers(str(path)) == {5}
     public.chmod(0o777)
-    assert pidfile.controllers(str(path)) == {5, pidfile.ANYBODY}
+    assert locks.controllers(str(path)) == {5, locks.ANYBODY}
