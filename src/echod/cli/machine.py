@@ -14,16 +14,14 @@ import contextlib
 import errno
 import os
 import select
-import signal
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from echod.cli import proc
-from echod.common.journal import mark
-from echod.log.log import WARNING
-from echod.log.sinks import DEV_LOG
+from echod.common.cmodules import signal
+from echod.common.journal import DEV_LOG, mark_warning
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -39,7 +37,7 @@ CAPABILITIES = {"CAP_DAC_OVERRIDE": 1, "CAP_KILL": 5, "CAP_SETGID": 6, "CAP_SETU
 
 def warn(text: str) -> None:
     """Print a warning, one line on stderr."""
-    print(f"{mark(WARNING)}echod: warning: {text}", file=sys.stderr)
+    print(f"{mark_warning()}echod: warning: {text}", file=sys.stderr)
 
 
 class Handle:

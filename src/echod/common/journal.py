@@ -1,9 +1,10 @@
-"""The journal on descriptor 2: each line begins with `<N>`, its severity (sd-daemon(3))."""
+"""Where system logs are: /dev/log, and the journal on descriptor 2, whose lines begin with `<N>` (sd-daemon(3))."""
 
 from __future__ import annotations
 
 from echod.common.cmodules import environ, os
 
+DEV_LOG = "/dev/log"
 SEVERITIES = (3, 4, 6, 7)  # RFC 5424, table 2: error, warning, informational, debug
 
 
@@ -19,6 +20,11 @@ def is_journal() -> bool:
 def mark_error() -> str:
     """Return `mark` of an error."""
     return mark(0)
+
+
+def mark_warning() -> str:
+    """Return `mark` of a warning."""
+    return mark(1)
 
 
 def mark(level: int) -> str:

@@ -14,7 +14,7 @@ import time
 from echod.common.cmodules import environ, os, socket
 from echod.common.config.settings import FACILITIES
 from echod.common.errors import EchodError, from_os_error
-from echod.common.journal import SEVERITIES, is_journal
+from echod.common.journal import DEV_LOG, SEVERITIES, is_journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 PIPE_BUF = 4096  # bytes that a pipe takes whole, or that poll(2) says it has room for (pipe(7))
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-DEV_LOG = "/dev/log"
 MSG_NOSIGNAL = 0x4000  # send(2): EPIPE, and no SIGPIPE for a process that does not ignore it
 RETRY_S = 1.0  # seconds between tries to reach a syslog that has gone
 
