@@ -311,7 +311,7 @@ def test_an_idle_client_is_ended_after_one_to_two_times_the_limit(idle, moments)
         patch.setattr(module, "write", stage.write)
         patch.setattr(module, "monotonic_ns", stage.monotonic_ns)
         patch.setattr(module, "time", stage)
-        patch.setattr(Session, "_close_lingering", lambda _: None)
+        patch.setattr(Session, "_close_lingering", lambda _, reason: reason)
         patch.setattr(Session, "_acknowledged", lambda _: b"")
         assert Session(limits(idle=idle)).run(-1, [0] * 5, 0) == IDLE
     assert idle <= stage.now - stage.last <= 2 * idle
@@ -335,7 +335,7 @@ def test_a_client_that_does_not_read_is_ended_after_one_to_two_times_the_limit(i
         patch.setattr(module, "monotonic_ns", stage.monotonic_ns)
         patch.setattr(module, "time", stage)
         patch.setattr(module, "os", SimpleNamespace(write=stuck, set_blocking=lambda *_: None))
-        patch.setattr(Session, "_close_lingering", lambda _: None)
+        patch.setattr(Session, "_close_lingering", lambda _, reason: reason)
         patch.setattr(Session, "_acknowledged", acknowledged)
         assert Session(limits(idle=idle)).run(-1, [0] * 5, 0) == IDLE
     taken = [moment for moment in stage.moves if moment <= stage.now]
