@@ -67,7 +67,10 @@ class Server:
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
         self.children = Children(board, self.signals, first.config, log)
         adopt_children(self.children, before)
-        warm_up(self.children, first.config, board)
+        if (place := warm_up(self.children, first.config, board)) and not before.version:
+            raise EchodError(f"cannot serve: a session ends at {place}; this is a bug in echod, please report it")
+        if place:  # after an upgrade there is no way back
+            log.error(f"crash child=0 at={place!r}")
         self.acceptor = Acceptor(board, self.children, self.poller, oom, log)
         self.drain = Drain(self.children)
         parts = board.words, self.signals, self.children, self.acceptor

@@ -148,6 +148,8 @@ class Session:
             if drain is not None:
                 self._deadline = time.monotonic() + drain * 0.75
                 self._linger = min(LINGER_S, drain * 0.15)  # together less than the daemon waits
+            for stop in (signal.SIGTERM, signal.SIGQUIT):  # the daemon repeats it: each would wake this process
+                signal.signal(stop, signal.SIG_IGN)
         else:
             return
         if self.fd >= 0:

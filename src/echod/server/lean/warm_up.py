@@ -13,6 +13,7 @@ from _thread import stack_size
 from echod.common.cmodules import os, signal, socket
 from echod.common.config.networks import write_network
 from echod.common.config.settings import Config
+from echod.common.scoreboard import ENDED
 from echod.log.log import INFO
 from echod.server import children as module
 from echod.server.acceptor import Acceptor
@@ -36,8 +37,12 @@ STAND_INS = {"fork": stack_size, "_exit": os.WIFEXITED, "closerange": os.makedev
 _kept: list[object] = []
 
 
-def warm_up(children: Children, config: Config, board: Board) -> None:
-    """Serve a few bytes, and bulk, on socket pairs. Raises OSError."""
+def warm_up(children: Children, config: Config, board: Board) -> str:
+    """Serve a few bytes, and bulk, on socket pairs. Return "", or where the session crashes. Raises OSError.
+
+    A child catches whatever a session raises. A session that is broken would otherwise be noticed by the first client.
+    """
+    place = ""
     for owner, name in HOT:
         heap.copy_method(owner, name)
     _kept.extend(heap.begin_pools())
@@ -54,6 +59,9 @@ def warm_up(children: Children, config: Config, board: Board) -> None:
     try:
         for number in range(TIMES):
             fd = _serve_ourselves(children, HEADER * bool(config.proxy_from), number % BULK_EVERY == 0)
+            slot = children.table[0].slot
+            place = place or ("" if board.words[slot + ENDED] else board.read_text(slot))
+            children.forget(0)
     finally:
         vars(module).update(real)
         vars(proxy)["peer_of"] = peer_of
@@ -61,8 +69,10 @@ def warm_up(children: Children, config: Config, board: Board) -> None:
         if config.max_lifetime:  # the sessions have set the timer and its handler: for this process
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_IGN)
-    bulk.forget(fd)
+    if not place:  # else the bulk has not been read
+        bulk.forget(fd)
     heap.free_reserved()
+    return place
 
 
 def _serve_ourselves(children: Children, header: bytes, is_bulk: bool) -> int:
@@ -72,7 +82,6 @@ def _serve_ourselves(children: Children, header: bytes, is_bulk: bool) -> int:
     peer.shutdown(socket.SHUT_WR)
     fd = here.fileno()
     children.spawn(fd, ("", 0))
-    children.forget(0)
     peer.close()
     here.close()
     return fd
