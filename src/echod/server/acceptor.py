@@ -101,10 +101,10 @@ class Acceptor:
         """Return for how many more clients there is room."""
         return self._cap - len(self._children.table)
 
-    def accept(self, listener: Listener) -> int:  # noqa: C901 - every function called here would cost each client
+    def accept(self, listener: Listener) -> int:  # noqa: C901, PLR0912 - every function called here would cost each client
         """Accept a client, and in a burst those behind it without asking poll(2); return how many.
 
-        The children inherit a higher oom_score_adj than the daemon has: short of memory, the kernel ends them first.
+        Children that may not raise their oom_score_adj inherit a higher one: see `process.OomScore`.
         """
         accept, children, log, level = listener.accept, self._children, self.log, self.log.level
         accepted, capacity = 0, self.capacity()
@@ -113,7 +113,8 @@ class Acceptor:
         self._burst = min(BURST_CLIENTS, 2 * self._burst)
         if children.watched:
             children.unwatch()
-        self._oom.set(self._oom.raised, log)
+        if self._oom.is_inherited:
+            self._oom.set(self._oom.raised, log)
         try:
             while accepted < most:
                 fd, address = accept()
@@ -137,7 +138,8 @@ class Acceptor:
                 self._pause(f"error call=accept4 why={reason(error)!r}")
             else:
                 accepted += 1  # or a flood of such clients would leave no time for what is due
-        self._oom.set(self._oom.own, log)
+        if self._oom.is_inherited:
+            self._oom.set(self._oom.own, log)
         if self.state == OPEN and self.capacity() <= 0:
             self._set_state(FULL)
         return accepted

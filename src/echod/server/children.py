@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from time import monotonic_ns
 
-from echod.common.calls import _exit, closerange, fork, waitpid
+from echod.common.calls import _exit, close, closerange, fork, open_file, waitpid, write
 from echod.common.cmodules import os, signal
 from echod.common.config.addresses import write_address
 from echod.common.errors import place_of
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     PeerAddress = tuple[Any, ...]  # in the format of accept(2)
 
+O_WRONLY = os.O_WRONLY
 BATCH_CLIENTS = 64  # after so many clients without a quiet moment, children are recorded and reaped
 NEWEST_CHILDREN = (
     2 * BATCH_CLIENTS
@@ -51,7 +52,8 @@ class Children:
     """All children that have not been reaped, by pid. Each closes the descriptors up to `highest_fd` but its own."""
 
     __slots__ = (
-        "_board", "_free", "_named", "_signals", "_slots", "highest_fd", "log", "session", "silent", "table", "watched",
+        "_board", "_free", "_named", "_signals", "_slots", "highest_fd", "log", "score", "score_file", "session",
+        "silent", "table", "watched",
     )  # fmt: skip
 
     def __init__(self, board: Board, signals: SignalPipe, config: Config, log: Log) -> None:
@@ -59,6 +61,7 @@ class Children:
         self._free = self._slots.free
         self.table: dict[int, Child] = {}
         self.highest_fd, self.log = 0, log
+        self.score, self.score_file = b"", b""  # what each child writes about itself, and where: see `process.OomScore`
         self.silent = 0  # clients that have ended without sending a byte: the acceptor takes note and sets this to 0
         self.watched = False  # the loop reaps first: a previous version may have left exited children
         self.configure(config)
@@ -112,6 +115,13 @@ class Children:
         """Be the child: close the descriptors of the daemon (UNP 4.8), echo, and return the exit status."""
         try:
             self.session.fd = fd  # from now on signals are the session's
+            if self.score:
+                try:
+                    file = open_file(self.score_file, O_WRONLY)
+                    write(file, self.score)
+                    close(file)
+                except OSError:
+                    pass  # it is served anyway, and short of memory it is one of those that the kernel ends later
             closerange(3, fd)
             closerange(fd + 1, self.highest_fd + 1)
             reason = self.session.run(fd, self._board.words, slot)

@@ -49,7 +49,8 @@ def warm_up(children: Children, config: Config, board: Board) -> str:
     lifetime = config.max_lifetime and LIFETIME_S
     config = Config(vars(config) | {"allow": (), "deny": (), "log_level": "info", "max_lifetime": lifetime})
     real, peer_of = {name: getattr(module, name) for name in STAND_INS}, proxy.peer_of
-    session, level = children.session, children.log.level
+    session, level, score_file = children.session, children.log.level, children.score_file
+    children.score_file = b"/dev/null"  # the score would be that of this process
     vars(module).update(STAND_INS)
     children.log.level = INFO
     children.session = make_session(config, board)
@@ -65,7 +66,7 @@ def warm_up(children: Children, config: Config, board: Board) -> str:
     finally:
         vars(module).update(real)
         vars(proxy)["peer_of"] = peer_of
-        children.session, children.log.level = session, level
+        children.session, children.log.level, children.score_file = session, level, score_file
         if config.max_lifetime:  # the sessions have set the timer and its handler: for this process
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_IGN)
