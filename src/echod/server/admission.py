@@ -33,11 +33,11 @@ HOST_BITS = 64  # of an IPv6 address
 class Admission:
     """The rules in effect. It is `open` if there are none. `counts` are kept only if there is a limit."""
 
-    __slots__ = ("_rules", "counts", "limit", "open")
+    __slots__ = ("_has_banner", "_rules", "counts", "limit", "open")
 
     def __init__(self, config: Config, addresses: Iterable[PeerAddress] = ()) -> None:
         """Take the rules of `config`; `addresses` are those of the current clients."""
-        self._rules = Rules(config)
+        self._rules, self._has_banner = Rules(config), bool(config.banner)
         self.limit = config.max_children_per_source
         self.open = self._rules.are_none and not self.limit
         self.counts: dict[Source, int] = {}
@@ -57,7 +57,7 @@ class Admission:
 
     def greets(self, peer: Packed) -> bool:
         """Return True if something is expected of a client even if it has closed, or is sent to it: a child decides."""
-        return self._rules.proxy(peer) is not None
+        return self._has_banner or self._rules.proxy(peer) is not None
 
     def enter(self, peer: Packed) -> None:
         """Count a client by its source, unless it is a load balancer."""

@@ -31,6 +31,7 @@ TIMES = 100  # sessions, after which all of the code is specialised
 BULK_EVERY = 4  # sessions
 LIFETIME_S = 3600.0  # in place of a lifetime that might end during the rehearsal
 HEADER = b"PROXY TCP4 192.0.2.1 192.0.2.2 1024 7\r\n"
+PLAIN = {"banner": "", "delay": 0.0, "close_after": None}  # such sessions need not be cheap
 HOT = ((Acceptor, "accept"), (Children, "spawn"), (Children, "serve"), (Session, "run"), (Session, "_echo"))
 # They return 0, or do nothing, and are built in, so that the code that calls them is specialised for such calls.
 STAND_INS = {"fork": stack_size, "_exit": os.WIFEXITED, "closerange": os.makedev}
@@ -47,7 +48,7 @@ def warm_up(children: Children, config: Config, board: Board) -> str:
         heap.copy_method(owner, name)
     _kept.extend(heap.begin_pools())
     lifetime = config.max_lifetime and LIFETIME_S
-    config = Config(vars(config) | {"allow": (), "deny": (), "log_level": "info", "max_lifetime": lifetime})
+    config = Config(vars(config) | {"allow": (), "deny": (), "log_level": "info", "max_lifetime": lifetime} | PLAIN)
     real, peer_of = {name: getattr(module, name) for name in STAND_INS}, proxy.peer_of
     session, level, score_file = children.session, children.log.level, children.score_file
     children.score_file = b"/dev/null"  # the score would be that of this process
