@@ -80,7 +80,7 @@ TRICKS = (
           (SESSION, "else read(fd, FIRST_READ_BYTES)", "else os.read(fd, FIRST_READ_BYTES)"),
           (SESSION, "written = write(fd, data)", "written = os.write(fd, data)"),
           (SESSION, "= counters[at + LAST] = monotonic_ns()", "= counters[at + LAST] = time.monotonic_ns()"),
-          (CHILDREN, "found := waitpid(", "found := os.waitpid(")),
+          (CHILDREN, "found := waitpid(-1", "found := os.waitpid(-1")),
     trick("SIGCHLD is at its default in a burst (without: each one wakes the loop)",
           (CHILDREN, "        self._signals.watch_children(False)\n", "")),
     trick("accepting in batches of 16 (without: one)",

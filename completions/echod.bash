@@ -82,7 +82,7 @@ _shtab_echod___version_nargs=0
 
 # Custom Preamble
 _echod_keys() {
-  compgen -S = -W "listen backlog max_children over_limit max_children_per_source allow deny proxy_from idle_timeout max_lifetime drain_timeout keepalive user group pid_file directory umask log log_level syslog_facility log_clients log_summary" -- "$1"
+  compgen -S = -W "listen backlog max_children over_limit max_children_per_source allow deny proxy_from idle_timeout max_lifetime drain_timeout keepalive user group pid_file directory umask log log_level syslog_facility log_clients log_summary banner delay close_after" -- "$1"
 }
 # End Custom Preamble
 

@@ -6,7 +6,7 @@
 
 # Custom Preamble
 function _echod_keys
-  printf '%s=\n' listen backlog max_children over_limit max_children_per_source allow deny proxy_from idle_timeout max_lifetime drain_timeout keepalive user group pid_file directory umask log log_level syslog_facility log_clients log_summary
+  printf '%s=\n' listen backlog max_children over_limit max_children_per_source allow deny proxy_from idle_timeout max_lifetime drain_timeout keepalive user group pid_file directory umask log log_level syslog_facility log_clients log_summary banner delay close_after
 end
 # End Custom Preamble
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,12 @@ import pytest
 from support.daemon import Echod
 from support.memory import MemoryGroup
 from support.sockets import exchange
-from support.wait import DEADLINE, alive, need_root, wait_for
+from support.wait import DEADLINE, alive, need, need_root, wait_for
 
+TIGHT_BYTES = 48 << 20
+CROWD_CLIENTS = 40
+KILLS = 5
+AS_NOBODY = ("--reuid", "nobody", "--regid", "nogroup", "--clear-groups")
 # takes a little memory for each line that it reads, as a file's: so much is not counted as this process's
 HOG = """
 import os, sys
@@ -91,3 +97,51 @@ def test_a_child_is_killed_and_the_daemon_serves_on(group, cramped, hog):
         assert cramped.pid == pid
         assert cramped.status()["clients"] == len(conns) - group.kills()
         assert exchange(address, b"and on") == b"and on"
+
+
+@pytest.fixture
+def tight():
+    with MemoryGroup(TIGHT_BYTES) as group:
+        yield group
+
+
+def crowd(address):
+    """Return clients that come at the same moment, each with more than a child reads without its buffer."""
+    conns = []
+    for _ in range(CROWD_CLIENTS):
+        conn = socket.socket()
+        conn.setblocking(False)
+        conn.connect_ex(address)
+        conns.append(conn)
+    for conn in conns:
+        with contextlib.suppress(OSError):
+            conn.send(bytes(20_000))
+    return conns
+
+
+@pytest.mark.parametrize("how", ["start as root", "start as a user", "run as a user, as the unit does"])
+def test_in_a_burst_children_are_killed_and_not_the_daemon(tight, public, how):
+    as_user = () if how == "start as root" else (need("setpriv"), *AS_NOBODY)
+    daemon = Echod(public, prefix=(*tight.prefix, *as_user), max_children=2000, log_clients="no")
+    daemon.config.chmod(0o644)
+    conns = []
+    try:
+        if how.startswith("run"):
+            process = subprocess.Popen(daemon.command("run"))
+            daemon.started.append(process)
+        else:
+            daemon.run("start", check=0)
+        daemon.prefix = ()
+        wait_for(lambda: daemon.pid_or_zero() and daemon.status_or_none(), "the daemon to serve")
+        pid, address = daemon.pid, daemon.address
+        deadline = time.monotonic() + DEADLINE
+        while tight.kills() < KILLS:
+            conns += crowd(address)
+            assert alive(pid), f"the daemon was killed, {tight.kills()} kills"
+            assert time.monotonic() < deadline, "memory never became short"
+        assert alive(pid), "the daemon was killed"
+    finally:
+        for conn in conns:
+            conn.close()
+        daemon.prefix = ()
+        daemon.cleanup()

@@ -13,17 +13,24 @@ from typing import TYPE_CHECKING
 from echod.cli.context import Paths
 from echod.cli.inherited import close_inherited
 from echod.common.config.addresses import write_address
+from echod.common.config.rules import Rules, pack_peer
+from echod.common.config.settings import Config
 from echod.common.errors import DONE, EchodError
-from echod.common.reasons import reason_of
+from echod.common.reasons import NOT_ALLOWED, reason_of
 from echod.common.scoreboard import RECEIVED, SENT
 from echod.common.sockets import set_options
-from echod.log.log import Log
+from echod.log.log import Log, describe
+from echod.log.rates import FOREVER
 from echod.log.sinks import open_log
+from echod.session.kinds import make_session
 from echod.session.pipes import Pipes
-from echod.session.session import Limits, Session
+from echod.session.session import Limits
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from typing import Any
+
+    from echod.session.session import Session
 
 # in what socat, ncat and UCSPI servers say who the client is where they pass a socket or pipes of their own
 PEER_VARIABLES = (
@@ -35,30 +42,62 @@ def inetd(args: Namespace) -> int:
     """Echo until the client is done. Raises EchodError when there is no connection."""
     close_inherited(3)  # socat's children have the other end of their own standard input, and would wait for its end
     config = Paths(args.config, args.options).load()
-    limits = Limits(config.idle_timeout, config.max_lifetime, lambda: config.drain_timeout)
-    client: Session | Pipes = Pipes(limits)
-    peer, conn = named_peer() or "pipe", connection()
+    client: Session | Pipes
+    slot, conn, refused = Slot(config), connection(), ""
     if conn:
-        client = Session(limits)
-        peer = named_peer() or "unix" if conn.family == socket.AF_UNIX else write_address(conn.getpeername())
+        address = conn.getpeername()
+        is_tcp = conn.family != socket.AF_UNIX
+        client = make_session(config if is_tcp else plain(config), slot)
+        slot.peer = write_address(address) if is_tcp else named_peer() or "unix"
+        refused = refusal(config, address) if is_tcp else ""
         redirect_output(conn)
         conn.setblocking(True)
         set_options(conn, config)
         conn.close()
+    else:
+        client, slot.peer = (
+            Pipes(Limits(config.idle_timeout, config.max_lifetime, slot.drain_timeout)),
+            named_peer() or "pipe",
+        )
     log = Log(config, open_log(config.log, config.syslog_facility))
     counters = [0, 0, 0, 0, 0]
     signal.signal(signal.SIGTERM, lambda signum, _frame: client.end(signum))
     begun = time.monotonic()
-    reason = reason_of(client.run(0, counters, 0) << 8)
+    reason = refused or reason_of(client.run(0, counters, 0) << 8)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # socat sends it as soon as the connection is closed
     for fd in (0,) if conn else (0, 1):
         os.close(fd)
-    if log.clients:
-        log.info(
-            f"close peer={peer} child={os.getpid()} reason={reason} "
-            f"in={counters[RECEIVED]} out={counters[SENT]} secs={time.monotonic() - begun:.3f}"
-        )
+    served = counters[RECEIVED], counters[SENT], time.monotonic() - begun
+    if line := describe(log, slot.peer, os.getpid(), reason, served):
+        log.info(line)
+    log.flush(FOREVER)
     return DONE
+
+
+class Slot:
+    """What the daemon's scoreboard is to a child: `peer` is the client, unless a load balancer names another one."""
+
+    def __init__(self, config: Config) -> None:
+        self._config, self.peer = config, ""
+
+    def drain_timeout(self) -> float | None:
+        """Return the setting in effect, in seconds, None for never."""
+        return self._config.drain_timeout
+
+    def write_text(self, _slot: int, text: str) -> None:
+        """Take the name of the client."""
+        self.peer = text
+
+
+def plain(config: Config) -> Config:
+    """Return the settings for a client that has no address: the peer of a Unix socket is in no network."""
+    return Config(vars(config) | {"proxy_from": ()})
+
+
+def refusal(config: Config, address: tuple[Any, ...]) -> str:
+    """Return why a TCP client is refused, or "". The child of a load balancer's client decides about that client."""
+    rules, peer = Rules(config), pack_peer(address)
+    return "" if rules.proxy(peer) or rules.is_allowed(peer) else NOT_ALLOWED
 
 
 def connection() -> socket.socket | None:

@@ -22,8 +22,9 @@ from lockfile import Error as LockError
 from echod.cli.inherited import above, reset_signals
 from echod.cli.machine import warn
 from echod.common import scoreboard
-from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe, end_of, last_words
+from echod.common.errors import DONE, FAILED, NOT_PERMITTED, EchodError, describe, end_of, last_words
 from echod.common.machine import nameless_file
+from echod.common.privileges import become
 from echod.common.sockets import SD_LISTEN_FDS_START, Listener, bind_all
 
 if TYPE_CHECKING:
@@ -155,7 +156,42 @@ def execute(launch: Launch, listeners: list[Listener], kept: tuple[str, ...]) ->
     environment |= LEAN
     environment |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(launch.addresses))}
     compile_server()
+    if launch.gid >= 0 and may_execute(launch):
+        drop_privileges(launch, free)
     os.execve(INTERPRETER[0], [*INTERPRETER, BOOT, *launch.to_items()], environment)  # noqa: S606 - no shell is the point
+
+
+def may_execute(launch: Launch) -> bool:
+    """Return True if the daemon's user may execute the server's image.
+
+    Then it does, and its children may raise their oom_score_adj. An image that root executes, and that becomes the user
+    itself, may not write to its own files in /proc (PR_SET_DUMPABLE in prctl(2)).
+    """
+    pid = os.fork()
+    if not pid:
+        code = FAILED
+        try:
+            become(launch.uid, launch.gid)
+            files = [os.path.join(path, name) for path, _, names in os.walk(PACKAGE, onerror=stop) for name in names]
+            sources = [os.__file__, *(file for file in files if file.endswith(".py"))]
+            if os.access(INTERPRETER[0], os.X_OK) and all(os.access(file, os.R_OK) for file in sources):
+                code = DONE
+        finally:
+            os._exit(code)
+    return os.waitpid(pid, 0)[1] == DONE
+
+
+def stop(error: OSError) -> NoReturn:
+    """Raise what os.walk would leave out."""
+    raise error
+
+
+def drop_privileges(launch: Launch, free: int) -> None:
+    """Become the daemon's user, if that can be done; if not, the server tries and says why it cannot."""
+    with contextlib.suppress(OSError):
+        for fd in range(SD_LISTEN_FDS_START, free):
+            os.fchown(fd, launch.uid, launch.gid)  # a socket has an owner: SO_REUSEPORT is for sockets of the same one
+        become(launch.uid, launch.gid)
 
 
 def compile_server() -> None:

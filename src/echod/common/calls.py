@@ -6,7 +6,9 @@ They are imported one by one: looking each of them up in its module would cost e
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import _exit, close, closerange, fork, read, readv, waitpid, write
+    from os import open as open_file
 else:
     from posix import _exit, close, closerange, fork, read, readv, waitpid, write
+    from posix import open as open_file
 
-__all__ = ["_exit", "close", "closerange", "fork", "read", "readv", "waitpid", "write"]
+__all__ = ["_exit", "close", "closerange", "fork", "open_file", "read", "readv", "waitpid", "write"]

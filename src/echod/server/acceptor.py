@@ -17,13 +17,14 @@ import select
 import time
 
 from echod.common.calls import close
+from echod.common.cmodules import socket
 from echod.common.config.addresses import write_address
 from echod.common.config.rules import pack_peer
-from echod.common.reasons import FORK_FAILED, OVER_LIMIT
+from echod.common.reasons import EOF, FORK_FAILED, OVER_LIMIT, REASONS, RESET
 from echod.common.scoreboard import FULL_SINCE
 from echod.common.sockets import Listener, is_client_error
 from echod.log.log import DEBUG, WARNING
-from echod.server.admission import Admission, refuse
+from echod.server.admission import Admission, count_out, refuse
 from echod.server.children import BATCH_CLIENTS
 from echod.server.ending import retire
 from echod.server.failures import attempt, reason, report
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 OPEN, FULL, PAUSED, CLOSED = range(4)
 FOREVER = float("inf")
+SILENT_CLIENTS = 8  # so many among those reaped at once, and the acceptor looks first whether a client is still there
+WARY_S = 10.0  # for so long after that
+PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
 PAUSE_S = 0.1  # when the system is out of descriptors, memory or processes
 BURST_CLIENTS = 16  # accepted in one go, at most: other listeners and signals wait for so long
 
@@ -46,11 +50,14 @@ class Acceptor:
     """The listeners and their state.
 
     `is_polled`: the loop may call `accept`. `reap_after`: after how many clients it matters which children have exited.
+    `_wary_until`: 0.0, or many clients have ended without a byte. A client that connects and disconnects as fast as
+    it can would have a child forked for each time, and all others would wait behind these. So a client that has
+    already disconnected gets no child. To look costs a client more, so it is done only while there are such clients.
     """
 
     __slots__ = (
         "_admission", "_board", "_burst", "_cap", "_children", "_oom", "_poller", "_refuses_when_full", "_unset",
-        "is_polled", "listeners", "log", "reap_after", "resume_at", "state",
+        "_wary_until", "is_polled", "listeners", "log", "reap_after", "resume_at", "state",
     )  # fmt: skip
 
     def __init__(self, board: Board, children: Children, poller: select.poll, oom: OomScore, log: Log) -> None:
@@ -58,6 +65,7 @@ class Acceptor:
         self.listeners: dict[int, Listener] = {}
         self._unset: set[str] = set()  # options that could not be set: each is named once
         self.state, self.is_polled, self._refuses_when_full, self.resume_at = PAUSED, False, False, FOREVER
+        self._wary_until = 0.0
 
     def configure(self, config: Config, listeners: list[Listener]) -> None:
         """Apply settings and listeners. The clients in the accept queue of a removed listener are served first."""
@@ -101,31 +109,32 @@ class Acceptor:
         """Return for how many more clients there is room."""
         return self._cap - len(self._children.table)
 
-    def accept(self, listener: Listener) -> int:  # noqa: C901 - every function called here would cost each client
+    def accept(self, listener: Listener) -> int:  # noqa: C901, PLR0912 - every function called here would cost each client
         """Accept a client, and in a burst those behind it without asking poll(2); return how many.
 
-        The children inherit a higher oom_score_adj than the daemon has: short of memory, the kernel ends them first.
+        Children that may not raise their oom_score_adj inherit a higher one: see `process.OomScore`.
         """
         accept, children, log, level = listener.accept, self._children, self.log, self.log.level
         accepted, capacity = 0, self.capacity()
-        is_admitted = None if self._admission.open and capacity > 0 else self._is_admitted
+        is_admitted = None if self._admission.open and capacity > 0 and not self._wary_until else self._is_admitted
         most = max(1, min(self._burst, capacity))
         self._burst = min(BURST_CLIENTS, 2 * self._burst)
         if children.watched:
             children.unwatch()
-        self._oom.set(self._oom.raised, log)
+        if self._oom.is_inherited:
+            self._oom.set(self._oom.raised, log)
         try:
             while accepted < most:
                 fd, address = accept()
                 accepted += 1
                 if level == DEBUG:
                     log.debug(f"accept peer={write_address(address)} fd={fd} listener={listener.name}")
-                if not is_admitted or is_admitted(address):
-                    try:
+                try:
+                    if not is_admitted or is_admitted(fd, address):
                         children.spawn(fd, address)
-                    except (OSError, MemoryError) as error:
-                        self._on_fork_failed(address, error)
-                        most = 0  # the pause has begun
+                except (OSError, MemoryError) as error:
+                    self._on_fork_failed(address, error)
+                    most = 0  # the pause has begun
                 try:
                     close(fd)
                 except OSError as error:
@@ -137,17 +146,22 @@ class Acceptor:
                 self._pause(f"error call=accept4 why={reason(error)!r}")
             else:
                 accepted += 1  # or a flood of such clients would leave no time for what is due
-        self._oom.set(self._oom.own, log)
+        if self._oom.is_inherited:
+            self._oom.set(self._oom.own, log)
         if self.state == OPEN and self.capacity() <= 0:
             self._set_state(FULL)
         return accepted
 
-    def _is_admitted(self, address: PeerAddress) -> bool:
-        """Return True if a client is admitted, and count it by its source; refuse it otherwise."""
+    def _is_admitted(self, fd: int, address: PeerAddress) -> bool:
+        """Return True if a client gets a child, and count it by its source; otherwise count it as refused or ended."""
         peer = pack_peer(address)
         why = self._admission.refusal(peer) or (OVER_LIMIT if self.capacity() <= 0 else "")
         if why:
             refuse(self._board, self.log, address, why)
+        elif self._wary_until and not self._admission.greets(peer) and (reason := reason_of_silence(fd)):
+            self._children.silent += 1
+            count_out(self._board, self.log, address, reason)
+            return False
         elif self._admission.limit:
             self._admission.enter(peer)
         return not why
@@ -177,6 +191,11 @@ class Acceptor:
 
     def on_reaped(self, addresses: list[PeerAddress]) -> None:
         """Accept again if the children that have exited have left room. `addresses` are their clients'."""
+        silent, self._children.silent = self._children.silent, 0
+        if silent >= SILENT_CLIENTS:
+            self._wary_until = time.monotonic() + WARY_S
+        elif self._wary_until and time.monotonic() >= self._wary_until:
+            self._wary_until = 0.0
         if self._admission.limit:
             for address in addresses:
                 self._admission.leave(pack_peer(address))
@@ -209,3 +228,16 @@ class Acceptor:
         self.resume_at = FOREVER
         self._set_state(CLOSED)
         self._record_full()
+
+
+def reason_of_silence(fd: int) -> str:
+    """Return how a client has ended that has sent no byte; "" if it is still there, or has sent something."""
+    conn = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)  # the family is not used, and so not asked for
+    try:
+        return "" if conn.recv(1, PEEK) else REASONS[EOF]
+    except ConnectionError:
+        return REASONS[RESET]
+    except OSError:
+        return ""
+    finally:
+        conn.detach()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from echod.common.config.addresses import write_address
 from echod.common.config.rules import Rules, pack_peer
-from echod.common.reasons import NOT_ALLOWED, PER_SOURCE
-from echod.log.log import INFO
+from echod.common.reasons import EOF, NOT_ALLOWED, PER_SOURCE, REASONS
+from echod.common.scoreboard import ACCEPTED, CLOSED
+from echod.log.log import INFO, describe
 from echod.log.rates import source_of
 
 TYPE_CHECKING = False
@@ -32,11 +33,11 @@ HOST_BITS = 64  # of an IPv6 address
 class Admission:
     """The rules in effect. It is `open` if there are none. `counts` are kept only if there is a limit."""
 
-    __slots__ = ("_rules", "counts", "limit", "open")
+    __slots__ = ("_has_banner", "_rules", "counts", "limit", "open")
 
     def __init__(self, config: Config, addresses: Iterable[PeerAddress] = ()) -> None:
         """Take the rules of `config`; `addresses` are those of the current clients."""
-        self._rules = Rules(config)
+        self._rules, self._has_banner = Rules(config), bool(config.banner)
         self.limit = config.max_children_per_source
         self.open = self._rules.are_none and not self.limit
         self.counts: dict[Source, int] = {}
@@ -53,6 +54,10 @@ class Admission:
         if self.limit and self.counts.get(source(peer), 0) >= self.limit:
             return PER_SOURCE
         return ""
+
+    def greets(self, peer: Packed) -> bool:
+        """Return True if something is expected of a client even if it has closed, or is sent to it: a child decides."""
+        return self._has_banner or self._rules.proxy(peer) is not None
 
     def enter(self, peer: Packed) -> None:
         """Count a client by its source, unless it is a load balancer."""
@@ -83,3 +88,16 @@ def refuse(board: Board, log: Log, address: PeerAddress, why: str) -> None:
     board.count_refusal(why, peer)
     board.end()
     log.limited(INFO, why, source_of(peer), f"refuse peer={peer} reason={why}")
+
+
+def count_out(board: Board, log: Log, address: PeerAddress, reason: str) -> None:
+    """Count and log a client that had ended before there was a child for it. The log names child 0."""
+    peer = write_address(address)
+    board.begin()
+    board.words[ACCEPTED] += 1
+    board.words[CLOSED] += 1
+    if reason != REASONS[EOF]:
+        board.count_end(reason, peer)
+    board.end()
+    if line := describe(log, peer, 0, reason, (0, 0, 0.0)):
+        log.info(line)

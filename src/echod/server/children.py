@@ -8,15 +8,18 @@ it keeps its connection and 0 to 2.
 
 `watched` says how the daemon learns that a child has exited. While children are watched, SIGCHLD wakes the loop. While
 clients come one after another they are not watched: the loop waits for clients with a time-out instead, and then calls
-`reap`, which records and reaps many children at once.
+`reap`, which records and reaps many children at once. So it is while many children exit, too.
+
+waitpid(2) for any child walks the list of all children, the oldest first. With thousands of them that walk is most of
+what a client costs. Those that exit are nearly always the newest, so these are asked for by pid, which takes no walk.
 """
 
 from __future__ import annotations
 
 from time import monotonic_ns
 
-from echod.common.calls import _exit, closerange, fork, waitpid
-from echod.common.cmodules import os
+from echod.common.calls import _exit, close, closerange, fork, open_file, waitpid, write
+from echod.common.cmodules import os, signal
 from echod.common.config.addresses import write_address
 from echod.common.errors import place_of
 from echod.common.reasons import CRASHED, reason_of
@@ -37,14 +40,20 @@ if TYPE_CHECKING:
 
     PeerAddress = tuple[Any, ...]  # in the format of accept(2)
 
+O_WRONLY = os.O_WRONLY
 BATCH_CLIENTS = 64  # after so many clients without a quiet moment, children are recorded and reaped
+NEWEST_CHILDREN = (
+    2 * BATCH_CLIENTS
+)  # that are asked for by pid: those since the last `reap`, and what is left of before
+MANY_CHILDREN = 1024  # with more, a walk through all of them costs more than to ask for the newest
 
 
 class Children:
     """All children that have not been reaped, by pid. Each closes the descriptors up to `highest_fd` but its own."""
 
     __slots__ = (
-        "_board", "_free", "_named", "_signals", "_slots", "highest_fd", "log", "session", "table", "watched",
+        "_board", "_free", "_named", "_signals", "_slots", "highest_fd", "log", "score", "score_file", "session",
+        "silent", "table", "watched",
     )  # fmt: skip
 
     def __init__(self, board: Board, signals: SignalPipe, config: Config, log: Log) -> None:
@@ -52,6 +61,8 @@ class Children:
         self._free = self._slots.free
         self.table: dict[int, Child] = {}
         self.highest_fd, self.log = 0, log
+        self.score, self.score_file = b"", b""  # what each child writes about itself, and where: see `process.OomScore`
+        self.silent = 0  # clients that have ended without sending a byte: the acceptor takes note and sets this to 0
         self.watched = False  # the loop reaps first: a previous version may have left exited children
         self.configure(config)
 
@@ -83,15 +94,34 @@ class Children:
             finally:
                 _exit(status)  # a child that returned would flush the daemon's buffers again (TLPI 25.4)
         child.state, child.address, child.named = SPAWNED, address, self._named
-        self.table[pid] = child
-        if self.log.level == DEBUG:
-            self.log.debug(f"fork child={pid}, which keeps fd={fd} alone; the parent closes its copy")
+        try:
+            self.table[pid] = child
+            if self.log.level == DEBUG:
+                self.log.debug(f"fork child={pid}, which keeps fd={fd} alone; the parent closes its copy")
+        except MemoryError:
+            self._abandon(pid, child)
+            raise
         return pid
+
+    def _abandon(self, pid: int, child: Child) -> None:
+        """End a child for which there was no memory. Otherwise no table would have it, and its slot would be lost."""
+        attempt(self.log, "kill", os.kill, pid, signal.SIGKILL)
+        attempt(self.log, "wait4", waitpid, pid, 0)  # it may write to its slot until then
+        self.table.pop(pid, None)
+        self._board.clear(child.slot)
+        self._slots.give_back(child)
 
     def serve(self, fd: int, slot: int) -> int:
         """Be the child: close the descriptors of the daemon (UNP 4.8), echo, and return the exit status."""
         try:
             self.session.fd = fd  # from now on signals are the session's
+            if self.score:
+                try:
+                    file = open_file(self.score_file, O_WRONLY)
+                    write(file, self.score)
+                    close(file)
+                except OSError:
+                    pass  # it is served anyway, and short of memory it is one of those that the kernel ends later
             closerange(3, fd)
             closerange(fd + 1, self.highest_fd + 1)
             reason = self.session.run(fd, self._board.words, slot)
@@ -112,7 +142,8 @@ class Children:
 
         Also return the wait statuses, by pid, of exited processes that served no client: the trial of an upgrade, or
         orphans of PID 1. One SIGCHLD may stand for many exits (UNP 5.10, TLPI 26.3.1). If waitpid(2) fails, children
-        stay unwatched, so that the loop calls this again.
+        stay unwatched, so that the loop calls this again. So do many children of which some have exited: others are
+        about to exit, and to walk through all children for each of them would take longer than their exits.
         """
         self.watched = self._signals.watch_children(True)  # first: a child that exits after waitpid(2) wakes the loop
         exited = self._wait()
@@ -130,12 +161,20 @@ class Children:
         self._board.raise_peak(before, begun, ended)
         self._board.end()
         self.log.lines(INFO, lines)
+        if exited and len(self.table) > MANY_CHILDREN:
+            self.unwatch()
         return addresses, others
 
     def _wait(self) -> list[tuple[int, int]]:
         """Return the pid and the wait status of every child that has exited."""
         exited: list[tuple[int, int]] = []
         try:
+            if len(self.table) > MANY_CHILDREN:
+                for number, pid in enumerate(reversed(self.table)):
+                    if number >= NEWEST_CHILDREN:
+                        break
+                    if (found := waitpid(pid, os.WNOHANG))[0]:
+                        exited.append(found)
             while (found := waitpid(-1, os.WNOHANG))[0]:
                 exited.append(found)
         except OSError:  # ECHILD: no child is left. After any other error the loop must try again.
@@ -161,6 +200,8 @@ class Children:
         elif child.named:
             child.peer = self._board.read_text(child.slot)
         received, sent, begun, ended = self._board.remove(child.slot)
+        if not received:
+            self.silent += 1
         ended, reason = ended or monotonic_ns(), reason_of(status)
         if status:
             self._board.count_end(reason, child.peer)

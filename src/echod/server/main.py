@@ -70,7 +70,7 @@ def prepare(launch: Launch, before: Succession | None, manager: Manager) -> Serv
     listeners = take_sockets(launch, before)
     board, oom = Board(launch.board_fd, before), OomScore(before.oom_fd if before else -1)
     process.set_name()
-    if launch.gid >= 0 and not before:
+    if launch.gid >= 0 and not before and not os.geteuid():  # else the launcher could do so before it executed this
         process.drop_privileges(launch.uid, launch.gid, listeners)
     oom.check()
     texts = [*(listener.name for listener in listeners), *map(write_address, config.listen), *launch.overrides]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from echod.common.sockets import Listener
     from echod.log.log import Log
 
+SCORE_FILE = b"/proc/self/oom_score_adj"
 CHILDREN_SCORE = 500  # of a child, more than the daemon's
 HIGHEST_SCORE = 1000
 LATER_FDS = 16  # descriptors that may be opened later: a syslog that comes back, a log file that is opened again
@@ -69,9 +70,10 @@ def highest_fd() -> int:
 class OomScore:
     """The file /proc/self/oom_score_adj (proc(5)), open on `fd`: the daemon's `own` score, and `raised` while it forks.
 
-    Short of memory, the kernel is to end a child before the daemon. A child inherits the score at the fork: the daemon
-    raises its own before it forks, and lowers it again. The file is opened before privileges are dropped, since it is
-    root's after that.
+    Short of memory, the kernel is to end a child before the daemon. Each child raises its own score, if it may open the
+    file: a process may not that has dropped root's rights itself (PR_SET_DUMPABLE in prctl(2)). Then `is_inherited`:
+    the daemon raises its own score before it forks, and lowers it again. In that moment the kernel may choose the
+    daemon. Its file is opened before privileges are dropped, since it is root's after that.
     """
 
     def __init__(self, fd: int = -1) -> None:
@@ -82,6 +84,7 @@ class OomScore:
         except (OSError, ValueError):
             self.fd, own = fd if fd >= 0 else os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), 0
         self.own, self.raised = b"%d\n" % own, b"%d\n" % min(HIGHEST_SCORE, own + CHILDREN_SCORE)
+        self.is_inherited = True
 
     def set(self, score: bytes, log: Log) -> None:
         """Give this score to the daemon, and so to the children that it forks from now on."""
@@ -92,6 +95,11 @@ class OomScore:
 
     def check(self) -> None:
         """Try it, as the daemon's user: where a score may not be lowered again it is left alone. Raises OSError."""
+        try:
+            os.close(os.open(SCORE_FILE, os.O_WRONLY))
+            self.is_inherited = False
+        except OSError:
+            self.is_inherited = True
         try:
             os.write(self.fd, self.own)
         except OSError:

@@ -24,7 +24,7 @@ from echod.server.children import Children
 from echod.server.ending import Drain
 from echod.server.failures import attempt, pause, reason
 from echod.server.lean.warm_up import warm_up
-from echod.server.process import highest_fd
+from echod.server.process import SCORE_FILE, highest_fd
 from echod.server.signals import SignalPipe
 from echod.server.successor import adopt_children
 from echod.server.upgrade import Upgrade
@@ -69,8 +69,13 @@ class Server:
         self.poller = select.poll()
         self.poller.register(self.signals.fd, select.POLLIN)  # first, so it is the first that poll returns
         self.children = Children(board, self.signals, first.config, log)
+        if not oom.is_inherited:
+            self.children.score, self.children.score_file = oom.raised, SCORE_FILE
         adopt_children(self.children, before)
-        warm_up(self.children, first.config, board)
+        if (place := warm_up(self.children, first.config, board)) and not before.version:
+            raise EchodError(f"cannot serve: a session ends at {place}; this is a bug in echod, please report it")
+        if place:  # after an upgrade there is no way back
+            log.error(f"crash child=0 at={place!r}")
         self.acceptor = Acceptor(board, self.children, self.poller, oom, log)
         self.drain = Drain(self.children)
         parts = board, self.signals, self.children, self.acceptor

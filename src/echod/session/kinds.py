@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from echod.session.proxy import Proxied
 from echod.session.session import Limits, Session
+from echod.session.shaped import Shaped, ShapedProxied
 from echod.session.trace import Traced
 
 TYPE_CHECKING = False
@@ -25,5 +26,10 @@ if TYPE_CHECKING:
 def make_session(config: Config, board: Board) -> Session:
     """Return the session; what the settings do not ask for is not in it, and costs no client anything."""
     limits = Limits(config.idle_timeout, config.max_lifetime, board.drain_timeout)
-    session = Proxied(limits, config, board.write_text) if config.proxy_from else Session(limits)
+    session: Session
+    if config.banner or config.delay or config.close_after:
+        shaped = ShapedProxied(limits, config, board.write_text) if config.proxy_from else Shaped(limits)
+        shaped.shape, session = config, shaped
+    else:
+        session = Proxied(limits, config, board.write_text) if config.proxy_from else Session(limits)
     return Traced(session, limits, config) if config.log_level == "debug" else session

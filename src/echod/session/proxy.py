@@ -55,23 +55,32 @@ def parse(header: bytes) -> Client:
 
 
 def parse_line(header: bytes) -> Client:
-    """Read version 1: `PROXY TCP4 192.0.2.7 192.0.2.1 51514 7`, CR and LF. Raises ValueError."""
+    """Read version 1: `PROXY TCP4 192.0.2.7 192.0.2.1 51514 7`, CR and LF. Raises ValueError.
+
+    The protocol is that of the client. The destination may be an address of the other family: nginx names the address
+    that it has connected to, for example 127.0.0.1 for a client that came by IPv6.
+    """
     text = header.decode("latin-1")
     words = text[:-2].split(" ")
     if not text.endswith("\r\n"):
         raise ValueError("bad end")
     if words[1] == "UNKNOWN":  # whatever follows
         return None
-    _, protocol, *hosts, port, target_port = words
+    _, protocol, source, target, port, target_port = words
     family = {"TCP4": socket.AF_INET, "TCP6": socket.AF_INET6}.get(protocol)
     if family is None:
         raise ValueError("bad protocol")
     PORT.parse(target_port)
+    pack(socket.AF_INET6 if ":" in target else socket.AF_INET, target)
+    return socket.inet_ntop(family, pack(family, source)), PORT.parse(port)
+
+
+def pack(family: int, host: str) -> bytes:
+    """Return the bytes of an address. Raises ValueError."""
     try:
-        source, _target = (socket.inet_pton(family, host) for host in hosts)
+        return socket.inet_pton(family, host)
     except OSError:
         raise ValueError("bad address") from None
-    return socket.inet_ntop(family, source), PORT.parse(port)
 
 
 def parse_binary(header: bytes) -> Client:

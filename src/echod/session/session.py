@@ -2,7 +2,7 @@
 
     READING ──data──▶ WRITING ──all of it written──▶ READING
        │                 │
-       ├─ FIN: all is echoed, and exit(2) closes the socket ─────────────▶ EOF
+       ├─ FIN: all is echoed; wait until the peer has acknowledged it ───▶ EOF
        └─ a limit or a signal: lingering close, FIN, read and drop ──────▶ IDLE, LIFETIME, DRAIN
 
 1. Each read is written back, whole, before the next read. A client that does not read is therefore not read from.
@@ -14,6 +14,9 @@
    shutdown(SHUT_RD) a read could not tell whether the peer's FIN has come, which the lingering close waits for.)
 4. A handler runs between bytecodes. A signal that arrives after the last of them and before the system call is noticed
    only when that call returns. Therefore the daemon repeats SIGTERM in a drain, and the lifetime's timer repeats, too.
+5. The kernel keeps an echo that the peer has not acknowledged for minutes after the child has exited. The session
+   therefore stays until all is acknowledged. If a limit ends it before, it closes with RST, which drops the echo:
+   otherwise max_children would not bound what the kernel keeps for clients. A drain lets the kernel deliver the rest.
 
 The session knows sockets and nothing of processes: a server forks a child for it, and `echod inetd` runs it as it is.
 """
@@ -21,6 +24,7 @@ The session knows sockets and nothing of processes: a server forks a child for i
 from __future__ import annotations
 
 import select
+import sys
 import time
 from time import monotonic_ns
 
@@ -43,6 +47,9 @@ DRAIN_QUIET_S = 0.5  # more than a round trip: a peer that was behind and sends 
 LOOK_S = 0.5  # from one look at the limits to the next, in a drain
 BYTES_ACKED = slice(120, 128)  # of struct tcp_info (tcp(7), linux/tcp.h): what the peer has acknowledged
 TCP_INFO_BYTES = 128
+FIN_IS_ACKNOWLEDGED = 5, 6, 7  # states of a connection, the first byte of tcp_info: FIN_WAIT2, TIME_WAIT, CLOSE
+FIRST_LOOK_S = 0.001  # until the first look whether all is acknowledged; each pause is twice as long as the one before
+ABORT = (1).to_bytes(4, sys.byteorder) + bytes(4)  # for SO_LINGER (socket(7)): close(2) sends RST and drops all data
 
 
 class Limits:
@@ -95,8 +102,8 @@ class Session:
                     continue
                 break
             count = len(data)
-            if not count:
-                return EOF
+            if not count:  # the kernel keeps as much for a small echo as for the FIN alone: it is not waited for
+                return self._await_acknowledgement(received) if received > FIRST_READ_BYTES else EOF
             received += count
             counters[at + RECEIVED] = received
             try:
@@ -113,8 +120,7 @@ class Session:
                 is_bulk = 1
                 small_reads = await_more(fd, count, small_reads) if small_reads or count >= BULK_BYTES else 0
         reason = self.ended or IDLE  # now: a signal during the lingering close is not the reason
-        self._close_lingering()
-        return reason
+        return self._close_lingering(reason)
 
     def _begin(self) -> None:
         """Set the timer of the lifetime, and make up for a signal that came before the socket was known."""
@@ -142,6 +148,8 @@ class Session:
             if drain is not None:
                 self._deadline = time.monotonic() + drain * 0.75
                 self._linger = min(LINGER_S, drain * 0.15)  # together less than the daemon waits
+            for stop in (signal.SIGTERM, signal.SIGQUIT):  # the daemon repeats it: each would wake this process
+                signal.signal(stop, signal.SIG_IGN)
         else:
             return
         if self.fd >= 0:
@@ -181,6 +189,15 @@ class Session:
 
     def _acknowledged(self) -> bytes:
         """Return the bytes of TCP_INFO that count what the peer has acknowledged; b"" if the socket is not TCP."""
+        return self._tcp_info()[BYTES_ACKED]
+
+    def _is_acknowledged(self) -> bool:
+        """Return True if the peer has acknowledged our FIN, and so all before it. A Unix socket needs no wait."""
+        info = self._tcp_info()
+        return not info or info[0] in FIN_IS_ACKNOWLEDGED
+
+    def _tcp_info(self) -> bytes:
+        """Return the struct tcp_info of the connection; b"" if the socket is not TCP."""
         conn = socket.socket(fileno=self.fd)
         try:
             info: bytes = conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
@@ -188,7 +205,44 @@ class Session:
             return b""
         finally:
             conn.detach()
-        return info[BYTES_ACKED]
+        return info
+
+    def _await_acknowledgement(self, sent: int) -> int:
+        """Send FIN after the echo, wait until the peer has acknowledged both, and return the reason of the end.
+
+        Raises OSError if the peer resets the connection or vanishes.
+        """
+        conn, pause = socket.socket(fileno=self.fd), FIRST_LOOK_S
+        try:
+            if self._send_fin(conn):
+                while not self._is_acknowledged():
+                    if not self._is_active(sent):
+                        self.ended = IDLE
+                    if self.ended == IDLE or time.monotonic() > self._deadline:
+                        return self._drop(conn, self.ended)
+                    time.sleep(pause)
+                    pause = min(LOOK_S, 2 * pause)
+            error = conn.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        finally:
+            conn.detach()
+        if error:
+            raise OSError(error, "the peer has not taken its echo")
+        return EOF
+
+    @staticmethod
+    def _send_fin(conn: socket.socket) -> bool:
+        """Shut down the sending side; return False if the peer has reset the connection."""
+        try:
+            conn.shutdown(socket.SHUT_WR)
+        except OSError:
+            return False
+        return True
+
+    def _drop(self, conn: socket.socket, reason: int) -> int:
+        """Let exit(2) drop what the peer has not acknowledged, unless this is a drain; return the reason."""
+        if reason != DRAIN and not self._is_acknowledged():
+            conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+        return reason
 
     def _wait(self, event: int, until: float, sent: int) -> bool:
         """Wait in a drain until the socket is ready; return False at the moment `until` or at the end of a limit."""
@@ -202,19 +256,24 @@ class Session:
                 return False
         return False
 
-    def _close_lingering(self) -> None:
-        """Send FIN (TLPI 61.2), then read and drop what is on its way: to close with unread data would send RST."""
+    def _close_lingering(self, reason: int) -> int:
+        """Send FIN (TLPI 61.2), then read and drop what is on its way: to close with unread data would send RST.
+
+        Return the reason of the end.
+        """
         os.set_blocking(self.fd, False)
         conn = socket.socket(fileno=self.fd)
         try:
-            conn.shutdown(socket.SHUT_WR)
+            if not self._send_fin(conn):
+                return reason
             poller = select.poll()
             poller.register(self.fd, select.POLLIN)
             until = time.monotonic() + self._linger
             while (left := until - time.monotonic()) > 0 and poller.poll(left * 1000):
                 if not read(self.fd, BUFFER_BYTES):
                     break
+            return self._drop(conn, reason)
         except OSError:
-            return  # the peer has reset the connection; the reason of the end is known already
+            return reason  # the peer has reset the connection
         finally:
             conn.detach()

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
 from echod.cli import launch
 from echod.common import scoreboard
 from echod.common.errors import BAD_CONFIG, FAILED, EchodError
+from echod.common.launch import Launch
 from echod.common.scoreboard import Scoreboard
-from support.processes import fork
+from support.daemon import Echod
+from support.processes import NOBODY, fork
 from support.sockets import settings
+from support.wait import need_root, wait_for
 
 
 def test_what_the_server_replied_is_the_error():
@@ -51,3 +58,42 @@ def test_a_scoreboard_is_new_and_says_whose_it_is(tmp_path):
 def test_a_scoreboard_that_cannot_be_made_is_one_line_with_its_path(tmp_path):
     with pytest.raises(EchodError, match=f"^{tmp_path}/missing/board: No such file"):
         launch.make_scoreboard(f"{tmp_path}/missing/board", settings())
+
+
+@pytest.mark.parametrize(("what", "mode", "may"), [("x.py", 0o644, True), ("x.py", 0o600, False), (".", 0o700, False)])
+def test_the_image_is_the_users_only_if_it_can_read_all_of_it(public, monkeypatch, what, mode, may):
+    need_root()
+    package = public / "package"
+    package.mkdir()
+    (package / "x.py").touch()
+    os.chown(public, 0, 0)
+    (package / what).chmod(mode)
+    monkeypatch.setattr(launch, "PACKAGE", str(package))
+    assert launch.may_execute(Launch(uid=NOBODY, gid=NOBODY)) == may
+
+
+def test_root_s_rights_are_dropped_before_the_image_is_executed(running):
+    need_root()
+    assert os.stat(f"/proc/{running.pid}/oom_score_adj").st_uid == pwd.getpwnam("nobody").pw_uid
+
+
+def test_an_image_that_the_user_may_not_execute_drops_them_itself(public):
+    need_root()
+    copy = public / "copy"
+    shutil.copytree(Path(launch.PACKAGE), copy / "echod")
+    (copy / "echod" / "session" / "pipes.py").chmod(0o600)  # the server does not import it
+    daemon = Echod(public, prefix=("env", f"PYTHONPATH={copy}"))
+    daemon.command = lambda *words: [*daemon.prefix, sys.executable, "-m", "echod", "-c", str(daemon.config), *words]  # type: ignore[method-assign]
+    try:
+        daemon.run("start", check=0)
+        path = f"/proc/{daemon.pid}/oom_score_adj"
+        assert os.stat(path).st_uid == 0, "it was the user's image"
+        own = int(Path(path).read_text())
+        with daemon.connect() as conn:
+            conn.sendall(b"x")
+            assert conn.recv(1) == b"x"
+            (child,) = daemon.children()
+            assert int(Path(f"/proc/{child.pid}/oom_score_adj").read_text()) == min(1000, own + 500)
+            wait_for(lambda: int(Path(path).read_text()) == own, "the daemon's own score, after the fork")
+    finally:
+        daemon.cleanup()

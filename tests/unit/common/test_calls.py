@@ -6,4 +6,7 @@ from echod.common import calls
 
 
 def test_each_is_the_call_of_that_name():
-    assert {name: getattr(calls, name) for name in calls.__all__} == {name: getattr(os, name) for name in calls.__all__}
+    for name in calls.__all__:
+        assert getattr(calls, name) == getattr(
+            os, name.removesuffix("_file")
+        )  # `open` alone would hide the built-in one

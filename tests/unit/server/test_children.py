@@ -11,6 +11,7 @@ from echod.server.lean.slots import FREE, RECORDED, SLOTS_AT_ONCE, SPAWNED
 from echod.server.lean.warm_up import warm_up
 from echod.server.process import highest_fd
 from echod.session.bulk import MAPPING, POLLER
+from echod.session.session import Session
 from support.family import ADDRESS, COUNTED, PEER, Family, exited
 from support.processes import isolated
 from support.sockets import settings, tcp_pair
@@ -192,6 +193,21 @@ def test_the_warm_up_leaves_nothing_behind(overrides):
         client.close()
         assert family.reasons() == ["lifetime"]
         assert signal.getsignal(signal.SIGALRM) == signal.SIG_IGN
+
+    isolated(check)
+
+
+@pytest.mark.parametrize("overrides", [[], ["proxy_from=10.0.0.0/8"]])
+def test_the_warm_up_finds_a_session_that_is_broken(overrides):
+    def check():
+        family = Family()
+        assert not warm_up(family.children, settings(*overrides), family.board)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Session, "run", lambda *_: 1 // 0)
+            place = warm_up(family.children, settings(*overrides), family.board)
+        assert place.startswith("ZeroDivisionError ")
+        assert "test_children.py:" in place
+        assert not family.children.table
 
     isolated(check)
 

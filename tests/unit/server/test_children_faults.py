@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from echod.common import scoreboard
+from echod.log.log import INFO
 from echod.server import children as module
 from echod.session.session import Session
 from support.family import ADDRESS, COUNTED, PEER, Family, exited
@@ -153,3 +154,38 @@ def test_a_fork_that_fails_leaves_no_name_for_the_next_client():
         family.reap()
 
     isolated(check)
+
+
+class Full(dict):
+    """A table without memory for one more."""
+
+    def __setitem__(self, key, value):
+        raise MemoryError
+
+
+@pytest.mark.parametrize("step", ["table", "log"])
+def test_a_child_for_which_there_is_no_memory_is_ended(step, monkeypatch):
+    def check():
+        family = Family(*["log_level=debug"] * (step == "log"))
+        client, conn = tcp_pair()
+        if step == "table":
+            family.children.table = Full()
+        else:
+            monkeypatch.setattr(family.log, "debug", lambda _: _no_memory())
+        with pytest.raises(MemoryError):
+            family.children.spawn(conn.fileno(), ADDRESS)
+        conn.close()
+        assert client.recv(1) == b"", "no child has the connection"
+        assert not family.children.table
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+        family.children.table, family.log.level = {}, INFO
+        family.spawn().close()
+        family.reap()
+        assert family.words(scoreboard.TOP, *COUNTED) == [1, 1, 1, 1], "its slot is used again"
+
+    isolated(check)
+
+
+def _no_memory():
+    raise MemoryError

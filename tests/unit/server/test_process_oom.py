@@ -48,6 +48,27 @@ def test_it_works_once_privileges_are_dropped():
     isolated(check)
 
 
+def test_who_may_raise_its_own_inherits_none():
+    def check():
+        oom = OomScore()
+        oom.check()
+        assert not oom.is_inherited
+
+    isolated(check)
+
+
+def test_who_has_dropped_the_rights_of_root_may_not():
+    need_root()
+
+    def check():
+        oom = OomScore()
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        oom.check()
+        assert oom.is_inherited
+
+    isolated(check)
+
+
 def test_where_it_cannot_be_written_it_is_left_alone():
     def check():
         oom, before = OomScore(), score()

@@ -407,6 +407,42 @@ def test_signals_come_before_clients(path):
     isolated(check)
 
 
+def test_a_full_daemon_refuses_at_every_listener_in_each_turn(path):
+    def check():
+        daemon = Daemon(path, "max_children = 1", "over_limit = refuse")
+        server, poll, accept = daemon.server, daemon.server.poller.poll, Acceptor.accept
+        second = bind_all([("127.0.0.1", 0)], server.config)
+        server.acceptor.configure(server.config, [*server.acceptor.all(), *second])
+        served = daemon.connect()
+        daemon.accept()
+        assert server.acceptor.state == FULL
+        clients = [daemon.connect() for _ in range(3)]
+        clients.append(socket.create_connection(second[0].sock.getsockname(), timeout=DEADLINE))
+        wait_for(lambda: len(poll(0)) == 2, "clients at both")
+        turns: list[list[int]] = []
+
+        def polled(timeout):
+            turns.append([])
+            if len(turns) > 1:
+                os.kill(os.getpid(), signal.SIGINT)
+                return []
+            return poll(timeout)
+
+        def accepted(acceptor, listener):
+            turns[-1].append(listener.fd)
+            return accept(acceptor, listener)
+
+        server.poller = SimpleNamespace(poll=polled)  # type: ignore[assignment]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Acceptor, "accept", accepted)
+            server.run()
+        assert len(set(turns[0])) == 2
+        for client in (served, *clients):
+            client.close()
+
+    isolated(check)
+
+
 @pytest.mark.parametrize("level", ["info", "debug"])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
 def test_the_loop_serves_until_it_is_told_to_stop_and_the_last_child_is_reaped(path, level, signum):

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,15 @@ from echod.session.session import Limits, Session
 from support.processes import fork, reap, state
 from support.sockets import PAIRS, limits, receive, receive_all
 from support.wait import wait_for
+
+
+@pytest.fixture(autouse=True)
+def dispositions():
+    """Restore the signals that a session ignores once a drain has begun: some of these run in this process."""
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGQUIT)}
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -133,6 +143,23 @@ def test_a_drain_waits_for_what_a_peer_that_was_behind_has_under_way(monkeypatch
         client.shutdown(socket.SHUT_WR)
         assert receive(client, 6) == b"second"
         assert ending.result() == EOF
+
+
+def test_a_repeated_drain_wakes_nobody(serve):
+    """With thousands of children each repetition would cost a stop more than the exits."""
+    served = serve(limits(drain=60.0), buffers=4096)
+    served.stuff_until_behind()
+    served.signal(signal.SIGTERM)
+    ignored = 1 << signal.SIGTERM - 1 | 1 << signal.SIGQUIT - 1
+    wait_for(lambda: mask(served.pid, "SigIgn") & ignored == ignored, "both to be ignored")
+    assert len(receive_all(served.conn)) > 0
+    assert served.end() == DRAIN
+
+
+def mask(pid, field):
+    """Return a set of signals of a process, as /proc/PID/status has it."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(field)), 16)
 
 
 def test_a_repeated_drain_changes_nothing(serve):
@@ -311,7 +338,7 @@ def test_an_idle_client_is_ended_after_one_to_two_times_the_limit(idle, moments)
         patch.setattr(module, "write", stage.write)
         patch.setattr(module, "monotonic_ns", stage.monotonic_ns)
         patch.setattr(module, "time", stage)
-        patch.setattr(Session, "_close_lingering", lambda _: None)
+        patch.setattr(Session, "_close_lingering", lambda _, reason: reason)
         patch.setattr(Session, "_acknowledged", lambda _: b"")
         assert Session(limits(idle=idle)).run(-1, [0] * 5, 0) == IDLE
     assert idle <= stage.now - stage.last <= 2 * idle
@@ -335,7 +362,7 @@ def test_a_client_that_does_not_read_is_ended_after_one_to_two_times_the_limit(i
         patch.setattr(module, "monotonic_ns", stage.monotonic_ns)
         patch.setattr(module, "time", stage)
         patch.setattr(module, "os", SimpleNamespace(write=stuck, set_blocking=lambda *_: None))
-        patch.setattr(Session, "_close_lingering", lambda _: None)
+        patch.setattr(Session, "_close_lingering", lambda _, reason: reason)
         patch.setattr(Session, "_acknowledged", acknowledged)
         assert Session(limits(idle=idle)).run(-1, [0] * 5, 0) == IDLE
     taken = [moment for moment in stage.moves if moment <= stage.now]

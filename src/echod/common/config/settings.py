@@ -50,6 +50,12 @@ _YES_NO = values.Kind("yes or no", values.parse_bool, lambda value: "yes" if val
 _UMASK = values.Kind("an octal mask of permission bits, such as 022", values.parse_umask, "{:03o}".format)
 _NAME = values.Kind("a name or a number", values.parse_name)
 _PATH = values.Kind("a path", str)
+_BANNER = values.Kind(f"a line of at most {values.BANNER_CHARACTERS} characters", values.parse_banner)
+_BYTES = values.Kind(
+    "a whole number of bytes from 1, or never",
+    values.parse_bytes,
+    lambda value: "never" if value is None else str(value),
+)
 _LOG = values.Kind("syslog, stderr, none, or a path that begins with /, ./ or ../", values.parse_log)
 
 SETTINGS = {
@@ -123,6 +129,9 @@ SETTINGS = {
             RELOAD,
             "networks, of health checkers say, whose clients are logged once a minute for each source, not one by one",
         ),
+        Setting("banner", _BANNER, "", NEW_CLIENTS, "a line sent before the echo; %h is the host's name, %p the port"),
+        Setting("delay", duration(0), "0ms", NEW_CLIENTS, "how long the child waits before each echo"),
+        Setting("close_after", _BYTES, "never", NEW_CLIENTS, "after so many bytes the child closes the connection"),
     )
 }
 
@@ -152,6 +161,9 @@ class Config:
     syslog_facility: str
     log_clients: bool
     log_summary: tuple[Network, ...]
+    banner: str
+    delay: float | None
+    close_after: int | None
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.__dict__.update(settings)
@@ -174,7 +186,7 @@ def load(path: str, overrides: Sequence[str], base: str, *, log: str = "syslog",
     found = {
         name: row.kind.parse(row.default) for name, row in SETTINGS.items() if row.default or row.kind is _NETWORKS
     }
-    found |= {"group": "", "pid_file": "", "log": log}
+    found |= {"group": "", "pid_file": "", "banner": "", "log": log}
     for entries in (read(path), read_overrides(overrides, newlines=newlines)):
         seen: dict[str, str] = {}
         for where, name, text in entries:

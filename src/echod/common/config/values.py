@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 YES, NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
+BANNER_CHARACTERS = 255
 LOGS = ("syslog", "stderr", "none")
 
 
@@ -87,6 +88,19 @@ def parse_log(text: str) -> str:
         return text.lower()
     if not text.startswith(("/", "./", "../")):
         raise ValueError("is neither one of the words nor such a path")
+    return text
+
+
+def parse_bytes(text: str) -> int | None:
+    """Read a number of bytes, or `never`, in any case."""
+    found: int | None = None if text.lower() == "never" else integer(1, 9_999_999_999).parse(text)
+    return found
+
+
+def parse_banner(text: str) -> str:
+    """Read one line of text."""
+    if len(text) > BANNER_CHARACTERS or not text.isprintable():
+        raise ValueError("is not such a line")
     return text
 
 

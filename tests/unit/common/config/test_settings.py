@@ -41,6 +41,9 @@ GOOD = {
     "syslog_facility": ("local7", "local7"),
     "log_clients": ("no", False),
     "log_summary": ("192.0.2.10", ((32, 0xC000020A, 32),)),
+    "banner": ("echo on %h port %p", "echo on %h port %p"),
+    "delay": ("1s", 1.0),
+    "close_after": ("1024", 1024),
 }
 BAD = {
     "listen": ["", "*", "*:65536", "*:7, *:7"],
@@ -64,6 +67,9 @@ BAD = {
     "syslog_facility": ["", "local8"],
     "log_clients": ["", "maybe"],
     "log_summary": ["*", "10.0.0.0/33"],
+    "banner": ["x" * 256, "bell \a"],
+    "delay": ["", "-1s", "10"],
+    "close_after": ["", "0", "-1", "1KiB"],
 }
 
 
@@ -112,7 +118,8 @@ def test_the_defaults_are_those_of_the_manual():
     assert " ".join(f"{name}={text}" for name, text in defaults.items()) == (
         "listen=*:27978 backlog=4096 max_children=256 over_limit=queue max_children_per_source=0 allow= deny= "
         "proxy_from= idle_timeout=10min max_lifetime=never drain_timeout=10s keepalive=1min user=nobody group= "
-        "pid_file= directory=/ umask=022 log=stderr log_level=info syslog_facility=daemon log_clients=yes log_summary="
+        "pid_file= directory=/ umask=022 log=stderr log_level=info syslog_facility=daemon log_clients=yes log_summary= "
+        "banner= delay=0s close_after=never"
     )
 
 
