@@ -88,11 +88,11 @@ def board_path(pid_file: str) -> str:
 
 def default_path() -> str:
     """Return where the pid file is if the config does not say. Raises ConfigError if that directory is not safe."""
-    if os.geteuid() == 0:
-        return "/run/echod/echod.pid"
     service = os.environ.get("RUNTIME_DIRECTORY", "")
     if service.startswith("/") and ":" not in service:  # of a systemd service; with several directories it is a list
         return os.path.join(service, "echod.pid")
+    if os.geteuid() == 0:
+        return "/run/echod/echod.pid"
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return os.path.join(runtime, "echod", "echod.pid")
