@@ -27,32 +27,32 @@ URL = re.compile(r"https?://([^/\s>)\"'|]+)")
 ADDRESS = re.compile(r"[\w.+-]+@([\w-]+(?:\.[\w-]+)+)")
 
 
-def is_foreign(name):
+def is_foreign(name: str) -> bool:
     return name not in OTHERS and not name.endswith((".invalid", ".example"))
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_no_name_is_of_others(name):
-    ours = {URL.search(url)[1] for url in PROJECT.get("urls", {}).values()}
+def test_no_name_is_of_others(name: str) -> None:
+    ours = {host for url in PROJECT.get("urls", {}).values() for host in URL.findall(url)}
     ours |= {author["email"].partition("@")[2] for author in PROJECT["authors"]}
     text = (ROOT / name).read_text()
     found = set(URL.findall(text)) | set(ADDRESS.findall(text))
     assert {host for host in found - ours if is_foreign(host)} == set()
 
 
-def test_one_spot_has_the_place_of_publication():
+def test_one_spot_has_the_place_of_publication() -> None:
     assert "pyproject.toml" in (ROOT / "docs" / "releasing.md").read_text()
     assert PROJECT["authors"][0]["email"]
     assert set(PROJECT.get("urls", {})) <= {"Homepage"}
 
 
-def test_the_readme_says_that_the_name_is_taken():
+def test_the_readme_says_that_the_name_is_taken() -> None:
     text = (ROOT / "README.md").read_text()
     assert re.search(r"`echod` on PyPI \(2015\) is another program", text)
     assert not re.search(r"(pipx?|uv tool|uv pip) install (?:-\S+ )*echod\b", text)
 
 
-def test_the_oldest_python_of_the_classifiers_is_the_one_that_is_required():
+def test_the_oldest_python_of_the_classifiers_is_the_one_that_is_required() -> None:
     minors = [
         int(text.rpartition(".")[2]) for text in PROJECT["classifiers"] if re.search(r":: Python :: 3\.\d+$", text)
     ]
