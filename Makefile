@@ -10,7 +10,7 @@ MINUTES ?= 10
 JOBS ?= $(if $(TESTS),0,6)
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS)
 
-.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint pins deb completions coverage bench cost clean FORCE
+.PHONY: help start stop test test-all test-minimal test-sdist campaign soak inject lint pins deb completions coverage bench cost metadata release clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -86,9 +86,26 @@ deb: ## build the Debian package into dist/; it needs dpkg-dev and the Build-Dep
 	rm -rf "$(BUILD)"
 	mkdir -p "$(BUILD)/echod" "$(DIST)"
 	tar -c --exclude=__pycache__ completions debian docs etc man src systemd pyproject.toml *.md LICENSE | tar -xC "$(BUILD)/echod"
+	sed -i "s|echod@echod.invalid|$$(sed -n 's/^authors.*email = "\(.*\)".*/\1/p' pyproject.toml)|; \
+	    s|https://echod.invalid|$$(sed -n 's/^Homepage = "\(.*\)"/\1/p' pyproject.toml)|" "$(BUILD)"/echod/debian/c*
 	cd "$(BUILD)/echod" && { PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage --unsigned-source --unsigned-changes \
 	    --build=binary >../log 2>&1 || { tail -30 ../log >&2; exit 1; }; }
 	mv "$(BUILD)"/*.deb "$(BUILD)"/*.changes "$(BUILD)"/*.buildinfo "$(DIST)"
+
+metadata: VENV := .venv-release
+metadata: ## judge what is released: metadata, wheel, sdist, licences, the Kubernetes objects; no output is a pass
+	@CONSTRAINTS=/dev/null PIPFLAGS="$(PIPFLAGS)" .ci/environment "$(VENV)" "$(if $(filter file,$(origin PYTHON)),,$(PYTHON))" release
+	@rm -rf build/metadata && mkdir -p build/metadata
+	@{ $(VENV)/bin/python -m build --no-isolation --outdir build/metadata && \
+	    $(VENV)/bin/pyroma --min=10 . && \
+	    $(VENV)/bin/check-wheel-contents build/metadata/*.whl && \
+	    $(VENV)/bin/twine check --strict build/metadata/* && \
+	    $(VENV)/bin/validate-pyproject pyproject.toml && \
+	    $(VENV)/bin/reuse lint && \
+	    $(VENV)/bin/kubernetes-validate --strict etc/kubernetes.yaml; } >build/metadata.log 2>&1 || { cat build/metadata.log >&2; exit 1; }
+
+release: metadata ## make sdist, wheel, package, SBOM and checksums in dist/, twice the same, and try each; root
+	@.ci/release $(CURDIR)/.venv-release/bin/python
 
 completions: $(BIN)/pytest ## write the completions of bash, zsh and fish anew, after a change to commands, options or settings
 	$(BIN)/python completions/generate.py

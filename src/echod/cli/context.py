@@ -103,11 +103,11 @@ def default_path() -> str:
 
     It depends on the user alone, so a login, ssh, cron and su find the same daemon. A systemd service has its own.
     """
+    service = os.environ.get("RUNTIME_DIRECTORY", "")
+    if service.startswith("/") and ":" not in service:  # with several directories it is a list
+        return os.path.join(service, "echod.pid")
     if os.geteuid() == 0:
         return ROOTS_PID_FILE
-    service = os.environ.get("RUNTIME_DIRECTORY", "")
-    if service.startswith("/") and ":" not in service:  # of a systemd service; with several directories it is a list
-        return os.path.join(service, "echod.pid")
     home = home_of(os.geteuid())
     if home.startswith("/") and is_own(os.path.join(home, STATE)):
         return os.path.join(home, STATE, "echod.pid")
