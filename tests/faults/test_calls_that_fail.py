@@ -76,7 +76,7 @@ def test_accept_for_want_of_what_all_share(running, tmp_path, error):
     calls = strace.trace.read_text().split("(INJECTED)")
     slept = [re.findall(r"poll\(.*, 1, (\d+)\) += 0 \(Timeout\)", between) for between in calls[1:-1]]
     assert all(int(milliseconds) > 50 for [milliseconds] in slept)
-    (line,) = running.events("accept")
+    (line,) = running.events("error")
     assert line == f"error call=accept4 why={os.strerror(getattr(errno, error))!r}"
     assert running.status()["accepted"] == 1
 
