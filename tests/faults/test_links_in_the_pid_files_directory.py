@@ -69,7 +69,7 @@ def plant_scoreboard(echod, pid):
     board = new_board(f"{echod.pid_file}.scoreboard")
     board.words[scoreboard.PID] = pid
     board.words[scoreboard.STATE] = scoreboard.RUNNING
-    board.set_texts(config_file=str(echod.config), listen="", overrides="")
+    board.set_texts(config_file=str(echod.config), listen=[], overrides=[])
 
 
 @pytest.mark.parametrize("plant", [symlink, hard_link])

@@ -15,6 +15,7 @@ from support.wait import need_localhost
 def test_settings_that_the_daemon_was_started_with_are_understood():
     control.check_overrides([], [])
     control.check_overrides(["a = 1", "pid_file=/x"], ["b=2", "a=1"])
+    control.check_overrides(["a=\t1, 2"], ["", "=", "b", " = ", "c=\n\x1b", "a=\t1, 2"])  # some are forged
 
 
 @pytest.mark.parametrize(("given", "started_with"), [(["a=1"], []), (["a=1"], ["a=2"]), (["a=1", "b=2"], ["a=1"])])
