@@ -94,12 +94,12 @@ def test_the_signal_pipe(running, tmp_path, error):
 @pytest.mark.parametrize("error", ["EIO", "EDQUOT"])
 def test_close_of_a_log(running, tmp_path, error):
     pid, address = running.pid, running.address
-    with Injected(pid, tmp_path / "trace", f"close:error={error}:when=1+3") as strace:
+    with Injected(
+        pid, tmp_path / "trace", f"close:error={error}:when=2"
+    ) as strace:  # the first is that of the time zone
         running.run("reopen", check=0)
-        running.write(log=running.home / "other.log")
-        running.run("reload", check=0)
-        serves(address, pid)
         wait_for(strace.injected, "an injected fault")
+        serves(address, pid)
     serves(address, pid)
 
 
@@ -145,7 +145,6 @@ def test_no_close_range_means_no_millions_of_calls(echod, tmp_path):
 UPGRADES = {
     "no process": ("clone:error=EAGAIN:when=1", "cannot try the new version: Resource temporarily unavailable"),
     "no memory": ("memfd_create:error=ENOMEM:when=1", "cannot try the new version: Cannot allocate memory"),
-    "no memfd_create": ("memfd_create:error=ENOSYS", "cannot try the new version: Function not implemented"),
     "no room": ("pwrite64:error=ENOSPC:when=1", "cannot try the new version: No space left on device"),
     "no room later": ("pwrite64:error=ENOSPC:when=2", "cannot execute .*: No space left on device"),
     "execve refused": ("execve:error=EACCES:when=1", "cannot execute .*: Permission denied"),

@@ -15,7 +15,8 @@ from support.daemon import ECHOD
 from support.sockets import exchange
 from support.wait import DEADLINE, alive, need, need_root, wait_for
 
-USER = 5  # games: nobody's processes are another test's business
+USER = 40000 + os.getpid() % 20000  # without an entry in passwd, and of this worker alone
+DIRECTORY = Path(f"/tmp/echod-{USER}")
 
 
 class User:
@@ -23,7 +24,7 @@ class User:
 
     def __init__(self, home):
         self.home = home
-        self.environment = {"PATH": os.environ["PATH"], "TMPDIR": str(home / "tmp")}
+        self.environment = {"PATH": os.environ["PATH"], "TMPDIR": "/elsewhere"}
         self.log = home / "log"
         self.ids = [need("setpriv"), "--reuid", str(USER), "--regid", str(USER), "--clear-groups", "--"]
 
@@ -50,6 +51,11 @@ def user():
     yield user
     user.echod("stop", "--timeout", "5", "--force")
     shutil.rmtree(home)
+    for path in (DIRECTORY, DIRECTORY.with_name(f"target-{USER}")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def lives(user, pid_file):
@@ -73,16 +79,10 @@ def lives(user, pid_file):
     assert list(pid_file.parent.iterdir()) == []
 
 
-def test_with_a_runtime_directory(user):
-    runtime = user.home / "run"
-    runtime.mkdir()
-    os.chown(runtime, USER, USER)
-    user.environment["XDG_RUNTIME_DIR"] = str(runtime)
-    lives(user, runtime / "echod" / "echod.pid")
-
-
-def test_without_a_runtime_directory(user):
-    lives(user, user.home / "tmp" / f"echod-{USER}" / "echod.pid")
+def test_without_a_home(user):
+    """Neither XDG_RUNTIME_DIR nor TMPDIR counts: cron has others than a login. test_logout.py has a home."""
+    user.environment["XDG_RUNTIME_DIR"] = str(user.home)
+    lives(user, DIRECTORY / "echod.pid")
 
 
 def somebody_elses(path):
@@ -96,7 +96,7 @@ def open_to_others(path):
 
 
 def symlink(path):
-    target = path.with_name("target")
+    target = path.with_name(f"target-{USER}")
     open_to_others(target)
     target.chmod(0o700)
     path.symlink_to(target)
@@ -110,7 +110,7 @@ def plain_file(path):
 @pytest.mark.parametrize("hostile", [somebody_elses, open_to_others, symlink, plain_file])
 @pytest.mark.parametrize("command", ["start", "stop", "status", "reload"])
 def test_a_directory_that_somebody_else_made_is_refused(user, hostile, command):
-    path = user.home / "tmp" / f"echod-{USER}"
+    path = DIRECTORY
     hostile(path)
     done = user.echod(command)
     assert done.returncode in (4, 6)

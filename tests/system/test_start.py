@@ -110,7 +110,7 @@ def test_a_privileged_port_as_an_ordinary_user(public):
     need_root()
     need("ip")
     config = public / "echod.conf"
-    config.write_text(f"[echod]\nlisten = 127.0.0.1:7\npid_file = {public}/echod.pid\n")
+    config.write_text(f"[echod]\nlisten = 127.0.0.1:7\npid_file = {public}/echod.pid\nlog = none\n")
     command = ["--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--"]
     # in a network namespace of its own, where ports below 1024 are privileged whatever they are on this machine
     script = 'ip link set lo up && exec setpriv "$@"'
