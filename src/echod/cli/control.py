@@ -30,7 +30,7 @@ def reload(args: Namespace) -> int:
     config = paths.load()
     with running(paths) as daemon:
         texts = daemon.board().texts()
-        check_source(paths, daemon.pid, texts)
+        check_source(paths, daemon, texts)
         look_up(
             [
                 address
@@ -45,17 +45,17 @@ def reload(args: Namespace) -> int:
     return DONE
 
 
-def check_source(paths: Paths, pid: int, texts: dict[str, str]) -> None:
+def check_source(paths: Paths, daemon: Daemon, texts: dict[str, str]) -> None:
     """Raise EchodError for a config file or an -o that the daemon was not started with."""
     current, asked = texts.get("config_file", ""), paths.config_file or DEFAULT_PATH
     if os.path.realpath(current) != os.path.realpath(asked):
-        raise EchodError(f"process {pid} was started with {current} and cannot change to {asked}; use restart")
-    check_overrides(paths.overrides, texts.get("overrides", "").split("\t"))
+        raise EchodError(f"process {daemon.pid} was started with {current} and cannot change to {asked}; use restart")
+    check_overrides(paths.overrides, daemon.overrides())
 
 
 def check_overrides(given: list[str], started_with: list[str]) -> None:
     """Raise EchodError, USAGE, for an -o that the daemon was not started with: a reload does not pass it on."""
-    known = {(key, value) for _, key, value in read_overrides(list(filter(None, started_with)))}
+    known = {(key, value) for _, key, value in read_overrides(started_with, newlines=True)}
     for where, key, value in read_overrides(given):
         if key != "pid_file" and (key, value) not in known:
             raise EchodError(f"reload: {where}: takes effect at a start; use restart, or the config file", USAGE)
@@ -87,7 +87,7 @@ def upgrade(args: Namespace) -> int:
     """Have the daemon execute the installed version in its own place. Raises EchodError."""
     paths = Paths(args.config, args.options)
     with running(paths) as daemon:
-        check_source(paths, daemon.pid, daemon.board().texts())
+        check_source(paths, daemon, daemon.board().texts())
         compile_server()
         code, texts = daemon.ask(*UPGRADE)
         if code != DONE:
@@ -108,9 +108,14 @@ def reopen(args: Namespace) -> int:
 
 def running(paths: Paths) -> Daemon:
     """Return the running daemon once it has started. Raises EchodError when there is none, or none that goes on."""
-    daemon = Daemon.find(PidFile(paths.pid_file))
-    if daemon is None:
-        raise EchodError(f"not running (no process holds {paths.pid_file}); `echod start` starts it", NOT_RUNNING)
-    if daemon.wait_started() == scoreboard.DRAINING:
-        raise EchodError(f"process {daemon.pid} is draining and about to end; `echod start` waits for that", FAILED)
-    return daemon
+    while daemon := Daemon.find(PidFile(paths.pid_file)):
+        try:
+            state = daemon.wait_started()
+        except EchodError as error:
+            if error.code == NOT_RUNNING:  # it has ended in between, and another may run now
+                continue
+            raise
+        if state == scoreboard.DRAINING:
+            raise EchodError(f"process {daemon.pid} is draining and about to end; `echod start` waits for that", FAILED)
+        return daemon
+    raise EchodError(f"not running (no process holds {paths.pid_file}); `echod start` starts it", NOT_RUNNING)

@@ -9,21 +9,21 @@ from __future__ import annotations
 import compileall
 import contextlib
 import ctypes
-import errno
 import os
 import resource
 import signal
-import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from daemon import DaemonContext
 from daemon.daemon import DaemonError
 from lockfile import Error as LockError
 
+from echod.cli.daemon import BOOT, INTERPRETER, PACKAGE
 from echod.cli.inherited import above, reset_signals
+from echod.cli.preflight import no_room
 from echod.common import scoreboard
 from echod.common.cmodules import as_long
-from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe, end_of, last_words
+from echod.common.errors import FAILED, EchodError, describe, end_of, last_words
 from echod.common.sockets import SD_LISTEN_FDS_START, Listener, bind_all
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from echod.common.config.settings import Config
     from echod.common.launch import Launch
 
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BOOT = os.path.join(PACKAGE, "server", "boot.py")
-INTERPRETER = [sys.executable, "-I", "-S"]
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 READY = 2  # newlines: one after the pid of the process that becomes the server, one when that is ready
 KEPT = ("PATH", "LANG", "TZ")  # of the environment
@@ -170,8 +167,5 @@ def make_scoreboard(path: str, config: Config) -> int:
         scoreboard.initialize(fd, config.max_children)
         os.pwrite(fd, as_long(os.getpid()), scoreboard.PID * scoreboard.WORD_SIZE)
     except OSError as error:
-        what = f"{path}: {error.strerror}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            what += "; it needs room for max_children"
-        raise EchodError(what, NOT_PERMITTED if isinstance(error, PermissionError) else FAILED) from None
+        raise no_room(path, error) from None
     return fd

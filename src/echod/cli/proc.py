@@ -12,7 +12,7 @@ import contextlib
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from echod.common.config.addresses import write_address
 
@@ -38,7 +38,6 @@ UNKNOWN = "?"  # only root may see it, or the kernel has no such file
 LISTEN = "0A"  # the state of a listener in TABLES
 TABLES = ("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)
 ADDRESS_WORD_BYTES = 4  # an address is written as 32-bit words of the machine's byte order
-ANY_HOST = {"0.0.0.0", "::"}  # noqa: S104 - to compare with
 
 
 class Process:
@@ -173,8 +172,7 @@ def children_of(parent: int) -> list[Process]:
     found = []
     for pid in pids():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if parent_of(pid) == parent:
-                found.append(Process(pid))
+            found += [Process(pid)] if parent_of(pid) == parent else []
     return found
 
 
@@ -226,61 +224,65 @@ def address(text: str, family: socket.AddressFamily) -> tuple[str, int]:
     return socket.inet_ntop(family, raw), int(port, 16)
 
 
-def sockets_of(pid: int) -> dict[str, str]:
-    """Return a description of each socket in a process's network namespace, by the target of its descriptors.
+class Socket(NamedTuple):
+    """A TCP socket in the tables; `target` is that of its descriptors."""
 
-    It is empty where the tables cannot be read.
-    """
-    found = {}
+    host: str
+    port: int
+    remote: tuple[str, int]
+    listens: bool
+    queued: int  # bytes to read, or the clients in a listener's accept queue
+    target: str
+    family: socket.AddressFamily
+
+
+def tcp_table(pid: Pid, table: str, family: socket.AddressFamily) -> Iterator[Socket]:
+    """Yield the sockets in a table of a network namespace: the kernel lists those that listen first."""
+    for words in rows(pid, table):
+        ends = *address(words[1], family), address(words[2], family)
+        yield Socket(*ends, words[3] == LISTEN, int(words[4].partition(":")[2], 16), f"socket:[{words[9]}]", family)
+
+
+def tcp_sockets(pid: Pid = SELF) -> Iterator[Socket]:
+    """Yield the TCP sockets of a process's network namespace; none where the tables cannot be read."""
     for table, family in TABLES:
         with contextlib.suppress(OSError):
-            for words in rows(pid, table):
-                local, remote = (write_address(address(word, family)) for word in words[1:3])
-                text = f"listens on {local}" if words[3] == LISTEN else f"connection with {remote}"
-                found[f"socket:[{words[9]}]"] = text
+            yield from tcp_table(pid, table, family)
+
+
+def sockets_of(pid: int) -> dict[str, str]:
+    """Return a description of each socket in a process's network namespace, by the target of its descriptors."""
+    found = {}
+    for one in tcp_sockets(pid):
+        text = f"listens on {write_address((one.host, one.port))}"
+        found[one.target] = text if one.listens else f"connection with {write_address(one.remote)}"
     with contextlib.suppress(OSError):
         for words in rows(pid, "unix"):
-            kind = "datagram" if int(words[4], 16) == socket.SOCK_DGRAM else "stream"
-            found[f"socket:[{words[6]}]"] = " ".join(["unix", kind, "socket", *words[7:8]])
+            kind = "unix datagram" if int(words[4], 16) == socket.SOCK_DGRAM else "unix stream"
+            found[f"socket:[{words[6]}]"] = " ".join([kind, "socket", *words[7:8]])
     return found
 
 
-def accept_queue(pid: int, listening: list[str]) -> int | None:
+def accept_queue(pid: int, names: list[str]) -> int | None:
     """Return how many clients wait in the accept queues of a process's listeners, or None if that is unknown.
 
-    `listening` has their names. A row in state LISTEN has the number in rx_queue. The kernel lists these rows first:
-    the rest of a table, which has a row for each connection, is not read.
+    `names` has the listeners'. The rest of a table, which has a row for each connection, is not read.
     """
-    wanted = {unscoped(name) for name in listening}
-    total, known = 0, False
+    wanted, total, known = {unscoped(name) for name in names}, 0, False
     for table, family in TABLES:
         with contextlib.suppress(OSError):
-            for words in rows(pid, table):
-                if words[3] != LISTEN:
+            for one in tcp_table(pid, table, family):
+                if not one.listens:
                     break
-                if address(words[1], family) in wanted:
-                    total += int(words[4].partition(":")[2], 16)
+                total += one.queued if (one.host, one.port) in wanted else 0
             known = True
     return total if known else None
 
 
 def unscoped(name: str) -> tuple[str, int]:
-    """Return host and port of a listener's name, `HOST:PORT` or `[V6%IFACE]:PORT`: the tables have no interface."""
+    """Return host and port of a listener's name: the tables have no interface."""
     host, _, port = name.rpartition(":")
     return host.strip("[]").partition("%")[0], int(port) if port.isdecimal() else -1
-
-
-def listeners(host: str, port: int) -> set[str]:
-    """Return the sockets, as the targets of descriptors, that listen on a port at an address or at any address."""
-    found = set()
-    for table, family in TABLES:
-        with contextlib.suppress(OSError):
-            for words in rows(SELF, table):
-                where, number = address(words[1], family)
-                overlap = host in ANY_HOST or where in ANY_HOST or where in (host, f"::ffff:{host}")  # IPv4-mapped
-                if words[3] == LISTEN and number == port and overlap:
-                    found.add(f"socket:[{words[9]}]")
-    return found
 
 
 def holders(sockets: set[str]) -> dict[int, int]:
@@ -288,7 +290,7 @@ def holders(sockets: set[str]) -> dict[int, int]:
     found = {}
     for pid in pids():
         with contextlib.suppress(OSError):
-            if any(target in sockets for _, target in descriptors(pid)):
+            if not sockets.isdisjoint(target for _, target in descriptors(pid)):
                 found[pid] = os.stat(path(pid, "")).st_uid
     return found
 

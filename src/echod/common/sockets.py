@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from echod.common.config.settings import Config
 
     Accept = Callable[[], tuple[int, tuple[Any, ...]]]  # gives a connected descriptor and its peer
+    Place = tuple[int, tuple[Any, ...]]  # a family, and an address as bind(2) takes it
+    Opener = Callable[[int, Any, Address, Config], "Listener"]
 SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
 IDLE_SHARE = 0.55  # of idle_timeout that a read or write waits: two of these without a byte are more than all of it
+ANY_HOSTS = ("0.0.0.0", "::")  # noqa: S104 - to compare with
 SO_BINDTOIFINDEX, NO_INTERFACE = 62, 0x7FFFFFFF  # asm-generic/socket.h; no machine has so many
 # UNP 5.11, accept(2): Linux passes network errors already pending on the new socket; they are the client's alone
 CLIENT_ERRORS = {
@@ -43,6 +46,7 @@ class BindError(EchodError):
         }
         why = f"{error.strerror}{hints.get(error.errno or 0, '')}"
         super().__init__(f"cannot listen on {text}: {why}", NOT_PERMITTED if error.errno == errno.EACCES else FAILED)
+        self.error = error
 
 
 class Listener:
@@ -57,6 +61,11 @@ class Listener:
         self.name = write_address(sock.getsockname())
         self.address = address
         self.accept: Accept = getattr(sock, "_accept")  # noqa: B009 - raises OSError: see `is_client_error`
+
+    @property
+    def place(self) -> Place:
+        """The family, and the address that it is bound to."""
+        return int(self.sock.family), self.sock.getsockname()
 
     def tune(self, config: Config) -> None:
         """Set what accepted sockets are to inherit, and the backlog."""
@@ -112,20 +121,29 @@ def set_options(sock: socket.socket, config: Config) -> None:
         option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3 if seconds > 1 else 2)
 
 
-def bind(address: Address, config: Config, *, share: bool = False) -> list[Listener]:
-    """Bind and listen on an address: one socket for each family and each address of the host. Raises BindError."""
+def look_up(address: Address) -> list[Place]:
+    """Return where a host's sockets are bound: one place for each of its addresses. Raises BindError."""
     host, port = address
-    if host == "*":
-        return bind_any(address, config, share=share)
-    text = write_address(address)
     try:  # bytes, because text would import a codec for international names into the forking process
         found = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
-        raise BindError(text, OSError(0, str(error.args[-1]))) from None
+        raise BindError(write_address(address), OSError(0, str(error.args[-1]))) from None
+    return list(dict.fromkeys((int(entry[0]), entry[4]) for entry in found))
+
+
+def bind(address: Address, config: Config, opener: Opener | None = None) -> list[Listener]:
+    """Bind and listen on an address: one socket for each family and each address of the host. Raises BindError.
+
+    `opener` opens each socket: `open_listener`, or a function that does less or more.
+    """
+    opener = opener or open_listener
+    if address[0] == "*":
+        return bind_any(address, config, opener)
+    text = write_address(address)
     listeners: list[Listener] = []
     try:
-        for family, where in dict.fromkeys((entry[0], entry[4]) for entry in found):
-            listeners.append(open_listener(int(family), where, address, config, share=share))
+        for family, where in look_up(address):
+            listeners.append(opener(family, where, address, config))
     except OSError as error:
         for listener in listeners:
             listener.close()
@@ -133,26 +151,36 @@ def bind(address: Address, config: Config, *, share: bool = False) -> list[Liste
     return listeners
 
 
-def bind_any(address: Address, config: Config, *, share: bool) -> list[Listener]:
+def bind_any(address: Address, config: Config, opener: Opener) -> list[Listener]:
     """Bind IPv4 and IPv6 to the same port; IPv4 alone where there is no IPv6. Raises BindError."""
     try:
-        first = open_listener(socket.AF_INET, ("0.0.0.0", address[1]), address, config, share=share)  # noqa: S104
+        first = opener(socket.AF_INET, (ANY_HOSTS[0], address[1]), address, config)
     except OSError as error:
         raise BindError(write_address(address), error) from None
-    port = first.sock.getsockname()[1]
+    port = first.place[1][1]
     try:
-        return [first, open_listener(socket.AF_INET6, ("::", port), address, config, share=share)]
+        return [first, opener(socket.AF_INET6, (ANY_HOSTS[1], port), address, config)]
     except OSError as error:
         if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             return [first]
         first.close()
         if error.errno == errno.EADDRINUSE and port != address[1]:
-            return bind_any(address, config, share=share)  # the free port was free for IPv4 alone: another one
+            return bind_any(address, config, opener)  # the free port was free for IPv4 alone: another one
         raise BindError(f"[::]:{port}", error) from None
 
 
-def open_listener(family: int, where: Any, address: Address, config: Config, *, share: bool) -> Listener:
+def open_listener(family: int, where: Any, address: Address, config: Config) -> Listener:
     """Open one listening socket. Raises OSError."""
+    return listen(bind_socket(family, where), address, config)
+
+
+def open_shared(family: int, where: Any, address: Address, config: Config) -> Listener:
+    """Open one that may overlap with sockets of the same user that are shared, too. Raises OSError."""
+    return listen(bind_socket(family, where, share=True), address, config)
+
+
+def bind_socket(family: int, where: Any, *, share: bool = False) -> socket.socket:
+    """Return a socket that is bound, and does not listen yet. Raises OSError."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # UNP 7.5, TLPI 61.10
@@ -161,6 +189,15 @@ def open_listener(family: int, where: Any, address: Address, config: Config, *, 
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def listen(sock: socket.socket, address: Address, config: Config) -> Listener:
+    """Make a bound socket a listener. Raises OSError; then the socket is closed."""
+    try:
         listener = Listener(sock, address)
         listener.tune(config)
     except BaseException:
@@ -169,17 +206,36 @@ def open_listener(family: int, where: Any, address: Address, config: Config, *, 
     return listener
 
 
-def bind_all(addresses: list[Address], config: Config, *, share: bool = False) -> list[Listener]:
+def bind_all(addresses: list[Address], config: Config, opener: Opener | None = None) -> list[Listener]:
     """Bind all the addresses, or none. Raises BindError."""
     bound: list[Listener] = []
     try:
         for address in addresses:
-            bound += bind(address, config, share=share)
+            bound += bind(address, config, opener)
+        refuse_overlap(bound)
     except BindError:
         for listener in bound:
             listener.close()
         raise
     return bound
+
+
+def refuse_overlap(listeners: list[Listener]) -> None:
+    """Raise BindError if two sockets of one list overlap: the kernel lets only one of them listen, unless both share.
+
+    Otherwise a reload, which shares, would accept a list on which every later start fails.
+    """
+    hosts: dict[tuple[int, int], set[Any]] = {}
+    for listener in listeners:
+        family, (host, port, *scope) = listener.place
+        taken = hosts.setdefault((family, port), set())
+        wide = taken if host in ANY_HOSTS else {taken_host for taken_host in taken if taken_host[0] in ANY_HOSTS}
+        if wide or (host, *scope) in taken:
+            name = write_address(listener.place[1])
+            raise BindError(
+                name, OSError(errno.EINVAL, "overlaps with another address of listen; leave one of them out")
+            )
+        taken.add((host, *scope))
 
 
 def adopt(addresses: Sequence[Address | None], fds: Sequence[int] = ()) -> list[Listener]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from echod.common.config import settings
 from echod.common.config.settings import NEW_CLIENTS, RESTART, SETTINGS, Config
-from echod.common.sockets import Listener, bind_all
+from echod.common.sockets import Listener, bind_all, open_shared, refuse_overlap
 from echod.log.sinks import open_log
 from echod.server.failures import Step
 
@@ -77,10 +77,12 @@ def rebind(listeners: list[Listener], new: Config, step: Step) -> list[Listener]
         try:
             for listener in listeners:
                 listener.share(True)
-            added = bind_all(missing, new, share=True)
+            added = bind_all(missing, new, open_shared)
             step.opened(*added)
         finally:
             failed = [error for listener in listeners + added if (error := unshare(listener))]
         if failed:
             raise failed[0]
-    return [listener for listener in listeners if listener.address in new.listen] + added
+    found = [listener for listener in listeners if listener.address in new.listen] + added
+    refuse_overlap(found)
+    return found

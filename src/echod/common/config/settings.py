@@ -6,7 +6,7 @@ What the sample config, `check`, the error messages and a reload know of a setti
 from __future__ import annotations
 
 from echod.common.config import values
-from echod.common.config.addresses import parse_address, write_address
+from echod.common.config.addresses import parse_address, refuse_overlap, write_address
 from echod.common.config.durations import duration
 from echod.common.config.file import absolute, nearest, read, read_overrides
 from echod.common.config.networks import parse_network, write_network
@@ -43,9 +43,19 @@ class Setting:
 
 
 _NETWORKS = values.many(parse_network, write_network, "a list of networks, such as 10.0.0.0/8 2001:db8::1")
-_LISTEN = values.many(
+_ADDRESSES = values.many(
     parse_address, write_address, "a list of *:PORT, HOST:PORT, [V6]:PORT or [V6%IFACE]:PORT", least=1
 )
+
+
+def parse_listen(text: str) -> tuple[Address, ...]:
+    """Read a list of addresses that do not overlap: no start could bind all of them. Raises ValueError."""
+    found: tuple[Address, ...] = _ADDRESSES.parse(text)
+    refuse_overlap(found)
+    return found
+
+
+_LISTEN = values.Kind(_ADDRESSES.allowed, parse_listen, _ADDRESSES.write)
 _YES_NO = values.Kind("yes or no", values.parse_bool, lambda value: "yes" if value else "no")
 _UMASK = values.Kind("an octal mask of permission bits, such as 022", values.parse_umask, "{:03o}".format)
 _NAME = values.Kind("a name or a number", values.parse_name)
