@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 from typing import TYPE_CHECKING
 
 from echod.cli.context import Paths
@@ -12,32 +10,22 @@ from echod.cli.daemon import RELOAD, REOPEN, UPGRADE, Daemon
 from echod.cli.launch import compile_server
 from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
-from echod.common.config.addresses import write_address
 from echod.common.config.file import DEFAULT_PATH, read_overrides
 from echod.common.errors import DONE, FAILED, NOT_RUNNING, USAGE, EchodError, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from echod.common.config.addresses import Address
-
-LOOKUP = 5.0  # seconds for the resolver
-
 
 def reload(args: Namespace) -> int:
-    """Have the daemon read its config again, and print what changed. Raises EchodError."""
+    """Have the daemon read its config again, and print what changed. Raises EchodError.
+
+    A child of the daemon checks the file, as it does for a SIGHUP that no command has sent. A file that is refused is
+    therefore recorded as the last reload, whoever asks.
+    """
     paths = Paths(args.config, args.options)
-    config = paths.load()
     with running(paths) as daemon:
-        texts = daemon.board().texts()
-        check_source(paths, daemon, texts)
-        look_up(
-            [
-                address
-                for address in config.listen
-                if write_address(address) not in texts.get("addresses", "").split(", ")
-            ]
-        )
+        check_source(paths, daemon, daemon.board().texts())
         code, texts = daemon.ask(*RELOAD)
     if code != DONE:
         raise EchodError(f"{texts['last_reload']}; the old settings are still in force", code)
@@ -59,28 +47,6 @@ def check_overrides(given: list[str], started_with: list[str]) -> None:
     for where, key, value in read_overrides(given):
         if key != "pid_file" and (key, value) not in known:
             raise EchodError(f"reload: {where}: takes effect at a start; use restart, or the config file", USAGE)
-
-
-def look_up(addresses: list[Address]) -> None:
-    """Look up the hosts that the daemon is about to, which serves nobody meanwhile. Raises EchodError."""
-    errors: list[str] = []
-
-    def resolve(address: Address) -> None:
-        try:
-            socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
-        except socket.gaierror as error:
-            errors.append(f"cannot listen on {write_address(address)}: {error.args[-1]}")
-
-    for address in addresses:
-        if address[0] == "*":
-            continue
-        thread = threading.Thread(target=resolve, args=[address], daemon=True)
-        thread.start()
-        thread.join(LOOKUP)
-        if thread.is_alive():
-            errors.append(f"cannot listen on {write_address(address)}: no answer from the resolver in {LOOKUP:g} s")
-        if errors:
-            raise EchodError(f"{errors[0]}; the old settings are still in force", FAILED)
 
 
 def upgrade(args: Namespace) -> int:

@@ -131,10 +131,13 @@ def look_up(address: Address) -> list[Place]:
     return list(dict.fromkeys((int(entry[0]), entry[4]) for entry in found))
 
 
-def bind(address: Address, config: Config, opener: Opener | None = None) -> list[Listener]:
+def bind(
+    address: Address, config: Config, opener: Opener | None = None, places: Sequence[Place] | None = None
+) -> list[Listener]:
     """Bind and listen on an address: one socket for each family and each address of the host. Raises BindError.
 
-    `opener` opens each socket: `open_listener`, or a function that does less or more.
+    `opener` opens each socket: `open_listener`, or a function that does less or more. `places` are those of the host,
+    if they have been looked up.
     """
     opener = opener or open_listener
     if address[0] == "*":
@@ -142,7 +145,7 @@ def bind(address: Address, config: Config, opener: Opener | None = None) -> list
     text = write_address(address)
     listeners: list[Listener] = []
     try:
-        for family, where in look_up(address):
+        for family, where in places or look_up(address):
             listeners.append(opener(family, where, address, config))
     except OSError as error:
         for listener in listeners:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from echod.cli import daemon as module
+from echod.cli import proc
 from echod.cli.context import board_path
 from echod.cli.daemon import RELOAD, REOPEN, Daemon
 from echod.cli.pidfile import PidFile
@@ -282,9 +283,9 @@ def test_only_a_server_of_this_pid_file_is_one(tmp_path, stub, monkeypatch):
     exe = os.path.realpath(sys.executable)
 
     def is_server(words=genuine, exe=exe, uids="5\t5\t5\t5"):
-        monkeypatch.setattr(module.proc, "command_line", lambda _pid: words)
-        monkeypatch.setattr(module.proc, "link", lambda _pid, _name: exe)
-        monkeypatch.setattr(module.proc, "status", lambda _pid: {"Uid": uids})
+        monkeypatch.setattr(proc, "command_line", lambda _pid: words)
+        monkeypatch.setattr(proc, "link", lambda _pid, _name: exe)
+        monkeypatch.setattr(proc, "status", lambda _pid: {"Uid": uids})
         return daemon._is_server()
 
     with find(tmp_path) as daemon:
