@@ -13,7 +13,7 @@ from echod.cli.context import Paths, identify
 from echod.cli.daemon import Daemon
 from echod.cli.inherited import close_inherited, lowest_fd, passed_sockets
 from echod.cli.pidfile import PidFile
-from echod.cli.preflight import check_start, warn
+from echod.cli.preflight import check_log, check_start, refuse_stderr, warn
 from echod.cli.service import leave_to_systemd
 from echod.common import scoreboard
 from echod.common.config.file import read_overrides
@@ -43,7 +43,9 @@ def start(args: Namespace) -> int:
     close_inherited(SD_LISTEN_FDS_START)
     paths = Paths(args.config, args.options)
     config = paths.load()
+    refuse_stderr(paths, config)
     launch = paths.launch(identify(paths, config))
+    check_log(paths, config, launch)
     warn(config, launch)
     pid = claim(
         paths,
@@ -64,6 +66,7 @@ def run(args: Namespace) -> int:
     paths = Paths(args.config, args.options)
     config = paths.load(log="stderr")
     launch = paths.launch(identify(paths, config), log="stderr", ready_fd=args.ready_fd)
+    check_log(paths, config, launch)
     warn(config, launch)
     pid = claim(
         paths,
@@ -169,7 +172,9 @@ def restart(args: Namespace) -> int:
     """Stop, then start; a start that would fail stops nothing."""
     paths = Paths(args.config, args.options)
     config = paths.load()
+    refuse_stderr(paths, config)
     launch = paths.launch(identify(paths, config))
+    check_log(paths, config, launch)
     daemon = Daemon.find(PidFile(paths.pid_file))
     if daemon is None:
         return start(args)

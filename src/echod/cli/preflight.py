@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from echod.cli.context import user_name
 from echod.cli.rehearsal import Rehearsal
 from echod.common.config.file import DEFAULT_PATH
-from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe
+from echod.common.errors import FAILED, NOT_PERMITTED, ConfigError, EchodError, describe
 from echod.common.journal import mark
 from echod.common.privileges import become
 from echod.common.scoreboard import SLOT, SLOTS_AT
@@ -26,6 +26,7 @@ from echod.log.log import WARNING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from echod.cli.context import Paths
     from echod.cli.daemon import Daemon
     from echod.common.config.settings import Config
     from echod.common.launch import Launch
@@ -91,6 +92,21 @@ def cannot_make(path: str, error: OSError) -> OSError | None:
         return error
     code = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
     return OSError(code, os.strerror(code), path)
+
+
+def refuse_stderr(paths: Paths, config: Config) -> None:
+    """Raise ConfigError for a log that only `run` has: a daemon's stderr is /dev/null."""
+    if config.log == "stderr":
+        raise ConfigError(f"{paths.origin('log')}log: 'stderr' is for `echod run`; allowed: syslog, none, or a path")
+
+
+def check_log(paths: Paths, config: Config, launch: Launch) -> None:
+    """Raise ConfigError for a log that is the pid file or the scoreboard."""
+    own = map(os.path.realpath, (launch.pid_file, launch.board_file))
+    if config.log.startswith("/") and os.path.realpath(config.log) in own:
+        raise ConfigError(
+            f"{paths.origin('log')}log: '{config.log}' is the pid file or the scoreboard; use another file"
+        )
 
 
 def check_user(config: Config, launch: Launch) -> dict[str, str]:
