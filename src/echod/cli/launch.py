@@ -9,6 +9,7 @@ from __future__ import annotations
 import compileall
 import contextlib
 import ctypes
+import fcntl
 import os
 import resource
 import signal
@@ -134,9 +135,7 @@ def execute(launch: Launch, listeners: list[Listener], kept: tuple[str, ...]) ->
         raise EchodError(f"listen: too many addresses, {len(addresses)}", FAILED)
     ready_fd = above(launch.ready_fd, free) if launch.ready_fd >= 0 else -1
     launch = launch.replace(addresses=addresses, board_fd=above(launch.board_fd, free), ready_fd=ready_fd)
-    # first all out of the way, then each to its number: no dup2 hits one that is still to be moved
-    for number, fd in enumerate([above(listener.fd, free) for listener in listeners], SD_LISTEN_FDS_START):
-        os.dup2(fd, number)
+    move([listener.sock.detach() for listener in listeners])
     # 0 to 2 are close-on-exec when python-daemon opened them: the first client would become stdin
     for fd in (0, 1, 2, *range(SD_LISTEN_FDS_START, free), launch.pid_fd, launch.board_fd, launch.ready_fd):
         if fd >= 0:
@@ -146,6 +145,23 @@ def execute(launch: Launch, listeners: list[Listener], kept: tuple[str, ...]) ->
     environment |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(launch.addresses))}
     compile_server()
     os.execve(INTERPRETER[0], [*INTERPRETER, BOOT, *launch.to_items()], environment)  # noqa: S606 - no shell is the point
+
+
+def move(fds: list[int]) -> None:
+    """Move descriptors to the numbers from SD_LISTEN_FDS_START on, in this order. Raises OSError.
+
+    One that has the number of another is moved out of the way first: no dup2 hits one that is still to be moved.
+    """
+    at = {fd: index for index, fd in enumerate(fds)}
+    for index, number in enumerate(range(SD_LISTEN_FDS_START, SD_LISTEN_FDS_START + len(fds))):
+        fd = fds[index]
+        if fd == number:
+            continue
+        if (other := at.get(number, -1)) > index:
+            fds[other] = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, SD_LISTEN_FDS_START + len(fds))
+            at[fds[other]] = other
+        os.dup2(fd, number)
+        os.close(fd)
 
 
 def compile_server() -> None:

@@ -11,7 +11,7 @@ from lockfile import Error as LockError
 from echod.cli import launch as launcher
 from echod.cli.context import Paths, identify
 from echod.cli.daemon import Daemon
-from echod.cli.inherited import close_inherited, lowest_fd, passed_sockets
+from echod.cli.inherited import close_inherited, lowest_fd, passed_sockets, refuse_too_many
 from echod.cli.pidfile import PidFile
 from echod.cli.preflight import check_log, check_start, refuse_stderr, warn
 from echod.cli.service import leave_to_systemd
@@ -46,6 +46,7 @@ def start(args: Namespace) -> int:
     refuse_stderr(paths, config)
     launch = paths.launch(identify(paths, config))
     check_log(paths, config, launch)
+    refuse_too_many(config)
     warn(config, launch)
     pid = claim(
         paths,
@@ -67,6 +68,7 @@ def run(args: Namespace) -> int:
     config = paths.load(log="stderr")
     launch = paths.launch(identify(paths, config), log="stderr", ready_fd=args.ready_fd)
     check_log(paths, config, launch)
+    refuse_too_many(config, passed)
     warn(config, launch)
     pid = claim(
         paths,
@@ -181,6 +183,7 @@ def restart(args: Namespace) -> int:
     with daemon:
         leave_to_systemd(daemon.pid, "restart")
         check_repeated(daemon, args)
+        refuse_too_many(config)
         check_start(config, launch, daemon)
         end(daemon, args, drain_limit(paths))
         paths.remove_stale()

@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from echod.cli import launch
 from echod.common import scoreboard
 from echod.common.errors import BAD_CONFIG, FAILED, EchodError
 from echod.common.scoreboard import Scoreboard
-from support.processes import fork
+from support.processes import fork, isolated
 from support.sockets import settings
 
 
@@ -51,3 +53,15 @@ def test_a_scoreboard_is_new_and_says_whose_it_is(tmp_path):
 def test_a_scoreboard_that_cannot_be_made_is_one_line_with_its_path(tmp_path):
     with pytest.raises(EchodError, match=f"^{tmp_path}/missing/board: No such file"):
         launch.make_scoreboard(f"{tmp_path}/missing/board", settings())
+
+
+@given(st.permutations(range(8)))
+def test_descriptors_are_moved_to_their_numbers_in_any_order(order):
+    def check():
+        os.closerange(3, 64)
+        made = [os.memfd_create(f"{index}") for index in range(8)]  # 3 to 10
+        launch.move([made[index] for index in order])
+        assert [os.readlink(f"/proc/self/fd/{fd}") for fd in range(3, 11)] == [f"/memfd:{i} (deleted)" for i in order]
+        assert set(os.listdir("/proc/self/fd")) <= set(map(str, range(12)))
+
+    isolated(check)
