@@ -247,3 +247,18 @@ def listening(pid):
     """Return where a process listens, by the kernel's tables."""
     held = {target for _, target in proc.descriptors(pid)}
     return [(one.host, one.port) for one in proc.tcp_sockets() if one.listens and one.target in held]
+
+
+@pytest.mark.parametrize("command", ["start", "restart"])
+def test_a_start_reads_the_config_once(echod, tmp_path, command):
+    if command == "restart":
+        echod.start()
+    trace = tmp_path / "trace"
+    before = echod.pid_or_zero()
+    strace = [need("strace"), "-f", "--trace=read", "-P", str(echod.config), "-o", str(trace)]
+    with subprocess.Popen([*strace, *echod.command(command)]) as process:  # it follows the daemon to its end
+        wait_for(lambda: echod.pid_or_zero() != before and echod.status_or_none(), "the daemon")
+        echod.run("stop", check=0)
+        assert process.wait(DEADLINE) == 0
+    reads = [line for line in trace.read_text().splitlines() if " = 0" not in line and "read(" in line]
+    assert len(reads) == 1, reads

@@ -24,7 +24,9 @@ from echod.cli.inherited import above, reset_signals
 from echod.cli.preflight import no_room
 from echod.common import scoreboard
 from echod.common.cmodules import as_long
+from echod.common.config.settings import SETTINGS
 from echod.common.errors import FAILED, EchodError, describe, end_of, last_words
+from echod.common.items import write_items
 from echod.common.sockets import SD_LISTEN_FDS_START, Listener, bind_all
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ def become_daemon(
         board_fd = make_scoreboard(launch.board_file, config)
         pid_file.acquire()
         os.dup2(stderr, 2)  # until it is ready; then the server puts /dev/null there
-        execute(launch.replace(board_fd=board_fd, pid_fd=pid_file.fd, ready_fd=pipe), listeners, KEPT)
+        execute(config, launch.replace(board_fd=board_fd, pid_fd=pid_file.fd, ready_fd=pipe), listeners, KEPT)
     except (DaemonError, LockError, EchodError, OSError) as error:
         text = f"{getattr(error, 'code', FAILED)} {describe(error) if isinstance(error, OSError) else error}"
         with contextlib.suppress(OSError):
@@ -124,20 +126,21 @@ def run(config: Config, launch: Launch, pid_file: PidFile, passed: int) -> NoRet
     board_fd = make_scoreboard(launch.board_file, config)
     pid_file.acquire()
     addresses = (None,) * passed
-    execute(launch.replace(board_fd=board_fd, pid_fd=pid_file.fd, addresses=addresses), listeners, KEPT_BY_RUN)
+    execute(config, launch.replace(board_fd=board_fd, pid_fd=pid_file.fd, addresses=addresses), listeners, KEPT_BY_RUN)
 
 
-def execute(launch: Launch, listeners: list[Listener], kept: tuple[str, ...]) -> NoReturn:
+def execute(config: Config, launch: Launch, listeners: list[Listener], kept: tuple[str, ...]) -> NoReturn:
     """Lay out the descriptors, from 3 on the listening sockets, and execute the server's image. Raises OSError."""
     addresses = tuple(listener.address for listener in listeners) or launch.addresses
     free = SD_LISTEN_FDS_START + len(addresses)
     if launch.pid_fd < free:  # it cannot be moved: closing the old descriptor would drop the lock
         raise EchodError(f"listen: too many addresses, {len(addresses)}", FAILED)
     ready_fd = above(launch.ready_fd, free) if launch.ready_fd >= 0 else -1
-    launch = launch.replace(addresses=addresses, board_fd=above(launch.board_fd, free), ready_fd=ready_fd)
+    board_fd, settings_fd = above(launch.board_fd, free), above(write_settings(config), free)
+    launch = launch.replace(addresses=addresses, board_fd=board_fd, ready_fd=ready_fd, settings_fd=settings_fd)
     move([listener.sock.detach() for listener in listeners])
     # 0 to 2 are close-on-exec when python-daemon opened them: the first client would become stdin
-    for fd in (0, 1, 2, *range(SD_LISTEN_FDS_START, free), launch.pid_fd, launch.board_fd, launch.ready_fd):
+    for fd in (0, 1, 2, *range(SD_LISTEN_FDS_START, free), launch.pid_fd, board_fd, ready_fd, settings_fd):
         if fd >= 0:
             os.set_inheritable(fd, True)
     environment = {name: os.environ[name] for name in kept if name in os.environ}
@@ -145,6 +148,13 @@ def execute(launch: Launch, listeners: list[Listener], kept: tuple[str, ...]) ->
     environment |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(launch.addresses))}
     compile_server()
     os.execve(INTERPRETER[0], [*INTERPRETER, BOOT, *launch.to_items()], environment)  # noqa: S606 - no shell is the point
+
+
+def write_settings(config: Config) -> int:
+    """Return a file without a name that holds the settings, so that the server does not read the config again."""
+    fd = os.memfd_create("settings", os.MFD_CLOEXEC)
+    write_items(fd, [f"{name}={config.text(name)}" for name in SETTINGS])
+    return fd
 
 
 def move(fds: list[int]) -> None:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
 
+    from echod.common.config.settings import Config
+    from echod.common.launch import Launch
+
 DRAIN_S = 10.0  # the default of drain_timeout, for a config that cannot be read
 MARGIN_S = 5.0  # that a command waits beyond drain_timeout
 FORCE_S = 15.0  # that `stop --force` waits if drain_timeout is never
@@ -41,12 +44,22 @@ FORCE_S = 15.0  # that `stop --force` waits if drain_timeout is never
 def start(args: Namespace) -> int:
     """Become a daemon and serve."""
     close_inherited(SD_LISTEN_FDS_START)
+    return launch_daemon(*prepare(args))
+
+
+def prepare(args: Namespace) -> tuple[Paths, Config, Launch]:
+    """Read the config, and return what a start needs. Raises EchodError for settings that no daemon can have."""
     paths = Paths(args.config, args.options)
     config = paths.load()
     refuse_stderr(paths, config)
     launch = paths.launch(identify(paths, config))
     check_log(paths, config, launch)
     refuse_too_many(config)
+    return paths, config, launch
+
+
+def launch_daemon(paths: Paths, config: Config, launch: Launch) -> int:
+    """Launch a daemon, unless one serves. Raises EchodError."""
     warn(config, launch)
     pid = claim(
         paths,
@@ -172,23 +185,19 @@ def drain_limit(paths: Paths) -> float | None:
 
 def restart(args: Namespace) -> int:
     """Stop, then start; a start that would fail stops nothing."""
-    paths = Paths(args.config, args.options)
-    config = paths.load()
-    refuse_stderr(paths, config)
-    launch = paths.launch(identify(paths, config))
-    check_log(paths, config, launch)
+    close_inherited(SD_LISTEN_FDS_START)
+    paths, config, launch = prepare(args)
     daemon = Daemon.find(PidFile(paths.pid_file))
     if daemon is None:
-        return start(args)
+        return launch_daemon(paths, config, launch)
     with daemon:
         leave_to_systemd(daemon.pid, "restart")
         check_repeated(daemon, args)
-        refuse_too_many(config)
         check_start(config, launch, daemon)
         end(daemon, args, drain_limit(paths))
         paths.remove_stale()
     try:
-        return start(args)
+        return launch_daemon(paths, config, launch)
     except (EchodError, LockError, OSError) as error:
         code = getattr(error, "code", NOT_PERMITTED if isinstance(error, PermissionError) else FAILED)
         why = describe(error) if isinstance(error, OSError) else str(error)

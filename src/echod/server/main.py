@@ -60,6 +60,7 @@ def main(args: list[str]) -> int:
 def prepare(launch: Launch, before: Succession | None, manager: Manager) -> Server:
     """Adopt, map and open what a server needs, the log as the daemon's user. Raises EchodError, OSError."""
     asked = successor.load(launch, before)
+    launch = launch.replace(settings_fd=-1)
     config = successor.keep_addresses(asked, launch) if before else asked
     listeners = take_sockets(launch, before)
     board, oom = Board(launch.board_fd), OomScore(before.oom_fd if before else -1)

@@ -56,3 +56,11 @@ def test_the_default_place_is_the_users_own(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     isolated(check)
+
+
+def test_the_file_is_read_once(tmp_path):
+    config = tmp_path / "echod.conf"
+    config.write_text(f"[echod]\nbacklog = 7\npid_file = {tmp_path}/pid\n")
+    paths = Paths(str(config), [])
+    config.write_text("nonsense\n")
+    assert paths.load().backlog == paths.load().backlog == 7

@@ -14,7 +14,7 @@ from echod.common.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from echod.common.config.addresses import Address
@@ -174,18 +174,27 @@ class Config:
         return SETTINGS[name].kind.write(getattr(self, name))
 
 
-def load(path: str, overrides: Sequence[str], base: str, *, log: str = "syslog", newlines: bool = False) -> Config:
+def load(
+    path: str,
+    overrides: Sequence[str],
+    base: str,
+    *,
+    log: str = "syslog",
+    newlines: bool = False,
+    lines: Iterable[tuple[str, str, str]] | None = None,
+) -> Config:
     """Read the settings in force: the defaults, then the file, then `overrides` (KEY=VALUE each).
 
     An empty `path` is the default place, where no file means all defaults. Relative paths in values are taken from
     `base`; `log` is the default of the setting of that name. A path that is absolute now may hold a newline: `newlines`
-    says if the overrides are such settings, written by echod itself. Raises ConfigError.
+    says if the overrides are such settings, written by echod itself. `lines` are those of the file, if it was read.
+    Raises ConfigError.
     """
     found = {
         name: row.kind.parse(row.default) for name, row in SETTINGS.items() if row.default or row.kind is _NETWORKS
     }
     found |= {"group": "", "pid_file": "", "log": log}
-    for entries in (read(path), read_overrides(overrides, newlines=newlines)):
+    for entries in (read(path) if lines is None else lines, read_overrides(overrides, newlines=newlines)):
         seen: dict[str, str] = {}
         for where, name, text in entries:
             row = SETTINGS.get(name)
