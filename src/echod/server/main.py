@@ -69,7 +69,7 @@ def prepare(launch: Launch, before: Succession | None, manager: Manager) -> Serv
         process.drop_privileges(launch.uid, launch.gid, listeners)
     oom.check()
     board.reserve(config.max_children)
-    Sink.never = launch.pid_fd, launch.board_fd
+    Sink.never = tuple(fd for fd in (launch.pid_fd, launch.board_fd) if fd >= 0)
     Sink.total = board.words[LOG_LINES_LOST : LOG_LINES_LOST + 1]
     log = Log(config, open_log(config.log, config.syslog_facility))
     first = Change(config, listeners, log.sink, [])

@@ -183,6 +183,9 @@ class Server:
             return
         self.board.words[scoreboard.RELOADS_BEGUN] += 1
         self.manager.reloading()
+        if self.state == DRAINING:
+            self.end_reload(Reading())
+            return
         try:
             self.reader.begin(self.config)
         except EchodError as error:

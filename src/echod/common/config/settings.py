@@ -205,13 +205,18 @@ def load(
             if name in seen:
                 raise ConfigError(f"{where}: {name}: given twice, first at {seen[name]}; allowed: once")
             seen[name] = where
-            if text == row.default == "":
-                continue
-            try:
-                values.refuse_quotes(text)
-                found[name] = row.kind.parse(text)
-            except ValueError as error:
-                raise ConfigError(f"{where}: {name}: '{text}' {error}; allowed: {row.kind.allowed}") from None
-            if row.kind is _PATH or (row.kind is _LOG and "/" in found[name]):
-                found[name] = absolute(text, base, f"{where}: {name}")
+            if text or row.default:
+                found[name] = parse_value(row, text, base, f"{where}: {name}")
     return Config(found)
+
+
+def parse_value(row: Setting, text: str, base: str, where: str) -> Any:
+    """Read the value of a setting. Raises ConfigError."""
+    try:
+        values.refuse_quotes(text)
+        value = row.kind.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: '{text}' {error}; allowed: {row.kind.allowed}") from None
+    if row.kind is _PATH or (row.kind is _LOG and "/" in value):
+        return absolute(text, base, where)
+    return value
