@@ -130,8 +130,8 @@ def bound():
     """Return a function that binds an address, with what the test needs closed at its end."""
     opened: list[Listener] = []
 
-    def bound(*address, config=None, **kwargs):
-        found = bind(address, config or settings(), **kwargs)
+    def bound(*address, config=None, opener=None):
+        found = bind(address, config or settings(), opener)
         opened.extend(found)
         return found
 

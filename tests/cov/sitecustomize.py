@@ -8,7 +8,8 @@ import os
 import sys
 
 if any(os.path.basename(arg) == "echod" for arg in sys.orig_argv):
-    from echod.cli import launch
+    from echod.cli import daemon, launch
 
-    launch.BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
-    launch.INTERPRETER = [sys.executable, "-I"]
+    for module in (daemon, launch):
+        vars(module)["BOOT"] = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
+        vars(module)["INTERPRETER"] = [sys.executable, "-I"]

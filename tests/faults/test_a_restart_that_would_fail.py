@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 
 import pytest
@@ -61,6 +62,26 @@ def test_a_user_or_group_that_does_not_exist(running, setting, value, option):
         running.write(**{setting: value})
     where = words[-1] if option else f"{running.config}:{len(running.settings) + 1}: "
     goes_on(running, 6, where, value, words=[*words, "restart"])
+
+
+def test_a_directory_that_is_not_there(running):
+    running.write(directory="/nonexistent")
+    goes_on(running, 1, "/nonexistent", "No such file")
+
+
+def test_options_of_the_start_that_are_not_repeated(echod):
+    words = ["-o", "log_level=error", "-o", "allow=127.0.0.0/8\t10.0.0.0/8"]
+    echod.run(*words, "start", check=0)
+    pid = echod.pid
+    done = echod.run("-o", "max_children=3", *words[2:], "restart", check=2)
+    command = done.stderr.split("`")[1]
+    assert "-o log_level=error" in command
+    assert alive(pid)
+    echod.run(*words, "reload", check=0)
+    done = echod.run(*[word.replace("\\t", "\t") for word in shlex.split(command)[1:]], check=0)
+    assert not alive(pid)
+    assert echod.status()["max_children"] == 3
+    assert echod.status()["clients"] == 0
 
 
 def test_addresses_that_overlap_with_those_it_holds(echod):

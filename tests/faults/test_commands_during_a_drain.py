@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 
 import pytest
 
+from echod.cli.pidfile import PidFile
 from support.sockets import exchange
-from support.wait import DEADLINE, alive, wait_for
+from support.wait import DEADLINE, alive, need, wait_for
 
 
 @pytest.fixture
@@ -62,3 +65,17 @@ def test_reload_says_that_it_is_about_to_end(draining):
     echod, resume = draining
     assert "draining and about to end" in echod.run("reload", check=1).stderr
     resume()
+
+
+def test_a_start_waits_for_a_daemon_that_is_slow_to_exit(echod, tmp_path):
+    slow = ["--trace=unlink", "--inject=unlink:delay_exit=1500000", "-o", str(tmp_path / "trace")]
+    with subprocess.Popen([need("strace"), "-f", *slow, *echod.command("run")], stderr=subprocess.DEVNULL) as run:
+        wait_for(lambda: PidFile(str(echod.pid_file)).holder() and echod.status_or_none(), "the daemon")
+        pid = PidFile(str(echod.pid_file)).holder()
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: not (echod.home / "echod.pid.scoreboard").exists(), "its scoreboard to be removed")
+        assert alive(pid)
+        assert f"the end of process {pid}" in echod.run("start", check=0).stdout
+        assert echod.pid != pid
+        assert exchange(echod.address, b"new") == b"new"
+        assert run.wait(DEADLINE) == 0

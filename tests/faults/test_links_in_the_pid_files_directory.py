@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
+import sys
 
 import pytest
 
+from echod.cli import daemon
+from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
 from support.board import new_board
-from support.processes import NOBODY, fork, reap, state
-from support.wait import need_root
+from support.processes import NOBODY, fork, proc_status, reap, state
+from support.wait import need_root, wait_for
 
 
 @pytest.fixture
@@ -70,6 +74,7 @@ def plant_scoreboard(echod, pid):
     board.words[scoreboard.PID] = pid
     board.words[scoreboard.STATE] = scoreboard.RUNNING
     board.set_texts(config_file=str(echod.config), listen=[], overrides=[])
+    return board
 
 
 @pytest.mark.parametrize("plant", [symlink, hard_link])
@@ -91,3 +96,58 @@ def test_the_scoreboard_of_another_process_is_not_believed(running):
         file.write((1).to_bytes(8, "little"))
     assert "not the scoreboard of process" in running.run("status", check=4).stderr
     running.run("stop", check=0)
+
+
+@pytest.fixture
+def lock_holder(echod):
+    """Return a function that lets the daemon's user lock the pid file, and then execute a program."""
+    need_root()
+    pids = []
+
+    def hold(*command):
+        def execute():
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            fd = os.open(echod.pid_file, os.O_RDWR | os.O_CREAT)
+            os.set_inheritable(fd, True)
+            fcntl.lockf(fd, fcntl.LOCK_EX)
+            os.execv(command[0], command)
+
+        pids.append(fork(execute))
+        wait_for(lambda: PidFile(str(echod.pid_file)).holder() == pids[-1], "the lock")
+        return pids[-1]
+
+    yield hold
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        assert reap(pid) == -signal.SIGKILL, "an unrelated process was ended"
+
+
+@pytest.mark.parametrize("words", [["stop", "--timeout", "0.1"], ["stop", "--timeout", "0.1", "--force"]])
+def test_a_setuid_program_that_was_given_the_lock_is_no_server(echod, lock_holder, words):
+    program = echod.home / "setuid"
+    shutil.copy(os.path.realpath(sys.executable), program)
+    os.chown(program, 0, 0)
+    program.chmod(0o4755)
+    script = "import os, signal; os.setresuid(0, 0, 0); signal.pause()"
+    pid = lock_holder(str(program), "-I", "-S", "-c", script, daemon.BOOT, f"pid_file={echod.pid_file}")
+    wait_for(lambda: proc_status(pid)["Uid"].split() == ["0"] * 4 and state(pid) == "S", "the program")
+    plant_scoreboard(echod, pid)
+    done = echod.run(*words, check=4)
+    assert "who may not signal it" in done.stderr
+    assert state(pid) == "S"
+    os.unlink(f"{echod.pid_file}.scoreboard")
+
+
+def test_no_command_waits_for_what_the_daemons_user_wrote(echod, lock_holder):
+    echod.write(drain_timeout="0s")
+    script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()"
+    pid = lock_holder(sys.executable, "-I", "-S", "-c", script)
+    wait_for(lambda: state(pid) == "S", "the program")
+    board = plant_scoreboard(echod, pid)
+    board.words[scoreboard.STATE], board.words[scoreboard.DRAIN_MS] = scoreboard.DRAINING, scoreboard.NEVER
+    for words in (["stop"], ["start"], ["restart", "--timeout", "0.1"]):
+        assert f"process {pid} is still there after" in echod.run(*words, check=1).stderr
+    echod.run("stop", "--force", check=0)
+    assert state(pid) == "Z"

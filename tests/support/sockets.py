@@ -18,7 +18,8 @@ from echod.common.config import settings as config
 from echod.common.reasons import CRASHED
 from echod.common.scoreboard import RECEIVED, SENT
 from echod.common.signals_table import HANDLED
-from echod.common.sockets import IDLE_SHARE, bind
+from echod.common.socket_options import IDLE_SHARE
+from echod.common.sockets import bind
 from echod.log.log import Log
 from echod.log.sinks import Sink
 from echod.server.acceptor import Acceptor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import subprocess
 import pytest
 
 from support.daemon import Echod, give
-from support.processes import NOBODY, anonymous, descriptors, zombies
+from support.processes import NOBODY, MountNamespace, anonymous, descriptors, zombies
 from support.sockets import exchange, port_of_its_own, receive_all
 from support.visitors import Visitors
 from support.wait import DEADLINE, alive, need_root, wait_for
@@ -100,6 +101,7 @@ def test_a_file_that_vanished_changes_nothing(running):
     os.kill(running.pid, signal.SIGHUP)
     wait_for(lambda: running.events("error"), "the failed reload")
     assert "No such file" in running.events("error")[0]
+    assert "No such file" in running.status()["last_reload"]
     running.write()
     unchanged(running, address, before)
 
@@ -298,3 +300,47 @@ def test_sighup_to_the_whole_group_costs_no_client(running):
         wait_for(lambda: running.status()["generation"] == 2, "the reload")
         conn.sendall(b"y")
         assert conn.recv(1) == b"y"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "code"),
+    [
+        ("user", "no-such-user", 6),
+        ("group", "no-such-group", 6),
+        ("directory", "/nonexistent", 6),
+        ("log", "stderr", 6),
+        ("listen", "*:7777 127.0.0.1:7777", 6),
+        ("backlog", "many", 6),
+        ("log", "/nonexistent/log", 1),
+        ("listen", "192.0.2.1:7777", 1),
+    ],
+)
+def test_a_reload_that_fails_is_recorded_whoever_finds_the_fault(running, setting, value, code):
+    running.write(**{setting: value})
+    done = running.run("reload", check=code)
+    state = running.status()
+    assert state["generation"] == 1
+    assert state["last_reload"] != "ok"
+    assert state["last_reload"] in done.stderr
+    assert 'call=reload why="' in (line := running.events("error")[-1]) or "call=reload why='" in line
+    metrics = running.run("status", "--openmetrics", check=0).stdout
+    assert re.search(r"^echod_config_last_reload_successful(\{.*\})? 0$", metrics, re.MULTILINE), metrics
+
+
+def test_a_reload_looks_names_up_again(public, tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 echo.example\n")
+    with MountNamespace(f"mount --bind {hosts} /etc/hosts\n") as namespace:
+        echod = Echod(public, prefix=namespace.prefix)
+        try:
+            port = port_of_its_own()
+            echod.start(listen=f"echo.example:{port}")
+            hosts.write_text("127.0.0.2 echo.example\n127.0.0.3 echo.example\n")
+            echod.run("reload", check=0)
+            assert sorted(echod.status()["listen"]) == [f"127.0.0.2:{port}", f"127.0.0.3:{port}"]
+            assert exchange(("127.0.0.3", port), b"x") == b"x"
+            hosts.write_text("127.0.0.3 echo.example\n")
+            echod.run("reload", check=0)
+            assert echod.status()["listen"] == [f"127.0.0.3:{port}"]
+        finally:
+            echod.cleanup()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -11,6 +12,9 @@ import sys
 import psutil
 import pytest
 
+from echod.cli import proc
+from echod.cli.rehearsal import tcp_sockets
+from echod.common.config.addresses import write_address
 from support.daemon import ECHOD
 from support.installed import Installed
 from support.processes import NOBODY, anonymous, servers
@@ -220,3 +224,42 @@ def test_interrupted_before_it_is_ready_it_leaves_nothing(echod):
     wait_for(lambda: echod.run("status").returncode == 3, "the server to end and to remove its files")
     assert not echod.pid_file.exists()
     assert not (echod.home / "echod.pid.scoreboard").exists()
+
+
+def test_hundreds_of_addresses_fit_below_the_usual_limit_on_descriptors(echod):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+
+    echod.write(listen=" ".join(f"127.1.{number // 250}.{number % 250 + 1}:0" for number in range(500)))
+    echod.run("start", check=0, preexec_fn=limit)
+    assert proc.soft_limits(echod.pid, [proc.FILES]) == {proc.FILES: "1024"}
+    names = [write_address(one) for one in listening(echod.pid)]
+    assert len(names) == 500
+    echod.run("restart", check=0, preexec_fn=limit)
+    assert exchange(listening(echod.pid)[-1], b"x") == b"x"
+    echod.write(listen=" ".join(f"127.1.{number // 250}.{number % 250 + 1}:0" for number in range(1100)))
+    pid = echod.pid
+    done = echod.run("restart", check=1, preexec_fn=limit)
+    assert "1100 addresses need" in done.stderr
+    assert alive(pid)
+
+
+def listening(pid):
+    """Return where a process listens, by the kernel's tables."""
+    held = {target for _, target in proc.descriptors(pid)}
+    return [(one.host, one.port) for one in tcp_sockets() if one.listens and one.target in held]
+
+
+@pytest.mark.parametrize("command", ["start", "restart"])
+def test_a_start_reads_the_config_once(echod, tmp_path, command):
+    if command == "restart":
+        echod.start()
+    trace = tmp_path / "trace"
+    before = echod.pid_or_zero()
+    strace = [need("strace"), "-f", "--trace=read", "-P", str(echod.config), "-o", str(trace)]
+    with subprocess.Popen([*strace, *echod.command(command)]) as process:  # it follows the daemon to its end
+        wait_for(lambda: echod.pid_or_zero() != before and echod.status_or_none(), "the daemon")
+        echod.run("stop", check=0)
+        assert process.wait(DEADLINE) == 0
+    reads = [line for line in trace.read_text().splitlines() if " = 0" not in line and "read(" in line]
+    assert len(reads) == 1, reads

@@ -40,6 +40,8 @@ class Paths:
         self.config_file = "" if config_file is None else absolute(config_file, self.base, "-c")
         self.overrides = overrides
         self.origins: dict[str, str] = {}  # where each setting comes from: file:line or -o KEY=VALUE
+        self._lines: list[tuple[str, str, str]] = []  # of the file, which is read once
+        self._fault: ConfigError | None = None  # of the line after these
         self.pid_file = self._read() or default_path()
         self.board_file = board_path(self.pid_file)
 
@@ -51,9 +53,13 @@ class Paths:
         return self
 
     def _read(self) -> str:
-        """Note the origins and return the setting `pid_file`. The lines before a broken one count."""
+        """Read the file, note the origins, and return the setting `pid_file`. The lines before a broken one count."""
+        try:
+            self._lines += read(self.config_file)
+        except ConfigError as error:
+            self._fault = error
         found = ""
-        for entries in (read(self.config_file), read_overrides(self.overrides)):
+        for entries in (self._lines, read_overrides(self.overrides)):
             with contextlib.suppress(ConfigError):
                 for where, key, value in entries:
                     self.origins[key] = where
@@ -61,15 +67,21 @@ class Paths:
                         found = absolute(value, self.base, where) if value else ""
         return found
 
+    def _file(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the lines of the file. Raises ConfigError where `read` did."""
+        yield from self._lines
+        if self._fault:
+            raise self._fault
+
     def origin(self, name: str) -> str:
         """Return where a setting comes from, with a colon after it, or nothing for a default."""
         return f"{self.origins[name]}: " if name in self.origins else ""
 
     def load(self, *, log: str = "syslog") -> Config:
-        """Read the settings; `log` is the default of the setting of that name. Raises ConfigError."""
+        """Return the settings; `log` is the default of the setting of that name. Raises ConfigError."""
         from echod.common.config import settings  # noqa: PLC0415 - what `status` does without is loaded where it is used
 
-        return settings.load(self.config_file, self.overrides, self.base, log=log)
+        return settings.load(self.config_file, self.overrides, self.base, log=log, lines=self._file())
 
     def launch(self, ids: tuple[int, int], *, log: str = "syslog", ready_fd: int = -1) -> Launch:
         """Return what the server is told; `ids` are those of the user that root becomes."""

@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 from typing import TYPE_CHECKING
 
 from echod.cli import proc
 from echod.cli.context import Paths, user_name
-from echod.cli.daemon import RELOAD, REOPEN, UPGRADE, Daemon
+from echod.cli.daemon import BOOT, RELOAD, REOPEN, UPGRADE, Daemon
 from echod.cli.installation import fault as installation_fault
-from echod.cli.launch import BOOT, compile_server
+from echod.cli.launch import compile_server
 from echod.cli.pidfile import PidFile
 from echod.common import scoreboard
-from echod.common.config.addresses import write_address
 from echod.common.config.file import DEFAULT_PATH, read_overrides
 from echod.common.errors import DONE, FAILED, NOT_RUNNING, USAGE, EchodError, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from echod.common.config.addresses import Address
     from echod.common.scoreboard import Copy
-
-LOOKUP = 5.0  # seconds for the resolver
 
 
 def reload(args: Namespace) -> int:
-    """Have the daemon read its config again, and print what changed. Raises EchodError."""
+    """Make the daemon read its config again, and print what changed. Raises EchodError.
+
+    A child of the daemon checks the file, as it does for a SIGHUP that no command has sent. A file that is refused is
+    therefore recorded as the last reload, whoever asks.
+    """
     paths = Paths(args.config, args.options)
-    config = paths.load()
     with running(paths) as daemon:
-        copy = daemon.board().copy()
-        check_source(paths, daemon.pid, copy)
-        look_up([address for address in config.listen if write_address(address) not in copy.addresses()])
+        check_source(paths, daemon.pid, daemon.board().copy())
         code, copy = daemon.ask(*RELOAD)
     if code != DONE:
-        raise EchodError(f"{copy.texts().get('last_reload')}; the old settings are still in force", code)
+        raise EchodError(f"{copy.texts().get('last_reload')}; the previous settings stay in effect", code)
     print(printable("\n".join(copy.changes())) or "echod: reloaded, nothing changed")
     return DONE
 
@@ -52,33 +47,10 @@ def check_source(paths: Paths, pid: int, copy: Copy) -> None:
 
 def check_overrides(given: list[str], started_with: list[str]) -> None:
     """Raise EchodError, USAGE, for an -o that the daemon was not started with: a reload does not pass it on."""
-    whole = [text for text in started_with if text.partition("=")[0].strip() and "=" in text]  # unless forged
-    known = {(key, value) for _, key, value in read_overrides(whole, newlines=True)}
+    known = {(key, value) for _, key, value in read_overrides(started_with, newlines=True)}
     for where, key, value in read_overrides(given):
         if key != "pid_file" and (key, value) not in known:
             raise EchodError(f"reload: {where}: takes effect at a start; use restart, or the config file", USAGE)
-
-
-def look_up(addresses: list[Address]) -> None:
-    """Look up the hosts that the daemon is about to, which serves nobody meanwhile. Raises EchodError."""
-    errors: list[str] = []
-
-    def resolve(address: Address) -> None:
-        try:
-            socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
-        except socket.gaierror as error:
-            errors.append(f"cannot listen on {write_address(address)}: {error.args[-1]}")
-
-    for address in addresses:
-        if address[0] == "*":
-            continue
-        thread = threading.Thread(target=resolve, args=[address], daemon=True)
-        thread.start()
-        thread.join(LOOKUP)
-        if thread.is_alive():
-            errors.append(f"cannot listen on {write_address(address)}: no answer from the resolver in {LOOKUP:g} s")
-        if errors:
-            raise EchodError(f"{errors[0]}; the old settings are still in force", FAILED)
 
 
 def upgrade(args: Namespace) -> int:
@@ -134,9 +106,14 @@ def reopen(args: Namespace) -> int:
 
 def running(paths: Paths) -> Daemon:
     """Return the running daemon once it has started. Raises EchodError when there is none, or none that goes on."""
-    daemon = Daemon.find(PidFile(paths.pid_file))
-    if daemon is None:
-        raise EchodError(f"not running (no process holds {paths.pid_file}); `echod start` starts it", NOT_RUNNING)
-    if daemon.wait_started() == scoreboard.DRAINING:
-        raise EchodError(f"process {daemon.pid} is draining and about to end; `echod start` waits for that", FAILED)
-    return daemon
+    while daemon := Daemon.find(PidFile(paths.pid_file)):
+        try:
+            state = daemon.wait_started()
+        except EchodError as error:
+            if error.code == NOT_RUNNING:  # it has ended in between, and another may run now
+                continue
+            raise
+        if state == scoreboard.DRAINING:
+            raise EchodError(f"process {daemon.pid} is draining and about to end; `echod start` waits for that", FAILED)
+        return daemon
+    raise EchodError(f"not running (no process holds {paths.pid_file}); `echod start` starts it", NOT_RUNNING)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from functools import partial
 
-from echod.cli import proc
+from echod.cli import netstat, proc
 from echod.cli.context import board_path, rights_of, user_name
 from echod.cli.locks import POLL_INTERVAL_S, controllers, open_plain
 from echod.cli.machine import Handle, lacks, missing_capabilities, owner_of
@@ -31,11 +32,15 @@ if TYPE_CHECKING:
     from echod.cli.pidfile import PidFile
     from echod.common.scoreboard import Copy
 
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BOOT = os.path.join(PACKAGE, "server", "boot.py")
+INTERPRETER = [sys.executable, "-I", "-S"]  # what a server is executed with, and BOOT after it
 REPLY_S = 30.0  # for a reload, a reopen or a start: binding may ask the DNS
 LEAVING_S = 1.0  # for a daemon that has removed its files to end
 RELOAD = signal.SIGHUP, scoreboard.RELOADS_BEGUN, scoreboard.RELOADS_DONE, scoreboard.RELOAD_CODE
 UPGRADE = signal.SIGUSR2, scoreboard.UPGRADES_BEGUN, scoreboard.UPGRADES_DONE, scoreboard.UPGRADE_CODE
 REOPEN = signal.SIGUSR1, scoreboard.REOPENS_BEGUN, scoreboard.REOPENS_DONE, scoreboard.REOPEN_CODE
+KILLED_S = 30.0  # for a process that SIGKILL was sent to: a device may hold it up
 
 
 class Daemon:
@@ -78,15 +83,44 @@ class Daemon:
             raise from_os_error(f"process {self.pid} runs, but its scoreboard cannot be read", error) from None
         try:
             board = Scoreboard(fd)
+            wrong = self._is_not_its(board)
         except (OSError, ValueError):
-            raise EchodError(f"{self._path}: is not a scoreboard") from None
+            wrong = "is not a scoreboard"
         finally:
             os.close(fd)
-        if board.words[scoreboard.MAGIC] != scoreboard.VERSION:
-            raise EchodError(f"{self._path}: is the scoreboard of another version of echod; restart the daemon")
-        if board.words[scoreboard.PID] != self.pid:
-            raise EchodError(f"{self._path}: is not the scoreboard of process {self.pid}; restart the daemon")
+        if wrong and self.wait(LEAVING_S):  # it is the one of the next daemon, which may not be complete yet
+            raise EchodError(f"process {self.pid} has just ended", NOT_RUNNING)
+        if wrong:
+            raise EchodError(f"{self._path}: {wrong}")
         return board
+
+    def _is_not_its(self, board: Scoreboard) -> str:
+        """Return why this is not the scoreboard of the process, or nothing."""
+        words = board.words
+        if words[scoreboard.MAGIC] != scoreboard.VERSION:
+            return "is the scoreboard of another version of echod; restart the daemon"
+        if words[scoreboard.PID] != self.pid:
+            return f"is not the scoreboard of process {self.pid}; restart the daemon"
+        return ""
+
+    def names(self) -> list[str]:
+        """Return the addresses that it says it listens on; none if that is unknown."""
+        try:
+            return self.board().copy().listen()
+        except EchodError:
+            return []
+
+    def overrides(self) -> list[str]:
+        """Return the -o options that it was started with. Raises EchodError if they are unknown."""
+        return list(self.board().copy().overrides())
+
+    def listens(self) -> bool:
+        """Return True if the kernel knows a listening socket of the process."""
+        with contextlib.suppress(OSError):
+            held = {target for _, target in proc.descriptors(self.pid)}
+            found = (one for family in netstat.FAMILIES for one in netstat.listeners(self.pid, family))
+            return any(netstat.link_of(inode) in held for inode, *_ in found)
+        return False
 
     def wait_started(self, timeout: float = REPLY_S) -> int:
         """Wait until it has started; return the scoreboard's STATE. Raises EchodError, NOT_RUNNING if it has ended."""
@@ -104,9 +138,20 @@ class Daemon:
             self._handle.send(signum)
 
     def _is_server(self) -> bool:
-        """Return True if the process was executed with this pid file."""
-        with contextlib.suppress(OSError):
-            return f"pid_file={self._pid_file.path}" in proc.command_line(self.pid)
+        """Return True if the process is a server of echod's with this pid file, and not a program that holds its lock.
+
+        Record locks survive execve(2): a user who holds the lock can execute a setuid program with any arguments. That
+        is another program than our interpreter, or it is a script other than the server's, or its uids differ.
+        """
+        with contextlib.suppress(OSError, KeyError):
+            interpreter = proc.link(self.pid, "exe").removesuffix(" (deleted)")
+            words = proc.command_line(self.pid)
+            return (
+                interpreter == os.path.realpath(sys.executable)
+                and words[1 : len(INTERPRETER) + 1] == [*INTERPRETER[1:], BOOT]
+                and f"pid_file={self._pid_file.path}" in words[len(INTERPRETER) + 1 :]
+                and len(set(proc.status(self.pid)["Uid"].split())) == 1
+            )
         return False
 
     @contextlib.contextmanager
@@ -152,7 +197,7 @@ class Daemon:
         return copy.code(code), copy
 
     def kill(self) -> None:
-        """End it and its children immediately. Raises EchodError, OSError.
+        """End it and its children immediately, and wait for its end. Raises EchodError, OSError.
 
         It is stopped first, so that it neither forks nor reaps. The search for children ends when it finds no new one.
         """
@@ -165,6 +210,10 @@ class Daemon:
                 killed |= found
         finally:
             self.send(signal.SIGKILL)
+        if not self.wait(KILLED_S):
+            raise EchodError(
+                f"process {self.pid} was killed {KILLED_S:g} s ago and still exists; a device may hold it up"
+            )
 
     def _kill_child(self, pid: int) -> bool:
         """End a process if it is a child of the daemon; return True if it is."""

@@ -18,7 +18,7 @@ from echod.common.config.settings import Config
 from echod.common.errors import DONE, EchodError
 from echod.common.reasons import NOT_ALLOWED, reason_of
 from echod.common.scoreboard import RECEIVED, SENT
-from echod.common.sockets import set_options
+from echod.common.socket_options import set_options
 from echod.log.log import Log, describe
 from echod.log.rates import FOREVER
 from echod.log.sinks import open_log

@@ -10,12 +10,15 @@ import signal
 from typing import TYPE_CHECKING
 
 from echod.cli.machine import warn
-from echod.common.errors import ConfigError
+from echod.common.errors import ConfigError, EchodError
 from echod.common.sockets import SD_LISTEN_FDS_START, adopt
 
 if TYPE_CHECKING:
     from echod.common.config.settings import Config
     from echod.common.sockets import Listener
+
+MOST_OF_A_NAME = 4  # addresses of one host
+OTHER_DESCRIPTORS = 16  # pid file, scoreboard, log, pipes, and the connection of a client
 
 
 def passed_sockets() -> int:
@@ -62,8 +65,27 @@ def close_inherited(first: int, kept: int = -1) -> None:
 
 
 def lowest_fd(config: Config, passed: int = 0) -> int:
-    """Return the descriptor from which on the pid file's is clear of the listening sockets."""
-    return SD_LISTEN_FDS_START + passed + 4 * len(config.listen)
+    """Return the descriptor from which on the pid file's is clear of the listening sockets.
+
+    `*` is two sockets, and an address is one. A name has as many as the resolver gives; MOST_OF_A_NAME are counted.
+    """
+    sockets = (2 if host == "*" else 1 if is_numeric(host) else MOST_OF_A_NAME for host, _ in config.listen)
+    return SD_LISTEN_FDS_START + passed + sum(sockets) + 1
+
+
+def is_numeric(host: str) -> bool:
+    """Return True if a host is an address, and no name."""
+    return ":" in host or not host.strip("0123456789.")
+
+
+def refuse_too_many(config: Config, passed: int = 0) -> None:
+    """Raise EchodError if the limit on descriptors leaves no room for the listening sockets."""
+    wanted, most = lowest_fd(config, passed) + OTHER_DESCRIPTORS, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if most != resource.RLIM_INFINITY and wanted > most:
+        raise EchodError(
+            f"listen: {len(config.listen)} addresses need {wanted} descriptors, and the limit is {most} "
+            f"(RLIMIT_NOFILE); `ulimit -n {wanted}` raises it"
+        )
 
 
 def above(fd: int, lowest: int) -> int:

@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from echod.cli.launch import BOOT, PACKAGE
+from echod.cli.daemon import BOOT, PACKAGE
 from echod.common.errors import describe
 from echod.common.privileges import become
 

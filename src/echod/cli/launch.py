@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import compileall
 import contextlib
-import errno
+import fcntl
 import os
 import resource
 import signal
-import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from daemon import DaemonContext
 from daemon.daemon import DaemonError
 from lockfile import Error as LockError
 
+from echod.cli.daemon import BOOT, INTERPRETER, PACKAGE
 from echod.cli.inherited import above, reset_signals
 from echod.cli.machine import warn
+from echod.cli.preflight import no_room
 from echod.common import scoreboard
-from echod.common.errors import DONE, FAILED, NOT_PERMITTED, EchodError, describe, end_of, last_words
+from echod.common.config.settings import SETTINGS
+from echod.common.errors import DONE, FAILED, EchodError, describe, end_of, last_words
+from echod.common.items import write_items
 from echod.common.machine import nameless_file
 from echod.common.privileges import become
 from echod.common.sockets import SD_LISTEN_FDS_START, Listener, bind_all
@@ -32,9 +35,6 @@ if TYPE_CHECKING:
     from echod.common.config.settings import Config
     from echod.common.launch import Launch
 
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BOOT = os.path.join(PACKAGE, "server", "boot.py")
-INTERPRETER = [sys.executable, "-I", "-S"]
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 READY = 2  # newlines: one after the pid of the process that becomes the server, one when that is ready
 KEPT = ("PATH", "LANG", "TZ")  # of the environment
@@ -112,7 +112,7 @@ def become_daemon(
         board_fd = make_scoreboard(launch.board_file, config)
         pid_file.acquire()
         os.dup2(stderr, 2)  # until it is ready; then the server puts /dev/null there
-        execute(launch.replace(board_fd=board_fd, pid_fd=pid_file.fd, ready_fd=pipe), listeners, KEPT)
+        execute(config, launch.replace(board_fd=board_fd, pid_fd=pid_file.fd, ready_fd=pipe), listeners, KEPT)
     except (DaemonError, LockError, EchodError, OSError) as error:
         text = f"{getattr(error, 'code', FAILED)} {describe(error) if isinstance(error, OSError) else error}"
         with contextlib.suppress(OSError):
@@ -134,22 +134,21 @@ def run(config: Config, launch: Launch, pid_file: PidFile, passed: list[Listener
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     board_fd = make_scoreboard(launch.board_file, config)
     pid_file.acquire()
-    execute(launch.replace(board_fd=board_fd, pid_fd=pid_file.fd), listeners, KEPT_BY_RUN)
+    execute(config, launch.replace(board_fd=board_fd, pid_fd=pid_file.fd), listeners, KEPT_BY_RUN)
 
 
-def execute(launch: Launch, listeners: list[Listener], kept: tuple[str, ...]) -> NoReturn:
+def execute(config: Config, launch: Launch, listeners: list[Listener], kept: tuple[str, ...]) -> NoReturn:
     """Lay out the descriptors, from 3 on the listening sockets, and execute the server's image. Raises OSError."""
     addresses = tuple(listener.address for listener in listeners)
     free = SD_LISTEN_FDS_START + len(addresses)
     if launch.pid_fd < free:  # it cannot be moved: closing the old descriptor would drop the lock
         raise EchodError(f"listen: too many addresses, {len(addresses)}", FAILED)
     ready_fd = above(launch.ready_fd, free) if launch.ready_fd >= 0 else -1
-    launch = launch.replace(addresses=addresses, board_fd=above(launch.board_fd, free), ready_fd=ready_fd)
-    # first all out of the way, then each to its number: no dup2 hits one that is still to be moved
-    for number, fd in enumerate([above(listener.fd, free) for listener in listeners], SD_LISTEN_FDS_START):
-        os.dup2(fd, number)
+    board_fd, settings_fd = above(launch.board_fd, free), above(write_settings(config), free)
+    launch = launch.replace(addresses=addresses, board_fd=board_fd, ready_fd=ready_fd, settings_fd=settings_fd)
+    move([listener.sock.detach() for listener in listeners])
     # 0 to 2 are close-on-exec when python-daemon opened them: the first client would become stdin
-    for fd in (0, 1, 2, *range(SD_LISTEN_FDS_START, free), launch.pid_fd, launch.board_fd, launch.ready_fd):
+    for fd in (0, 1, 2, *range(SD_LISTEN_FDS_START, free), launch.pid_fd, board_fd, ready_fd, settings_fd):
         if fd >= 0:
             os.set_inheritable(fd, True)
     environment = {name: os.environ[name] for name in kept if name in os.environ}
@@ -194,6 +193,30 @@ def drop_privileges(launch: Launch, free: int) -> None:
         become(launch.uid, launch.gid)
 
 
+def write_settings(config: Config) -> int:
+    """Return a file without a name that holds the settings, so that the server does not read the config again."""
+    fd = nameless_file("settings")
+    write_items(fd, [f"{name}={config.text(name)}" for name in SETTINGS])
+    return fd
+
+
+def move(fds: list[int]) -> None:
+    """Move descriptors to the numbers from SD_LISTEN_FDS_START on, in this order. Raises OSError.
+
+    One that has the number of another is moved out of the way first: no dup2 hits one that is still to be moved.
+    """
+    at = {fd: index for index, fd in enumerate(fds)}
+    for index, number in enumerate(range(SD_LISTEN_FDS_START, SD_LISTEN_FDS_START + len(fds))):
+        fd = fds[index]
+        if fd == number:
+            continue
+        if (other := at.get(number, -1)) > index:
+            fds[other] = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, SD_LISTEN_FDS_START + len(fds))
+            at[fds[other]] = other
+        os.dup2(fd, number)
+        os.close(fd)
+
+
 def compile_server() -> None:
     """Compile the server's image, as far as we may write there. In the server it would leave memory behind for good."""
     for part in ("", "common", "log", "session", "server"):
@@ -212,8 +235,5 @@ def make_scoreboard(path: str, config: Config) -> int:
         os.fchmod(fd, 0o644 & ~config.umask)
         scoreboard.initialize(fd, config.max_children, os.getpid())
     except OSError as error:
-        what = f"{path}: {error.strerror}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            what += "; it needs room for max_children"
-        raise EchodError(what, NOT_PERMITTED if isinstance(error, PermissionError) else FAILED) from None
+        raise no_room(path, error) from None
     return fd

@@ -20,9 +20,9 @@ import errno
 import fcntl
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lockfile import AlreadyLocked, LockFailed, NotLocked
+from lockfile import AlreadyLocked, LockFailed
 from lockfile.pidlockfile import PIDLockFile
 
 from echod.cli.locks import POLL_INTERVAL_S, RUNNING_BYTE, holder, is_current, lock, open_plain, writer
@@ -38,14 +38,18 @@ START_TIMEOUT_S = 60
 
 
 class PidFile(PIDLockFile):
-    """A pid file, as lockfile has it: acquire, release, is_locked, i_am_locking, read_pid, break_lock."""
+    """lockfile's PIDLockFile, whose `acquire` and `break_lock` go by the kernel's locks, and not by the file.
+
+    `release`, `read_pid` and `i_am_locking` are lockfile's own. Its `is_locked` only says that the file exists, which a
+    stale file does, too: `holder` says whether a daemon runs.
+    """
 
     def __init__(self, path: str, lowest_fd: int = 3) -> None:
         """Name the file; its descriptor will not be below `lowest_fd`, where the server is handed its sockets."""
         super().__init__(path, timeout=0)
         self.fd = -1
         self._lowest_fd = lowest_fd
-        self._held = self._made = False
+        self._made = False
 
     def holder(self, byte: int = RUNNING_BYTE) -> int:
         """Return the pid of the process that holds a write lock, 0 if none does, or -1 if the process is unknown.
@@ -119,7 +123,7 @@ class PidFile(PIDLockFile):
     def _close(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
-        self.fd, self._held, self._made = -1, False, False
+        self.fd, self._made = -1, False
 
     def acquire(self, timeout: float | None = None) -> None:  # noqa: ARG002 - the lock is free, or a daemon's for long
         """Take byte 0 and write our pid. Raises AlreadyLocked, or LockFailed."""
@@ -135,17 +139,9 @@ class PidFile(PIDLockFile):
             os.pwrite(self.fd, b"%d\n" % os.getpid(), 0)
             if self._made:
                 os.fchmod(self.fd, 0o644)
-            self._held = True
             fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, STARTING_BYTE)  # a start in the foreground ends here
         except OSError as error:
             raise LockFailed(f"{self.path}: {error.strerror}") from error
-
-    def release(self) -> None:
-        """Remove the file and let go of the lock. Raises NotLocked."""
-        if not self._held:
-            raise NotLocked(f"{self.path}: not locked by this process")
-        os.unlink(self.path)
-        self._close()
 
     def break_lock(self, *others: str) -> None:
         """Remove the file, and `others` with it, unless a daemon runs or is being started. Raises OSError."""
@@ -164,16 +160,3 @@ class PidFile(PIDLockFile):
         finally:
             if opened:
                 self._close()
-
-    def is_locked(self) -> bool:
-        """Return True if a living process holds the lock."""
-        return self._held or self.holder() != 0
-
-    def i_am_locking(self) -> bool:
-        """Return True if this process holds the lock."""
-        return self._held
-
-    def __enter__(self) -> Any:
-        """Acquire, for DaemonContext."""
-        self.acquire()
-        return self

@@ -1,39 +1,49 @@
-"""What a start needs, tried beforehand: `restart` stops nothing when the user, the log or an address fails."""
+"""A start without its last step: `restart` stops nothing if the user, the directory, the log or an address fails.
+
+Each step is tried as the user that will do it: the launcher binds, changes the directory and makes the scoreboard; the
+server opens its log as its own user.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import signal
-import socket
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 from echod.cli import installation, machine
 from echod.cli.context import user_name
 from echod.cli.machine import lacks, without_syslog
-from echod.common.config.addresses import parse_address, write_address
+from echod.cli.rehearsal import Rehearsal
 from echod.common.config.file import DEFAULT_PATH
-from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe
+from echod.common.errors import FAILED, NOT_PERMITTED, ConfigError, EchodError, describe
 from echod.common.journal import mark
+from echod.common.machine import take_room
 from echod.common.privileges import become
-from echod.common.sockets import BindError, bind
+from echod.common.scoreboard import space
+from echod.common.sockets import bind_all
 from echod.log.log import WARNING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from echod.common.config.addresses import Address
+    from echod.cli.context import Paths
+    from echod.cli.daemon import Daemon
     from echod.common.config.settings import Config
     from echod.common.launch import Launch
 
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - to compare with
-BECOME, LOG, CONFIG = "become", "log", "config"
+BECOME = "become"
+DIRECTORY = "directory"
+LOG = "log"
+CONFIG = "config"
+BLOCK_BYTES = 512  # of st_blocks
 
 
 def attempt(config: Config, launch: Launch) -> dict[str, str]:
-    """Become the daemon's user in a child, and open its log and its config there; returns what failed, and why.
+    """Change to the directory in a child, become the daemon's user, open its log and its config; returns what failed.
 
     A log that is not there is not made: `check` changes nothing.
     """
@@ -54,7 +64,11 @@ def attempt(config: Config, launch: Launch) -> dict[str, str]:
 
 
 def failures(config: Config, launch: Launch) -> Iterator[tuple[str, str]]:
-    """Do what `attempt` does in its child."""
+    """Do what `attempt` does in its child, and yield each step that failed, and why."""
+    try:
+        os.chdir(config.directory)
+    except OSError as error:
+        yield DIRECTORY, describe(error)
     try:
         if launch.uid >= 0:
             become(launch.uid, launch.gid)
@@ -81,6 +95,21 @@ def cannot_make(path: str, error: OSError) -> OSError | None:
         return error
     code = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
     return OSError(code, os.strerror(code), path)
+
+
+def refuse_stderr(paths: Paths, config: Config) -> None:
+    """Raise ConfigError for a log that only `run` has: a daemon's stderr is /dev/null."""
+    if config.log == "stderr":
+        raise ConfigError(f"{paths.origin('log')}log: 'stderr' is for `echod run`; allowed: syslog, none, or a path")
+
+
+def check_log(paths: Paths, config: Config, launch: Launch) -> None:
+    """Raise ConfigError for a log that is the pid file or the scoreboard."""
+    own = map(os.path.realpath, (launch.pid_file, launch.board_file))
+    if config.log.startswith("/") and os.path.realpath(config.log) in own:
+        raise ConfigError(
+            f"{paths.origin('log')}log: '{config.log}' is the pid file or the scoreboard; use another file"
+        )
 
 
 def check_user(config: Config, launch: Launch) -> dict[str, str]:
@@ -121,28 +150,38 @@ def warn_of_upgrades(launch: Launch) -> None:
         )
 
 
-def check_start(config: Config, launch: Launch, held: list[str] | None) -> None:
-    """See that a daemon can be started in place of one that listens on `held`, if known. Raises EchodError."""
+def check_start(config: Config, launch: Launch, daemon: Daemon) -> None:
+    """Rehearse a start next to the running daemon: all but what only the daemon prevents. Raises EchodError."""
     failed = check_user(config, launch)
-    if LOG in failed:
-        raise EchodError(f"cannot open the log: {failed[LOG]}", FAILED)
-    for address in config.listen if held is not None else ():
-        for name in missing(address, held or []):
-            for listener in bind(parse_address(name), config):
-                listener.close()
+    for step, what in ((DIRECTORY, "cannot change to the directory"), (LOG, "cannot open the log")):
+        if step in failed:
+            raise EchodError(f"{what}: {failed[step]}", FAILED)
+    check_room(launch.board_file, config.max_children)
+    for listener in bind_all(list(config.listen), config, Rehearsal(daemon.pid, daemon.names())):
+        listener.close()
 
 
-def missing(address: Address, held: list[str]) -> list[str]:
-    """Return the names of an address that are neither held nor overlap with one that is. Raises BindError."""
-    host, port = address
-    if host == "*":
-        return [] if any(name.endswith(f":{port}") for name in held) else [write_address(address)]
+def check_room(board_file: str, max_children: int) -> None:
+    """Make a file as large as the scoreboard that will replace `board_file`, and remove it. Raises EchodError.
+
+    The room of the present one counts: it is removed first.
+    """
+    directory = os.path.dirname(board_file)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise BindError(write_address(address), OSError(0, str(error.args[-1]))) from None
-    return [
-        write_address(where)
-        for family, where in dict.fromkeys((entry[0], entry[4]) for entry in found)
-        if not {write_address(where), write_address((ANY[family], port))} & set(held)
-    ]
+        if os.path.isdir(board_file):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), board_file)
+        with tempfile.TemporaryFile(dir=directory) as file:
+            present = os.stat(board_file).st_blocks * BLOCK_BYTES if os.path.exists(board_file) else 0
+            wanted = space(max_children) - present
+            if wanted > 0:
+                take_room(file.fileno(), wanted, 0)
+    except OSError as error:
+        raise no_room(board_file, error) from None
+
+
+def no_room(board_file: str, error: OSError) -> EchodError:
+    """Return the error of a scoreboard that cannot be made."""
+    what = f"{board_file}: {error.strerror}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what += "; it needs room for max_children"
+    return EchodError(what, NOT_PERMITTED if isinstance(error, PermissionError) else FAILED)

@@ -38,7 +38,6 @@ UNKNOWN = "?"  # only root may see it, or the kernel has no such file
 LISTEN = "0A"  # the state of a listener in TABLES
 TABLES = ("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)
 ADDRESS_WORD_BYTES = 4  # an address is written as 32-bit words of the machine's byte order
-ANY_HOST = {"0.0.0.0", "::"}  # noqa: S104 - to compare with
 
 
 class Process:
@@ -258,25 +257,12 @@ def has_our_network(pid: Pid) -> bool:
     return os.path.samestat(theirs, ours)
 
 
-def listeners(host: str, port: int) -> set[str]:
-    """Return the sockets, as the targets of descriptors, that listen on a port at an address or at any address."""
-    found = set()
-    for table, family in TABLES:
-        with contextlib.suppress(OSError):
-            for words in rows(SELF, table):
-                where, number = address(words[1], family)
-                overlap = host in ANY_HOST or where in ANY_HOST or where in (host, f"::ffff:{host}")  # IPv4-mapped
-                if words[3] == LISTEN and number == port and overlap:
-                    found.add(f"socket:[{words[9]}]")
-    return found
-
-
 def holders(sockets: set[str]) -> dict[int, int]:
     """Return the uid of each process that has one of these sockets, by its pid, as far as this user may see it."""
     found = {}
     for pid in pids():
         with contextlib.suppress(OSError):
-            if any(target in sockets for _, target in descriptors(pid)):
+            if not sockets.isdisjoint(target for _, target in descriptors(pid)):
                 found[pid] = os.stat(path(pid, "")).st_uid
     return found
 

@@ -27,6 +27,7 @@ class Launch(Items):
     pid_fd: int = -1
     board_fd: int = -1
     ready_fd: int = -1
+    settings_fd: int = -1  # of a file with the settings, KEY=VALUE each, which the server closes
     uid: int = -1
     gid: int = -1
 

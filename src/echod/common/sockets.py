@@ -7,11 +7,12 @@ client no system call.
 from __future__ import annotations
 
 import errno
-from sys import byteorder
 
-from echod.common.cmodules import LONG, os, socket
+from echod.common.bind_errors import BindError, unresolved
+from echod.common.cmodules import os, socket
 from echod.common.config.addresses import write_address
-from echod.common.errors import FAILED, NOT_PERMITTED, ConfigError, EchodError
+from echod.common.errors import ConfigError
+from echod.common.socket_options import set_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 
     Accept = Callable[[], tuple[int, tuple[Any, ...]]]  # gives a connected descriptor and its peer
     Warn = Callable[[str], None]
+    Place = tuple[int, tuple[Any, ...]]  # a family, and an address as bind(2) takes it
+    Opener = Callable[[int, Any, Address, Config], "Listener"]
 SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
-NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
-LONGEST_BYTES = 8  # of a number in a struct timeval
 IPPROTO_MPTCP = 262  # linux/mptcp.h
 LACKS = errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT  # of bind(2) and socket(2): the machine does not have this address
-IDLE_SHARE = 0.55  # of idle_timeout that a read or write waits: two of these without a byte are more than all of it
+ANY_HOSTS = ("0.0.0.0", "::")  # noqa: S104 - to compare with
 SO_BINDTOIFINDEX, NO_INTERFACE = 62, 0x7FFFFFFF  # asm-generic/socket.h; no machine has so many
 # UNP 5.11, accept(2): Linux passes network errors already pending on the new socket; they are the client's alone
 CLIENT_ERRORS = {
@@ -39,19 +40,6 @@ CLIENT_ERRORS = {
 
 def ignore(_text: str) -> None:
     """Take a warning, and do nothing."""
-
-
-class BindError(EchodError):
-    """An address cannot be listened on."""
-
-    def __init__(self, text: str, error: OSError) -> None:
-        hints = {
-            errno.EADDRINUSE: "; another process listens there, `ss -ltnp` tells which",
-            errno.EACCES: "; a port below 1024 needs root, or CAP_NET_BIND_SERVICE",
-            errno.EADDRNOTAVAIL: "; no interface has this address",
-        }
-        why = f"{error.strerror}{hints.get(error.errno or 0, '')}"
-        super().__init__(f"cannot listen on {text}: {why}", NOT_PERMITTED if error.errno == errno.EACCES else FAILED)
 
 
 class Listener:
@@ -68,6 +56,11 @@ class Listener:
         self.accept: Accept = getattr(sock, "_accept")  # noqa: B009 - raises OSError: see `is_client_error`
         if sock.proto == IPPROTO_MPTCP:
             self.accept = self._accept_and_tune
+
+    @property
+    def place(self) -> Place:
+        """The family, and the address that it is bound to."""
+        return int(self.sock.family), self.sock.getsockname()
 
     def tune(self, config: Config) -> dict[str, OSError]:
         """Set the backlog, and what accepted sockets inherit; return the options that failed. Raises OSError."""
@@ -115,84 +108,38 @@ def is_client_error(error: OSError) -> bool:
     return error.errno in CLIENT_ERRORS
 
 
-def set_options(sock: socket.socket, config: Config) -> dict[str, OSError]:
-    """Set the options of socket(7) and tcp(7) that the settings stand for; return the error of each that failed.
-
-    Each is set by itself. Otherwise one that a protocol or a sandbox refuses would take the others with it.
-    """
-    failed = {}
-    for names, level in ((socket_options(config), socket.SOL_SOCKET), (tcp_options(config), socket.IPPROTO_TCP)):
-        if level == socket.SOL_SOCKET or sock.family != socket.AF_UNIX:
-            for name, value in names.items():
-                try:
-                    set_option(sock, level, getattr(socket, name), value)
-                except OSError as error:
-                    failed[name] = error
-    return failed
-
-
-def set_option(sock: socket.socket, level: int, option: int, value: float) -> None:
-    """Set an option to a number, or to a time in seconds, which is a float. Raises OSError.
-
-    A time is a struct timeval. Its two numbers are longs, except on a 32-bit machine with 64-bit time: it takes two
-    8-byte numbers, and refuses two longs.
-    """
-    if not isinstance(value, float):
-        sock.setsockopt(level, option, value)
-        return
-    for width in (LONG, LONGEST_BYTES):
-        numbers = int(value), int(value % 1 * 1e6)
-        try:
-            sock.setsockopt(level, option, b"".join([number.to_bytes(width, byteorder) for number in numbers]))
-        except OSError as error:
-            if error.errno != errno.EINVAL or width == LONGEST_BYTES:
-                raise
-        else:
-            return
-
-
-def socket_options(config: Config) -> dict[str, float]:
-    """Return the options of socket(7) by name."""
-    limit_s = float(config.idle_timeout or 0) * IDLE_SHARE
-    return {
-        "SO_OOBINLINE": 1,  # an urgent byte is a byte (RFC 6093)
-        "SO_RCVTIMEO": limit_s,
-        "SO_SNDTIMEO": limit_s,
-        "SO_KEEPALIVE": int(config.keepalive is not None),
-    }
-
-
-def tcp_options(config: Config) -> dict[str, float]:
-    """Return the options of tcp(7) by name. A vanished peer is noticed within twice `keepalive`, or 3 s."""
-    if config.keepalive is None:
-        return {"TCP_NODELAY": 1}  # UNP 7.9
-    seconds = min(NEVER_FOR_TCP, max(1, round(config.keepalive)))
-    return {
-        "TCP_NODELAY": 1,
-        "TCP_KEEPIDLE": seconds,  # one of these, then three probes within another
-        "TCP_KEEPINTVL": max(1, seconds // 3),
-        "TCP_KEEPCNT": 3 if seconds > 1 else 2,
-    }
-
-
-def bind(address: Address, config: Config, *, share: bool = False, warn: Warn = ignore) -> list[Listener]:
-    """Listen on an address: one socket for each address of the host that the machine has. Raises BindError.
-
-    `warn` is called with a text for each address of a name that the machine does not have.
-    """
+def look_up(address: Address) -> list[Place]:
+    """Return where a host's sockets are bound: one place for each of its addresses. Raises BindError."""
     host, port = address
-    if host == "*":
-        return bind_any(address, config, share=share)
-    text = write_address(address)
     try:  # bytes, because text would import a codec for international names into the forking process
         found = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
-        raise BindError(text, OSError(0, str(error.args[-1]))) from None
+        raise unresolved(address, error) from None
+    return list(dict.fromkeys((int(entry[0]), entry[4]) for entry in found))
+
+
+def bind(
+    address: Address,
+    config: Config,
+    opener: Opener | None = None,
+    places: Sequence[Place] | None = None,
+    *,
+    warn: Warn = ignore,
+) -> list[Listener]:
+    """Listen on an address: one socket for each address of the host that the machine has. Raises BindError.
+
+    `opener` opens each socket: `open_listener`, or a function that does less or more. `places` are those of the host,
+    if they have been looked up. `warn` is called with a text for each address of a name that the machine lacks.
+    """
+    opener = opener or open_listener
+    if address[0] == "*":
+        return bind_any(address, config, opener)
+    text = write_address(address)
     listeners: list[Listener] = []
     lacking: list[tuple[str, OSError]] = []
-    for family, where in dict.fromkeys((entry[0], entry[4]) for entry in found):
+    for family, where in places or look_up(address):
         try:
-            listeners.append(open_listener(int(family), where, address, config, share=share))
+            listeners.append(opener(family, where, address, config))
         except OSError as error:
             name = write_address(where)
             lacking.append((text if name == text else f"{text} ({name})", error))
@@ -206,23 +153,23 @@ def bind(address: Address, config: Config, *, share: bool = False, warn: Warn = 
     return listeners
 
 
-def bind_any(address: Address, config: Config, *, share: bool) -> list[Listener]:
+def bind_any(address: Address, config: Config, opener: Opener) -> list[Listener]:
     """Listen on a port of IPv4 and of IPv6, or of the one that the machine has. Raises BindError."""
     listeners: list[Listener] = []
     errors: list[OSError] = []
     port = address[1]
-    for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - what `*` stands for
+    for family, host in zip((socket.AF_INET, socket.AF_INET6), ANY_HOSTS, strict=True):
         try:
-            listeners.append(open_listener(family, (host, port), address, config, share=share))
+            listeners.append(opener(family, (host, port), address, config))
         except OSError as error:
             errors.append(error)
             if error.errno in LACKS:
                 continue
             close_all(listeners)
             if error.errno == errno.EADDRINUSE and port != address[1]:
-                return bind_any(address, config, share=share)  # the free port was free for IPv4 alone: another one
+                return bind_any(address, config, opener)  # the free port was free for IPv4 alone: another one
             raise BindError(write_address((host, port) if listeners else address), error) from None
-        port = listeners[0].sock.getsockname()[1]
+        port = listeners[0].place[1][1]
     if not listeners:
         raise BindError(write_address(address), errors[0])
     return listeners
@@ -234,8 +181,18 @@ def close_all(listeners: list[Listener]) -> None:
         listener.close()
 
 
-def open_listener(family: int, where: Any, address: Address, config: Config, *, share: bool) -> Listener:
+def open_listener(family: int, where: Any, address: Address, config: Config) -> Listener:
     """Open one listening socket. Raises OSError."""
+    return listen(bind_socket(family, where), address, config)
+
+
+def open_shared(family: int, where: Any, address: Address, config: Config) -> Listener:
+    """Open one that may overlap with sockets of the same user that are shared, too. Raises OSError."""
+    return listen(bind_socket(family, where, share=True), address, config)
+
+
+def bind_socket(family: int, where: Any, *, share: bool = False) -> socket.socket:
+    """Return a socket that is bound, and does not listen yet. Raises OSError."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # UNP 7.5, TLPI 61.10
@@ -244,6 +201,15 @@ def open_listener(family: int, where: Any, address: Address, config: Config, *, 
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def listen(sock: socket.socket, address: Address, config: Config) -> Listener:
+    """Make a bound socket a listener. Raises OSError; then the socket is closed."""
+    try:
         listener = Listener(sock, address)
         listener.tune(config)
     except BaseException:
@@ -252,16 +218,37 @@ def open_listener(family: int, where: Any, address: Address, config: Config, *, 
     return listener
 
 
-def bind_all(addresses: list[Address], config: Config, *, share: bool = False, warn: Warn = ignore) -> list[Listener]:
-    """Bind all the addresses, or none; `warn` is that of `bind`. Raises BindError."""
+def bind_all(
+    addresses: list[Address], config: Config, opener: Opener | None = None, *, warn: Warn = ignore
+) -> list[Listener]:
+    """Bind all the addresses, or none; `opener` and `warn` are those of `bind`. Raises BindError."""
     bound: list[Listener] = []
     try:
         for address in addresses:
-            bound += bind(address, config, share=share, warn=warn)
+            bound += bind(address, config, opener, warn=warn)
+        refuse_overlap(bound)
     except BindError:
         close_all(bound)
         raise
     return bound
+
+
+def refuse_overlap(listeners: list[Listener]) -> None:
+    """Raise BindError if two sockets of one list overlap: the kernel lets only one of them listen, unless both share.
+
+    Otherwise a reload, which shares, would accept a list on which every later start fails.
+    """
+    hosts: dict[tuple[int, int], set[Any]] = {}
+    for listener in listeners:
+        family, (host, port, *scope) = listener.place
+        taken = hosts.setdefault((family, port), set())
+        wide = taken if host in ANY_HOSTS else {taken_host for taken_host in taken if taken_host[0] in ANY_HOSTS}
+        if wide or (host, *scope) in taken:
+            name = write_address(listener.place[1])
+            raise BindError(
+                name, OSError(errno.EINVAL, "overlaps with another address of listen; leave one of them out")
+            )
+        taken.add((host, *scope))
 
 
 def adopt(addresses: Sequence[Address | None], fds: Sequence[int] = ()) -> list[Listener]:

@@ -13,7 +13,7 @@ import time
 
 from echod.common.cmodules import environ, os, socket
 from echod.common.config.settings import FACILITIES
-from echod.common.errors import EchodError, from_os_error
+from echod.common.errors import BAD_CONFIG, EchodError, from_os_error
 from echod.common.journal import DEV_LOG, SEVERITIES, is_journal
 
 TYPE_CHECKING = False
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PIPE_BUF = 4096  # bytes that a pipe takes whole, or that poll(2) says it has room for (pipe(7))
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 MSG_NOSIGNAL = 0x4000  # send(2): EPIPE, and no SIGPIPE for a process that does not ignore it
+OUTPUTS = "/dev/std", "/dev/fd/", "/proc/"  # names of descriptors, which the user of a daemon cannot open
 RETRY_S = 1.0  # seconds between tries to reach a syslog that has gone
 
 
@@ -30,6 +31,7 @@ class Sink:
     """What a log writes to: each kind has one of `write` and `write_all`. They are given a level of `log`."""
 
     lost = 0  # since that was reported
+    never: ClassVar[tuple[int, ...]] = ()  # descriptors of the server's own files, which no log may be
     total: ClassVar[memoryview[int] | list[int]] = [0]  # of all sinks: the server has it on the scoreboard
 
     def lose(self, lines: int) -> None:
@@ -132,6 +134,18 @@ class File(Clock):
         self.fd = self._open()
 
     def _open(self) -> int:
+        """Open the path, unless it is the pid file or the scoreboard, however it is spelt. Raises OSError.
+
+        It is looked at first: closing any descriptor of the pid file would drop the lock.
+        """
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            found = None
+        for fd in self.never:
+            own = os.fstat(fd)
+            if found and (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
+                raise OSError(errno.EINVAL, "is the pid file or the scoreboard; use another file", self._path)
         return os.open(self._path, APPEND, 0o640)
 
     def write_all(self, level: int, texts: list[str]) -> None:  # noqa: ARG002 - a file has no levels
@@ -243,8 +257,12 @@ def open_log(target: str, facility: str) -> Sink:
     try:
         return File(target)
     except PermissionError as error:
-        directory = target.rpartition("/")[0] or "/"
         failed = from_os_error("cannot open the log", error)
+        if target.startswith(OUTPUTS):
+            raise EchodError(f"{failed}; use log = stderr, with `echod run`", failed.code) from None
+        directory = target.rpartition("/")[0] or "/"
         raise EchodError(f"{failed}; {directory} must belong to the user that echod runs as", failed.code) from None
     except OSError as error:
-        raise from_os_error("cannot open the log", error) from None
+        failed = from_os_error("cannot open the log", error)
+        code = BAD_CONFIG if error.errno == errno.EINVAL else failed.code
+        raise EchodError(str(failed), code) from None

@@ -66,6 +66,7 @@ def main(args: list[str]) -> int:
 def prepare(launch: Launch, before: Succession | None, manager: Manager) -> Server:
     """Adopt, map and open what a server needs, the log as the daemon's user. Raises EchodError, OSError."""
     asked = successor.load(launch, before)
+    launch = launch.replace(settings_fd=-1)
     config = successor.keep_addresses(asked, launch) if before else asked
     listeners = take_sockets(launch, before)
     board, oom = Board(launch.board_fd, before), OomScore(before.oom_fd if before else -1)
@@ -75,6 +76,7 @@ def prepare(launch: Launch, before: Succession | None, manager: Manager) -> Serv
     oom.check()
     texts = [*(listener.name for listener in listeners), *map(write_address, config.listen), *launch.overrides]
     reserve(board, launch, config.max_children, launch.config_file, *texts)
+    Sink.never = launch.pid_fd, launch.board_fd
     Sink.total = board.words[LOG_LINES_LOST : LOG_LINES_LOST + 1]
     log = Log(config, open_log(config.log, config.syslog_facility))
     first = Change(config, listeners, log.sink, [])

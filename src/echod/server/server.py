@@ -25,6 +25,7 @@ from echod.server.ending import Drain
 from echod.server.failures import attempt, pause, reason
 from echod.server.lean.warm_up import warm_up
 from echod.server.process import SCORE_FILE, highest_fd
+from echod.server.reload import Reader, Reading
 from echod.server.signals import SignalPipe
 from echod.server.successor import adopt_children
 from echod.server.upgrade import Upgrade
@@ -80,6 +81,7 @@ class Server:
         self.drain = Drain(self.children)
         parts = board, self.signals, self.children, self.acceptor
         self.upgrade = Upgrade(launch, *parts, oom_fd=oom.fd, answer=self.answer)
+        self.reader = Reader(launch, log)
         self.outcomes = outcomes(board)
         self.apply(first)
         self.signals.open()
@@ -120,17 +122,21 @@ class Server:
             return pause(self.log, "poll", error)
 
     def reap(self) -> None:
-        """Reap the exited children, accept again if that has made room, and judge the trial of an upgrade."""
+        """Reap the exited children, accept again if that has made room, and go on with an upgrade and a reload."""
         addresses, others = self.children.reap()
         self.acceptor.on_reaped(addresses)
         self.upgrade.on_reaped(others)
+        reading = self.reader.take(others)
+        if reading:
+            self.end_reload(reading)
 
     def timeout(self) -> float | None:
         """Return the milliseconds that poll(2) may wait, or None."""
         return None if self._due() == FOREVER else min(LONGEST_MS, max(0.0, (self._due() - time.monotonic()) * 1000))
 
     def _due(self) -> float:
-        return min(self.acceptor.resume_at, self.drain.due, self.upgrade.due, self.log.due(), self.manager.due)
+        upgrade = FOREVER if self.reader.pid else self.upgrade.due
+        return min(self.acceptor.resume_at, self.drain.due, upgrade, self.log.due(), self.manager.due)
 
     def tick(self) -> None:
         """Do what is due."""
@@ -138,7 +144,8 @@ class Server:
             self.log.flush(now)
             self.acceptor.resume(now)
             self.drain.tick(now)
-        self.upgrade.tick(now)
+        if not self.reader.pid:  # or the next version would not answer the reload
+            self.upgrade.tick(now)
         self.manager.tick(now, len(self.children.table))
 
     def process_signals(self) -> None:
@@ -164,6 +171,7 @@ class Server:
             self.set_state(DRAINING)  # first: a second `echod stop` sees it, and then only waits
             self.manager.stopping()
             self.upgrade.close("the daemon is about to stop")
+            self.reader.kill()
             self.acceptor.close()
             self.publish()
             self.log.info(f"drain clients={len(self.children.table)}")
@@ -177,14 +185,27 @@ class Server:
         self.board.words[scoreboard.STATE] = state  # last: a reader that sees it finds the rest published
 
     def reload(self) -> None:
-        """Act on SIGHUP: all of the new settings take effect, or none."""
+        """Act on SIGHUP: let a child read. While one reads, another reload is left for the time after it."""
+        if self.reader.pid:
+            self.reader.again = True
+            return
         self.board.words[scoreboard.RELOADS_BEGUN] += 1
         self.manager.reloading()
+        if self.state == DRAINING:
+            self.end_reload(Reading())
+            return
+        try:
+            self.reader.begin(self.config)
+        except EchodError as error:
+            self.end_reload(Reading(code=error.code, why=str(error)))
+
+    def end_reload(self, reading: Reading) -> None:
+        """Apply what a child has read: all of the new settings take effect, or none."""
         code, text = DONE, ["ok"]
         try:
             if self.state == DRAINING:
                 raise EchodError("the daemon is about to stop")
-            change = reload.prepare(self.launch, self.config, self.acceptor.all(), self.log.sink, self.board)
+            change = reload.prepare(reading, self.launch, self.config, self.acceptor.all(), self.log.sink, self.board)
         except EchodError as error:
             code, text = error.code, [str(error)]
         else:
@@ -198,6 +219,9 @@ class Server:
         else:
             changed, generation = "; ".join(text[1:]) or "nothing", self.board.words[scoreboard.GENERATION]
             self.log.info(f"reload {generation=} {changed=}")
+        if self.reader.again:
+            self.reader.again = False
+            self.reload()
 
     def apply(self, change: Change) -> None:
         """Apply a change. Nothing here can fail: a call that may fail is attempted."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import mmap
 
 from echod.common import scoreboard
+from echod.common.cmodules import os
 from echod.common.config import settings
 from echod.common.config.addresses import pack_host, write_address
 from echod.common.config.settings import RESTART, SETTINGS, Config
 from echod.common.errors import EchodError, from_os_error
-from echod.common.items import write_items
+from echod.common.items import read_items, write_items
 from echod.common.scoreboard import MAGIC, VERSION, Scoreboard
 from echod.common.sockets import adopt
 from echod.common.succession import Answer, Succession
@@ -104,10 +105,23 @@ def check_layout(fd: int) -> None:
 
 
 def load(launch: Launch, before: Succession | None) -> Config:
-    """Read the settings; after an upgrade, those that the trial has read. Raises ConfigError."""
+    """Return the settings: those that the launcher or the trial has read. A trial reads the file. Raises EchodError."""
+    if launch.settings_fd >= 0:
+        texts = take_items(launch.settings_fd)
+        return settings.load("/dev/null", texts, "/", log=launch.log, newlines=True)
     if before is None:
         return settings.load(launch.config_file, launch.overrides, launch.base, log=launch.log)
     return settings.load("/dev/null", before.settings, "/", log=launch.log, newlines=True)
+
+
+def take_items(fd: int) -> list[str]:
+    """Read a file of items, and close it. Raises EchodError, OSError."""
+    try:
+        return read_items(fd)
+    except ValueError as error:
+        raise EchodError(f"the settings that the launcher has read: {error}") from None
+    finally:
+        os.close(fd)
 
 
 def keep_addresses(config: Config, launch: Launch) -> Config:

@@ -117,3 +117,11 @@ def test_status_is_that_of_roots_daemon_if_the_user_has_none(monkeypatch, direct
         assert Paths("/dev/null", []).with_roots_daemon().pid_file == str(own)
 
     isolated(check)
+
+
+def test_the_file_is_read_once(tmp_path):
+    config = tmp_path / "echod.conf"
+    config.write_text(f"[echod]\nbacklog = 7\npid_file = {tmp_path}/pid\n")
+    paths = Paths(str(config), [])
+    config.write_text("nonsense\n")
+    assert paths.load().backlog == paths.load().backlog == 7

@@ -1,20 +1,17 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 
 import pytest
 
 from echod.cli import control
-from echod.cli.launch import BOOT
+from echod.cli.daemon import BOOT
 from echod.common.errors import FAILED, USAGE, EchodError
-from support.wait import need_localhost
 
 
 def test_settings_that_the_daemon_was_started_with_are_understood():
     control.check_overrides([], [])
-    control.check_overrides(["a = 1", "pid_file=/x"], ["b=2", "a=1"])
+    control.check_overrides(["a = 1", "pid_file=/x"], ["b=2", "a=1", "c=1\n\t2"])
     control.check_overrides(["a=\t1, 2"], ["", "=", "b", " = ", "c=\n\x1b", "a=\t1, 2"])  # some are forged
 
 
@@ -44,29 +41,3 @@ def test_an_upgrade_to_the_same_installation_is_not(tmp_path):
 def test_a_process_that_has_ended_has_no_ids():
     assert control.ids_of(os.getpid()) == (os.geteuid(), os.getegid())
     assert control.ids_of(1 << 30) == (-1, -1)
-
-
-def test_what_needs_no_resolver_is_found():
-    control.look_up([("*", 7), ("127.0.0.1", 7), ("::1", 7)])
-
-
-def test_a_name_in_etc_hosts_is_found():
-    need_localhost()
-    control.look_up([("localhost", 7)])
-
-
-def test_a_resolver_that_fails_or_does_not_answer(monkeypatch):
-    monkeypatch.setattr(control, "LOOKUP", 0.05)
-    released = threading.Event()
-
-    def getaddrinfo(host, *_args, **_kwargs):
-        if host == "mute":
-            released.wait()
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    for host, why in (("none", "Name or service not known"), ("mute", "no answer from the resolver")):
-        with pytest.raises(EchodError, match=f"^cannot listen on {host}:7: {why}") as caught:
-            control.look_up([(host, 7)])
-        assert caught.value.code == FAILED
-    released.set()

@@ -4,12 +4,14 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 import sys
 
 import psutil
 import pytest
 
 from echod.cli import daemon as module
+from echod.cli import proc
 from echod.cli.context import board_path
 from echod.cli.daemon import RELOAD, REOPEN, Daemon
 from echod.cli.pidfile import PidFile
@@ -260,3 +262,49 @@ def test_force_ends_the_daemon_and_its_children_and_nobody_else(tmp_path):
     assert state(bystander) == "S"
     os.kill(bystander, signal.SIGKILL)
     os.waitpid(bystander, 0)
+
+
+def test_a_scoreboard_of_the_next_daemon_means_that_this_one_has_ended(tmp_path, stub):
+    one = stub()
+    with find(tmp_path) as daemon:
+        for words in ({scoreboard.PID: 1}, {scoreboard.MAGIC: 0}):
+            for word, value in words.items():
+                one.board.words[word] = value
+        os.kill(one.pid, signal.SIGKILL)
+        message, code = complaint(daemon.board)
+    assert message == f"process {one.pid} has just ended"
+    assert code == NOT_RUNNING
+    reap(one.pid)
+
+
+def test_only_a_server_of_this_pid_file_is_one(tmp_path, stub, monkeypatch):
+    one = stub()
+    path = f"{tmp_path}/echod.pid"
+    genuine = [*module.INTERPRETER, module.BOOT, "uid=1", f"pid_file={path}", ""]
+    exe = os.path.realpath(sys.executable)
+
+    def is_server(words=genuine, exe=exe, uids="5\t5\t5\t5"):
+        monkeypatch.setattr(proc, "command_line", lambda _pid: words)
+        monkeypatch.setattr(proc, "link", lambda _pid, _name: exe)
+        monkeypatch.setattr(proc, "status", lambda _pid: {"Uid": uids})
+        return daemon._is_server()
+
+    with find(tmp_path) as daemon:
+        assert daemon.pid == one.pid
+        assert is_server()
+        assert is_server(exe=f"{exe} (deleted)"), "an upgrade of the interpreter"
+        for words in (genuine[:-2], [*genuine[:3], "/tmp/boot.py", *genuine[4:]], ["sudo", *genuine], [], [""]):
+            assert not is_server(words)
+        assert not is_server(uids="5\t0\t0\t0")
+        assert not is_server(exe="/usr/bin/sudo")
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_the_kernel_says_whether_a_process_listens(tmp_path, stub, listens):
+    with socket.socket() as sock:
+        if listens:
+            sock.bind(("127.0.0.1", 0))
+            sock.listen()
+        stub()
+        with find(tmp_path) as daemon:
+            assert daemon.listens() == listens

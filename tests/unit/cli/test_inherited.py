@@ -7,7 +7,9 @@ import signal
 import pytest
 
 from echod.cli import inherited
+from echod.common.errors import EchodError
 from support.processes import isolated, signal_set
+from support.sockets import settings
 
 
 @pytest.mark.parametrize("proc", [True, False])
@@ -51,8 +53,24 @@ def test_sockets_that_were_passed_to_this_process(monkeypatch, pid, count, passe
 def test_a_descriptor_is_moved_only_when_it_is_in_the_way():
     read_end, write_end = os.pipe()
     assert inherited.above(read_end, read_end) == read_end
-    moved = inherited.above(read_end, 50)
-    assert moved >= 50
+    moved = inherited.above(read_end, read_end + 50)
+    assert moved >= read_end + 50
     assert not os.get_inheritable(moved)
     for fd in (read_end, write_end, moved):
         os.close(fd)
+
+
+def test_room_for_the_sockets_is_counted():
+    assert inherited.lowest_fd(settings("listen=127.0.0.1:0 [::1]:0")) == 6
+    assert inherited.lowest_fd(settings("listen=*:0"), passed=2) == 8
+    assert inherited.lowest_fd(settings("listen=localhost:0")) == 8
+
+
+def test_more_addresses_than_descriptors_are_an_error(monkeypatch):
+    config = settings("listen=" + " ".join(f"127.0.0.{number}:0" for number in range(1, 101)))
+    for most in (resource.RLIM_INFINITY, 120):
+        monkeypatch.setattr(resource, "getrlimit", lambda _kind, most=most: (most, most))
+        inherited.refuse_too_many(config)
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (119, 119))
+    with pytest.raises(EchodError, match="100 addresses need 120 descriptors, and the limit is 119"):
+        inherited.refuse_too_many(config)

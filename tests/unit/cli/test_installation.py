@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from echod.cli import installation
-from echod.cli.launch import PACKAGE
+from echod.cli.daemon import PACKAGE
 from support.daemon import SOURCE
 from support.processes import NOBODY
 from support.wait import need_root

@@ -7,14 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from echod.cli import launch
+from echod.cli.daemon import PACKAGE
 from echod.common import scoreboard
 from echod.common.errors import BAD_CONFIG, FAILED, EchodError
 from echod.common.launch import Launch
 from echod.common.scoreboard import Scoreboard
 from support.daemon import Echod
-from support.processes import NOBODY, fork
+from support.processes import NOBODY, fork, isolated
 from support.sockets import settings
 from support.wait import need_root, wait_for
 
@@ -80,7 +83,7 @@ def test_root_s_rights_are_dropped_before_the_image_is_executed(running):
 def test_an_image_that_the_user_may_not_execute_drops_them_itself(public):
     need_root()
     copy = public / "copy"
-    shutil.copytree(Path(launch.PACKAGE), copy / "echod")
+    shutil.copytree(Path(PACKAGE), copy / "echod")
     (copy / "echod" / "session" / "pipes.py").chmod(0o600)  # the server does not import it
     daemon = Echod(public, prefix=("env", f"PYTHONPATH={copy}"))
     daemon.command = lambda *words: [*daemon.prefix, sys.executable, "-m", "echod", "-c", str(daemon.config), *words]  # type: ignore[method-assign]
@@ -97,3 +100,15 @@ def test_an_image_that_the_user_may_not_execute_drops_them_itself(public):
             wait_for(lambda: int(Path(path).read_text()) == own, "the daemon's own score, after the fork")
     finally:
         daemon.cleanup()
+
+
+@given(st.permutations(range(8)))
+def test_descriptors_are_moved_to_their_numbers_in_any_order(order):
+    def check():
+        os.closerange(3, 64)
+        made = [os.memfd_create(f"{index}") for index in range(8)]  # 3 to 10
+        launch.move([made[index] for index in order])
+        assert [os.readlink(f"/proc/self/fd/{fd}") for fd in range(3, 11)] == [f"/memfd:{i} (deleted)" for i in order]
+        assert set(os.listdir("/proc/self/fd")) <= set(map(str, range(12)))
+
+    isolated(check)

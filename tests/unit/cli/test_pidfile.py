@@ -88,7 +88,6 @@ def end(pid):
 def test_the_lock_outlives_an_execve_and_names_its_holder(path, daemon):
     pid_file = PidFile(str(path))
     assert pid_file.holder() == daemon
-    assert pid_file.is_locked()
     assert not pid_file.i_am_locking()
     assert pid_file.read_pid() == daemon
 
@@ -98,7 +97,6 @@ def test_the_lock_ends_with_the_process_whatever_is_left_in_the_file(path, daemo
     pid_file = PidFile(str(path))
     assert path.read_text() == f"{daemon}\n"
     assert pid_file.holder() == 0
-    assert not pid_file.is_locked()
 
 
 def test_there_may_be_no_file_and_no_directory(path):

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from echod.cli import proc as module
-from echod.cli.proc import Process, children_of, is_there, listeners, signals, threads_of_user
+from echod.cli.proc import Process, children_of, is_there, signals, threads_of_user
+from echod.cli.rehearsal import listeners
 from support.daemon import SOURCE
 from support.processes import fork, reap, state
 from support.wait import need_root, skip, wait_for

@@ -9,8 +9,9 @@ import struct
 
 import pytest
 
+from echod.common.bind_errors import BindError
 from echod.common.errors import FAILED, NOT_PERMITTED
-from echod.common.sockets import BindError, bind, bind_all
+from echod.common.sockets import bind, bind_all, open_shared
 from support.processes import CLONE_NEWNET, NOBODY, isolated, namespaces
 from support.sockets import accept, port_of, port_of_its_own, settings
 from support.wait import DEADLINE, need_localhost, need_root, skip
@@ -174,7 +175,7 @@ def test_a_port_left_in_time_wait_can_be_bound_at_once(bound):
 def test_overlapping_addresses_can_be_shared_for_a_moment(bound):
     (old,) = bound("127.0.0.1", port_of_its_own())
     old.share(True)
-    found = bound("*", port_of(old), share=True)
+    found = bound("*", port_of(old), opener=open_shared)
     for one in (old, *found):
         one.share(False)
     assert "in use" in complaint(("127.0.0.1", port_of(old)))[0]

@@ -11,7 +11,8 @@ import struct
 import pytest
 
 from echod.common.errors import ConfigError
-from echod.common.sockets import CLIENT_ERRORS, IDLE_SHARE, adopt, is_client_error
+from echod.common.socket_options import IDLE_SHARE
+from echod.common.sockets import CLIENT_ERRORS, adopt, is_client_error
 from support.processes import isolated
 from support.sockets import accept, port_of, receive_all, settings
 from support.wait import DEADLINE

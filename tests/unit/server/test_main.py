@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from echod.common import scoreboard
+from echod.common.bind_errors import BindError
 from echod.common.cmodules import environ
 from echod.common.errors import BAD_CONFIG, FAILED, EchodError
 from echod.common.launch import Launch
-from echod.common.sockets import BindError
 from echod.common.succession import Succession
 from echod.server import main as module
 from echod.server.main import fail, main, remove_files, report_crash, serve, take_sockets

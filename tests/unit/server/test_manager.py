@@ -282,6 +282,7 @@ def test_a_reload_says_the_number_again(supervised):
         systemd = supervised()
         os.kill(os.getpid(), signal.SIGHUP)
         systemd.server.process_signals()
+        wait_for(lambda: systemd.server.reap() or not systemd.server.reader.pid, "the reload")
         reloading, ready = systemd.messages()
         assert reloading.startswith("RELOADING=1")
         assert ready == f"READY=1\nSTATUS=serving on {systemd.server.names()}"

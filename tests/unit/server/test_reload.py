@@ -5,6 +5,8 @@ import os
 import socket
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from echod.common import scoreboard
 from echod.common.config.settings import SETTINGS, load
@@ -36,7 +38,13 @@ class Before:
         self.path.write_text("\n".join(["[echod]", *lines, ""]))
 
     def prepare(self):
-        return reload.prepare(self.launch, self.config, self.listeners, self.log.sink, self.board)
+        return reload.prepare(self.read(), self.launch, self.config, self.listeners, self.log.sink, self.board)
+
+    def read(self):
+        """Return what the child would have written last."""
+        written: list[reload.Reading] = []
+        reload.look(self.launch, self.config, written.append)
+        return reload.Reading.from_items(written[-1].to_items())
 
     def close(self):
         for listener in self.listeners:
@@ -192,7 +200,7 @@ def test_a_log_that_the_daemons_user_may_not_open_names_the_directory_it_must_ow
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()], ids=["ENOSPC", "ENOMEM"])
-@pytest.mark.parametrize("step", ["load", "open_log", "reserve", "bind_all"])
+@pytest.mark.parametrize("step", ["load", "open_log", "reserve", "bind"])
 def test_a_reload_that_fails_at_any_step_closes_all_it_had_opened(before, tmp_path, monkeypatch, step, error):
     def fail(*_args, **_kwargs):
         raise error
@@ -251,3 +259,67 @@ def test_a_change_is_a_value():
     _, sink = memory_log()
     change = reload.Change(settings(), [], sink, ["a -> b"])
     assert (change.listeners, change.sink, change.text) == ([], sink, ["a -> b"])
+
+
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
+
+@given(st.builds(reload.Reading, code=st.integers(0, 7), why=TEXTS, settings=st.lists(TEXTS).map(tuple)))
+def test_what_the_child_writes_is_what_the_daemon_reads(reading):
+    assert vars(reload.Reading.from_items(reading.to_items())) == {
+        name: value for name, value in vars(reading).items() if value not in ((), "", 0)
+    }
+
+
+@pytest.mark.parametrize(
+    "place", [(int(socket.AF_INET), ("127.0.0.1", 7)), (int(socket.AF_INET6), ("fe80::1%eth0", 65535, 0, 2))]
+)
+def test_a_place_is_written_and_read(place):
+    assert reload.read_place(reload.write_place(place)) == place
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("user = no-such-user", "there is no user 'no-such-user'"),
+        ("group = no-such-group", "there is no group 'no-such-group'"),
+        ("directory = /nonexistent", "/nonexistent: No such file"),
+        ("directory = /dev/null", "Not a directory"),
+        ("log = stderr", "is for `echod run`"),
+    ],
+)
+def test_what_the_next_start_would_refuse_is_refused_with_its_line(before, line, why):
+    before.write("listen = 127.0.0.1:0", line)
+    text, code = failed(before)
+    assert text.startswith(f"{before.path}:3: {line.partition(' ')[0]}: ")
+    assert why in text
+    assert code == BAD_CONFIG
+
+
+def test_a_value_that_is_in_effect_is_not_refused(before):
+    before.write("listen = 127.0.0.1:0", "directory = /nonexistent")
+    before.config = load(str(before.path), [], "/")
+    assert before.prepare().text == []
+
+
+def test_a_name_that_has_moved_is_listened_to_where_it_is(before, monkeypatch):
+    def at(*hosts):
+        monkeypatch.setattr(reload, "look_up", lambda _address: [(socket.AF_INET, (host, 0)) for host in hosts])
+        change = before.prepare()
+        for gone in set(before.listeners) - set(change.listeners):
+            gone.close()
+        added = set(change.listeners) - set(before.listeners)
+        before.config, before.listeners = change.config, change.listeners
+        return sorted(one.place[1][0] for one in change.listeners), len(added)
+
+    before.write("listen = echo.example:0")
+    assert at("127.0.0.2") == (["127.0.0.2"], 1)
+    assert at("127.0.0.2", "127.0.0.3") == (["127.0.0.2", "127.0.0.3"], 1)
+    assert at("127.0.0.3") == (["127.0.0.3"], 0)
+
+
+def test_addresses_that_overlap_are_refused_though_they_could_be_shared(before, monkeypatch):
+    port = port_of_its_own()
+    monkeypatch.setattr(reload, "look_up", lambda _address: [(socket.AF_INET, ("127.0.0.1", port))])
+    before.write(f"listen = echo.example:{port} 127.0.0.1:{port}")
+    assert "overlaps with another address" in failed(before)[0]

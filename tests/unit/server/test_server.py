@@ -62,6 +62,14 @@ class Daemon:
         for signum in signums:
             os.kill(os.getpid(), signum)
         self.server.process_signals()
+        while self.server.reader.pid:
+            wait_for(self.reloaded, "the child that reads")
+
+    def reloaded(self):
+        """Reap, and return True if no child reads for a reload."""
+        pid = self.server.reader.pid
+        self.server.reap()
+        return self.server.reader.pid != pid
 
     def accept(self):
         """Accept who waits, as one turn of the loop does."""
@@ -292,7 +300,7 @@ def test_a_stop_closes_the_listeners_and_begins_a_drain(path, signums, timeouts)
         daemon = Daemon(path)
         client = daemon.connect()
         begun: list[float | None] = []
-        daemon.server.drain = SimpleNamespace(begin=begun.append)  # type: ignore[assignment]
+        daemon.server.drain = SimpleNamespace(begin=begun.append, tick=lambda _now: None, due=math.inf)  # type: ignore[assignment]
         daemon.signal(*signums)
         assert daemon.server.state == DRAINING
         assert daemon.server.acceptor.state == CLOSED
@@ -314,7 +322,7 @@ def test_a_drain_timeout_that_was_reloaded_is_that_of_the_stop(path):
         daemon = Daemon(path)
         daemon.path.write_text("[echod]\nlisten = 127.0.0.1:0\ndrain_timeout = never\n")
         begun: list[float | None] = []
-        daemon.server.drain = SimpleNamespace(begin=begun.append)  # type: ignore[assignment]
+        daemon.server.drain = SimpleNamespace(begin=begun.append, tick=lambda _now: None, due=math.inf)  # type: ignore[assignment]
         daemon.signal(signal.SIGHUP)
         daemon.signal(signal.SIGTERM)
         assert begun == [None]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from echod.common.reasons import DRAIN, EOF, IDLE, LIFETIME
 from echod.common.scoreboard import RECEIVED, SENT
-from echod.common.sockets import IDLE_SHARE
+from echod.common.socket_options import IDLE_SHARE
 from echod.session import session as module
 from echod.session.session import Limits, Session
 from support.processes import fork, reap, state

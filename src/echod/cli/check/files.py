@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echod.cli import installation
-from echod.cli.preflight import CONFIG, LOG, check_user
+from echod.cli.preflight import CONFIG, DIRECTORY, LOG, check_user
 from echod.cli.proc import mounts
 from echod.common.config.file import DEFAULT_PATH
 from echod.common.scoreboard import space
@@ -25,6 +25,8 @@ BLOCK_BYTES = 512  # of st_blocks
 def warnings(plan: Plan) -> Iterator[str]:
     """Yield a warning for each, with the command that mends it. Raises EchodError where the user cannot be become."""
     failed = check_user(plan.config, plan.launch)
+    if DIRECTORY in failed:
+        yield f"directory: {failed[DIRECTORY]}; `echod start` would fail, set directory to one that exists"
     if LOG in failed:
         path = Path(plan.config.log)
         own = path if path.exists() else path.parent

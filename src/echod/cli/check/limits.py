@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echod.cli import proc
-from echod.cli.inherited import lowest_fd
+from echod.cli.inherited import OTHER_DESCRIPTORS, lowest_fd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from echod.cli.check.plan import Plan
 
 CGROUPS = "/sys/fs/cgroup"
-OTHER_DESCRIPTORS = 16  # pid file, scoreboard, log, pipes, and the connection of a client
 
 
 def warnings(plan: Plan) -> Iterator[str]:

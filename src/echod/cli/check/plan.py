@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from echod.cli.context import identify, user_name
 from echod.cli.locks import LockedFile
+from echod.cli.preflight import check_log
 from echod.cli.status.command import copy_of
 from echod.cli.status.snapshot import snapshot
 from echod.common.errors import EchodError
@@ -26,6 +27,7 @@ class Plan:
         self.paths = paths
         self.config = paths.load()
         self.launch = paths.launch(identify(paths, self.config))
+        check_log(paths, self.config, self.launch)
         self.uid = self.launch.uid if self.launch.uid >= 0 else os.geteuid()
         self.gid = self.launch.gid if self.launch.gid >= 0 else os.getegid()
         self.user = user_name(self.uid)

@@ -9,56 +9,38 @@ from typing import TYPE_CHECKING
 
 from echod.cli import proc
 from echod.cli.context import user_name
-from echod.cli.preflight import ANY, missing
-from echod.common.config.addresses import parse_address, write_address
-from echod.common.errors import EchodError
+from echod.cli.rehearsal import PlaceError, Rehearsal, listeners
+from echod.common.bind_errors import BindError
+from echod.common.config.addresses import write_address
+from echod.common.sockets import bind, refuse_overlap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
     from echod.cli.check.plan import Plan
+    from echod.common.sockets import Listener
 
 
 def warnings(plan: Plan) -> Iterator[str]:
-    """Yield a warning for each address that cannot be bound, with the command that mends it."""
-    held = plan.state.get("listen", [])
+    """Yield a warning for each address on which a start would fail, with the command that mends it."""
+    rehearsal = Rehearsal(plan.pid, plan.state.get("listen", []))
+    bound: list[Listener] = []
     for address in plan.config.listen:
         try:
-            names = missing(address, held)
-        except EchodError as error:
-            yield f"listen: {error}; `getent ahosts {address[0]}` asks the resolver"
-            continue
-        for name in names:
-            yield from unbound(parse_address(name))
-
-
-def unbound(address: tuple[str, int]) -> Iterator[str]:
-    """Try to bind an address, without listening; if that fails, yield why, once."""
-    host, port = address
-    if host == "*":
-        places: list[tuple[int, Any]] = [(family, (any_host, port)) for family, any_host in ANY.items()]
-    else:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        places = [(int(entry[0]), entry[4]) for entry in found]
-    for family, where in places:
-        error = try_bind(family, where)
-        if error and not (host == "*" and family == socket.AF_INET6 and error.errno != errno.EADDRINUSE):
-            yield f"listen: {write_address(where)}: {why(family, where, error)}"
-            return
-
-
-def try_bind(family: int, where: Any) -> OSError | None:
-    """Bind as the daemon does; return the error, or None."""
+            bound += bind(address, plan.config, rehearsal)
+        except BindError as error:
+            if isinstance(error.error, PlaceError):
+                family, where = error.error.place
+                yield f"listen: {write_address(where)}: {why(family, where, error.error)}"
+            else:
+                yield f"listen: {error}; `getent ahosts {address[0]}` asks the resolver"
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(where)
-    except OSError as error:
-        return error
-    return None
+        refuse_overlap(bound)
+    except BindError as error:
+        yield f"listen: {error}"
+    for listener in bound:
+        listener.close()
 
 
 def why(family: int, where: Any, error: OSError) -> str:
@@ -82,7 +64,7 @@ def interface() -> str:
 
 def holder(host: str, port: int) -> str:
     """Return the process that listens where this address cannot be bound, and the command that ends that."""
-    found = proc.holders(proc.listeners(host, port))
+    found = proc.holders(listeners(host, port))
     if not found:
         return f"a process that cannot be seen; `ss -ltnp sport = :{port}`, as root, tells which"
     pid = min(found)  # its children have copies

@@ -39,6 +39,22 @@ def parse_address(text: str) -> Address:
     return host, int(port)
 
 
+def refuse_overlap(addresses: tuple[Address, ...]) -> None:
+    """Raise ValueError if an address stands for others of the list, too, as `*:7` does for `127.0.0.1:7`."""
+    for wide in addresses:
+        for other in addresses:
+            if wide != other and wide[1] == other[1] != 0 and covers(wide[0], other[0]):
+                raise ValueError(f"has '{write_address(other)}', which overlaps with '{write_address(wide)}'")
+
+
+def covers(wide: str, host: str) -> bool:
+    """Return True if a host stands for all addresses of a family that the other one is of."""
+    if wide == "*":
+        return True
+    is_ipv4 = not host.strip("0123456789.")
+    return (wide == "0.0.0.0" and is_ipv4) or (wide == "::" and ":" in host)  # noqa: S104 - to compare with
+
+
 def write_address(address: tuple[Any, ...]) -> str:
     """Write an address, of accept(2) or as it is read; IPv4-mapped ones as the IPv4 addresses they are."""
     host, port = address[0], address[1]

@@ -6,7 +6,7 @@ What the sample config, `check`, the error messages and a reload know of a setti
 from __future__ import annotations
 
 from echod.common.config import values
-from echod.common.config.addresses import parse_address, write_address
+from echod.common.config.addresses import parse_address, refuse_overlap, write_address
 from echod.common.config.durations import duration
 from echod.common.config.file import absolute, nearest, read, read_overrides
 from echod.common.config.networks import parse_network, write_network
@@ -14,7 +14,7 @@ from echod.common.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from echod.common.config.addresses import Address
@@ -43,9 +43,19 @@ class Setting:
 
 
 _NETWORKS = values.many(parse_network, write_network, "a list of networks, such as 10.0.0.0/8 2001:db8::1")
-_LISTEN = values.many(
+_ADDRESSES = values.many(
     parse_address, write_address, "a list of PORT, *:PORT, HOST:PORT, [V6]:PORT or [V6%IFACE]:PORT", least=1
 )
+
+
+def parse_listen(text: str) -> tuple[Address, ...]:
+    """Read a list of addresses that do not overlap: no start could bind all of them. Raises ValueError."""
+    found: tuple[Address, ...] = _ADDRESSES.parse(text)
+    refuse_overlap(found)
+    return found
+
+
+_LISTEN = values.Kind(_ADDRESSES.allowed, parse_listen, _ADDRESSES.write)
 _YES_NO = values.Kind("yes or no", values.parse_bool, lambda value: "yes" if value else "no")
 _UMASK = values.Kind("an octal mask of permission bits, such as 022", values.parse_umask, "{:03o}".format)
 _NAME = values.Kind("a name or a number", values.parse_name)
@@ -176,18 +186,27 @@ class Config:
         return SETTINGS[name].kind.write(getattr(self, name))
 
 
-def load(path: str, overrides: Sequence[str], base: str, *, log: str = "syslog", newlines: bool = False) -> Config:
+def load(
+    path: str,
+    overrides: Sequence[str],
+    base: str,
+    *,
+    log: str = "syslog",
+    newlines: bool = False,
+    lines: Iterable[tuple[str, str, str]] | None = None,
+) -> Config:
     """Read the settings in force: the defaults, then the file, then `overrides` (KEY=VALUE each).
 
     An empty `path` is the default place, where no file means all defaults. Relative paths in values are taken from
     `base`; `log` is the default of the setting of that name. A path that is absolute now may hold a newline: `newlines`
-    says if the overrides are such settings, written by echod itself. Raises ConfigError.
+    says if the overrides are such settings, written by echod itself. `lines` are those of the file, if it was read.
+    Raises ConfigError.
     """
     found = {
         name: row.kind.parse(row.default) for name, row in SETTINGS.items() if row.default or row.kind is _NETWORKS
     }
     found |= {"group": "", "pid_file": "", "banner": "", "log": log}
-    for entries in (read(path), read_overrides(overrides, newlines=newlines)):
+    for entries in (read(path) if lines is None else lines, read_overrides(overrides, newlines=newlines)):
         seen: dict[str, str] = {}
         for where, name, text in entries:
             row = SETTINGS.get(name)
@@ -198,13 +217,18 @@ def load(path: str, overrides: Sequence[str], base: str, *, log: str = "syslog",
             if name in seen:
                 raise ConfigError(f"{where}: {name}: given twice, first at {seen[name]}; allowed: once")
             seen[name] = where
-            if text == row.default == "":
-                continue
-            try:
-                values.refuse_quotes(text)
-                found[name] = row.kind.parse(text)
-            except ValueError as error:
-                raise ConfigError(f"{where}: {name}: '{text}' {error}; allowed: {row.kind.allowed}") from None
-            if row.kind is _PATH or (row.kind is _LOG and "/" in found[name]):
-                found[name] = absolute(text, base, f"{where}: {name}")
+            if text or row.default:
+                found[name] = parse_value(row, text, base, f"{where}: {name}")
     return Config(found)
+
+
+def parse_value(row: Setting, text: str, base: str, where: str) -> Any:
+    """Read the value of a setting. Raises ConfigError."""
+    try:
+        values.refuse_quotes(text)
+        value = row.kind.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: '{text}' {error}; allowed: {row.kind.allowed}") from None
+    if row.kind is _PATH or (row.kind is _LOG and "/" in value):
+        return absolute(text, base, where)
+    return value

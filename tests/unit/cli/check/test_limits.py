@@ -91,4 +91,4 @@ def test_descriptors(plan, monkeypatch):
     monkeypatch.setattr(limits, "limit", lambda *_: 23)
     assert list(limits.descriptors(plan())) == []
     (found,) = limits.descriptors(plan("listen=*:7 *:8"))
-    assert found == "the daemon needs 27 descriptors, and the limit is 23 (RLIMIT_NOFILE); `ulimit -n 27`"
+    assert found == "the daemon needs 24 descriptors, and the limit is 23 (RLIMIT_NOFILE); `ulimit -n 24`"

@@ -6,8 +6,9 @@ import socket
 
 import pytest
 
-from echod.cli import proc
+from echod.cli import rehearsal
 from echod.cli.check import ports
+from echod.common.sockets import bind_socket
 from support.sockets import port_of_its_own
 from support.wait import skip
 
@@ -59,21 +60,21 @@ def test_a_name_that_nobody_knows(plan, monkeypatch):
 
 
 def test_a_machine_without_ipv6_listens_on_ipv4_alone(plan, monkeypatch):
-    before = ports.try_bind
+    before = bind_socket
 
     def without(family, where):
         if family == socket.AF_INET6:
-            return OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
         return before(family, where)
 
-    monkeypatch.setattr(ports, "try_bind", without)
+    monkeypatch.setattr(rehearsal, "bind_socket", without)
     assert of(plan, "*:0") == []
     (found,) = of(plan, "[::1]:0")
     assert "not supported" in found
 
 
 def test_a_holder_that_cannot_be_seen(monkeypatch):
-    monkeypatch.setattr(proc, "listeners", lambda *_: {"socket:[x]"})
+    monkeypatch.setattr(ports, "listeners", lambda *_: {"socket:[x]"})
     assert ports.holder("127.0.0.1", 7) == (
         "a process that cannot be seen; `ss -ltnp sport = :7`, as root, tells which"
     )
