@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from lockfile import Error as LockError
 
 from echod import __version__
-from echod.common.config.durations import LONGEST
+from echod.common.config.kinds import LONGEST
 from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe, printable
 from echod.common.journal import mark
 from echod.log.log import ERROR

@@ -5,9 +5,8 @@ What the sample config, `check`, the error messages and a reload know of a setti
 
 from __future__ import annotations
 
-from echod.common.config import values
+from echod.common.config import kinds
 from echod.common.config.addresses import parse_address, write_address
-from echod.common.config.durations import duration
 from echod.common.config.file import absolute, nearest, read, read_overrides
 from echod.common.config.networks import parse_network, write_network
 from echod.common.errors import ConfigError
@@ -34,7 +33,7 @@ class Setting:
 
     __slots__ = ("default", "effect", "help", "kind", "name")
 
-    def __init__(self, name: str, kind: values.Kind, default: str, effect: str, text: str) -> None:
+    def __init__(self, name: str, kind: kinds.Kind, default: str, effect: str, text: str) -> None:
         self.name = name
         self.kind = kind
         self.default = default
@@ -42,15 +41,13 @@ class Setting:
         self.help = text
 
 
-_NETWORKS = values.many(parse_network, write_network, "a list of networks, such as 10.0.0.0/8 2001:db8::1")
-_LISTEN = values.many(
-    parse_address, write_address, "a list of *:PORT, HOST:PORT, [V6]:PORT or [V6%IFACE]:PORT", least=1
-)
-_YES_NO = values.Kind("yes or no", values.parse_bool, lambda value: "yes" if value else "no")
-_UMASK = values.Kind("an octal mask of permission bits, such as 022", values.parse_umask, "{:03o}".format)
-_NAME = values.Kind("a name or a number", values.parse_name)
-_PATH = values.Kind("a path", str)
-_LOG = values.Kind("syslog, stderr, none, or a path that begins with /, ./ or ../", values.parse_log)
+_NETWORKS = kinds.many(parse_network, write_network, "a list of networks, such as 10.0.0.0/8 2001:db8::1")
+_LISTEN = kinds.many(parse_address, write_address, "a list of *:PORT, HOST:PORT, [V6]:PORT or [V6%IFACE]:PORT", least=1)
+_YES_NO = kinds.Kind("yes or no", kinds.parse_bool, lambda value: "yes" if value else "no")
+_UMASK = kinds.Kind("an octal mask of permission bits, such as 022", kinds.parse_umask, "{:03o}".format)
+_NAME = kinds.Kind("a name or a number", kinds.parse_name)
+_PATH = kinds.Kind("a path", str)
+_LOG = kinds.Kind("syslog, stderr, none, or a path that begins with /, ./ or ../", kinds.parse_log)
 
 SETTINGS = {
     row.name: row
@@ -58,18 +55,18 @@ SETTINGS = {
         Setting(
             "listen", _LISTEN, "*:27978", RELOAD, "where to listen; *:PORT is IPv6 and IPv4; port 0 takes a free one"
         ),
-        Setting("backlog", values.integer(1, 65535), "4096", RELOAD, "for listen(2); the kernel caps it at somaxconn"),
-        Setting("max_children", values.integer(1, 65536), "256", RELOAD, "how many clients at once"),
+        Setting("backlog", kinds.integer(1, 65535), "4096", RELOAD, "for listen(2); the kernel caps it at somaxconn"),
+        Setting("max_children", kinds.integer(1, 65536), "256", RELOAD, "how many clients at once"),
         Setting(
             "over_limit",
-            values.choice("queue", "refuse"),
+            kinds.choice("queue", "refuse"),
             "queue",
             RELOAD,
             "at the cap: queue leaves new clients in the kernel's backlog, refuse accepts them and closes at once",
         ),
         Setting(
             "max_children_per_source",
-            values.integer(0, 65536),
+            kinds.integer(0, 65536),
             "0",
             RELOAD,
             "how many clients at once from one IPv4 address or IPv6 /64; 0 is no limit",
@@ -83,12 +80,14 @@ SETTINGS = {
             NEW_CLIENTS,
             "networks of load balancers, whose connections begin with a PROXY protocol header, version 1 or 2",
         ),
-        Setting("idle_timeout", duration(0.001), "10min", NEW_CLIENTS, "no byte moved either way for so long: closed"),
-        Setting("max_lifetime", duration(0.001), "never", NEW_CLIENTS, "closed after so long, however busy"),
-        Setting("drain_timeout", duration(0), "10s", RELOAD, "how long a stop waits for clients to be drained"),
+        Setting(
+            "idle_timeout", kinds.duration(0.001), "10min", NEW_CLIENTS, "no byte moved either way for so long: closed"
+        ),
+        Setting("max_lifetime", kinds.duration(0.001), "never", NEW_CLIENTS, "closed after so long, however busy"),
+        Setting("drain_timeout", kinds.duration(0), "10s", RELOAD, "how long a stop waits for clients to be drained"),
         Setting(
             "keepalive",
-            duration(1),
+            kinds.duration(1),
             "60s",
             NEW_CLIENTS,
             "a peer that vanishes while nothing is under way is noticed within three of these (TCP keep-alive)",
@@ -107,8 +106,8 @@ SETTINGS = {
         Setting(
             "log", _LOG, "", RELOAD, "syslog, stderr, none, or a file's path, with a /; empty: syslog, for run stderr"
         ),
-        Setting("log_level", values.choice(*LEVELS), "info", RELOAD, "debug narrates every step"),
-        Setting("syslog_facility", values.choice(*filter(None, FACILITIES)), "daemon", RELOAD, "for log = syslog"),
+        Setting("log_level", kinds.choice(*LEVELS), "info", RELOAD, "debug narrates every step"),
+        Setting("syslog_facility", kinds.choice(*filter(None, FACILITIES)), "daemon", RELOAD, "for log = syslog"),
         Setting(
             "log_clients",
             _YES_NO,
@@ -189,7 +188,7 @@ def load(path: str, overrides: Sequence[str], base: str, *, log: str = "syslog",
             if text == row.default == "":
                 continue
             try:
-                values.refuse_quotes(text)
+                kinds.refuse_quotes(text)
                 found[name] = row.kind.parse(text)
             except ValueError as error:
                 raise ConfigError(f"{where}: {name}: '{text}' {error}; allowed: {row.kind.allowed}") from None

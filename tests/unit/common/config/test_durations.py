@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from echod.common.config.durations import duration, write_duration
+from echod.common.config.kinds import duration, write_duration
 
 
 def refused(parse, text):
