@@ -164,7 +164,7 @@ def test_an_upgrade_is_refused_and_all_is_as_before(running, tmp_path, name):
         with Injected(pid, tmp_path / "trace", fault) as strace:
             done = running.run("upgrade", check=1)
             assert strace.injected()
-        assert re.search(f"{why}; the version of before goes on\n$", done.stderr), done.stderr
+        assert re.search(f"{why}; the previous version continues\n$", done.stderr), done.stderr
         conn.sendall(b"y")
         assert conn.recv(1) == b"y"
     running.wait_idle()

@@ -212,7 +212,7 @@ def test_a_version_that_is_not_fit_is_refused(echod, installed, name):
         what(installed, echod)
         echod.prefix = []  # the command is of the version that is running
         done = echod.run("upgrade", check=code)
-        assert re.fullmatch(f"echod: .*{why}.*; the version of before goes on\n", done.stderr), done.stderr
+        assert re.fullmatch(f"echod: .*{why}.*; the previous version continues\n", done.stderr), done.stderr
         conn.sendall(b"x")
         assert conn.recv(1) == b"x"
     assert "error call=upgrade why=" in echod.log.read_text()

@@ -15,6 +15,7 @@ from echod.common import scoreboard
 from echod.common.config.addresses import write_address
 from echod.common.config.file import DEFAULT_PATH, read_overrides
 from echod.common.errors import DONE, FAILED, NOT_RUNNING, USAGE, EchodError, printable
+from echod.common.sockets import unresolved
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -40,7 +41,7 @@ def reload(args: Namespace) -> int:
         )
         code, texts = daemon.ask(*RELOAD)
     if code != DONE:
-        raise EchodError(f"{texts['last_reload']}; the old settings are still in force", code)
+        raise EchodError(f"{texts['last_reload']}; the previous settings remain in effect", code)
     print(printable("\n".join(filter(None, texts["changes"].split("\t")))) or "echod: reloaded, nothing changed")
     return DONE
 
@@ -69,7 +70,7 @@ def look_up(addresses: list[Address]) -> None:
         try:
             socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
-            errors.append(f"cannot listen on {write_address(address)}: {error.args[-1]}")
+            errors.append(str(unresolved(address, error)))
 
     for address in addresses:
         if address[0] == "*":
@@ -80,7 +81,7 @@ def look_up(addresses: list[Address]) -> None:
         if thread.is_alive():
             errors.append(f"cannot listen on {write_address(address)}: no answer from the resolver in {LOOKUP:g} s")
         if errors:
-            raise EchodError(f"{errors[0]}; the old settings are still in force", FAILED)
+            raise EchodError(f"{errors[0]}; the previous settings remain in effect", FAILED)
 
 
 def upgrade(args: Namespace) -> int:
@@ -91,7 +92,7 @@ def upgrade(args: Namespace) -> int:
         compile_server()
         code, texts = daemon.ask(*UPGRADE)
         if code != DONE:
-            raise EchodError(f"{texts['upgrade']}; the version of before goes on", code)
+            raise EchodError(f"{texts['upgrade']}; the previous version continues", code)
         version = daemon.board().copy().text(scoreboard.PROGRAM_AT, scoreboard.PROGRAM_ROOM)
     print(f"echod: process {daemon.pid} has become version {version}")
     return DONE

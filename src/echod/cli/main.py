@@ -28,7 +28,7 @@ COMMANDS = {  # name: the module with the function of that name, help
         "stop accepting, let every client's echo get through, exit; returns when the process is gone",
     ),
     "restart": ("lifecycle", "stop, then start; a config, user, log or address that does not work stops nothing"),
-    "reload": ("control", "read the config again; prints what changed, or why the old settings are still in force"),
+    "reload": ("control", "read the config again; prints what changed, or why the previous settings remain in effect"),
     "upgrade": ("control", "have the daemon execute the installed version in its own place; no client notices"),
     "status": ("status.command", "print what the daemon is doing"),
     "check": (

@@ -15,8 +15,9 @@ from echod.common.config.file import DEFAULT_PATH
 from echod.common.errors import FAILED, NOT_PERMITTED, EchodError, describe
 from echod.common.journal import mark
 from echod.common.privileges import become
-from echod.common.sockets import BindError, bind
+from echod.common.sockets import bind, unresolved
 from echod.log.log import WARNING
+from echod.log.sinks import log_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,16 +31,19 @@ ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - to comp
 BECOME, LOG, CONFIG = "become", "log", "config"
 
 
-def attempt(config: Config, launch: Launch) -> dict[str, str]:
+def attempt(config: Config, launch: Launch, root: str = "") -> dict[str, str]:
     """Become the daemon's user in a child, and open its log and its config there; returns what failed, and why.
 
-    A log that is not there is not made: `check` changes nothing.
+    `root`: the root directory of a running daemon, whose sandbox may show it other files; empty: this process's.
+    A log that does not exist is not made: `check` changes nothing.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us no child to wait for
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
+            if root:
+                os.chroot(root)
             for step, why in failures(config, launch):
                 os.write(write_end, f"{step}\t{why}\n".encode(errors="surrogateescape"))
         finally:
@@ -81,9 +85,9 @@ def cannot_make(path: str, error: OSError) -> OSError | None:
     return OSError(code, os.strerror(code), path)
 
 
-def check_user(config: Config, launch: Launch) -> dict[str, str]:
+def check_user(config: Config, launch: Launch, root: str = "") -> dict[str, str]:
     """Return what `attempt` does, but for a user that cannot be become. Raises EchodError, NOT_PERMITTED."""
-    failed = attempt(config, launch)
+    failed = attempt(config, launch, root)
     if BECOME in failed:
         raise EchodError(
             f"cannot become user {config.user}: {failed[BECOME]}; start it as an ordinary user, or with -o user=root"
@@ -97,20 +101,27 @@ def warn(config: Config, launch: Launch) -> None:
     """Warn when the daemon will not be able to read its config again. Raises EchodError as `check_user`."""
     failed = check_user(config, launch)
     if CONFIG in failed:
-        user = user_name(launch.uid if launch.uid >= 0 else os.geteuid())
-        path = launch.config_file or DEFAULT_PATH
-        print(
-            f"{mark(WARNING)}echod: warning: {failed[CONFIG]} for user {user}: a reload will fail; let {user} read it, "
-            f"with `chmod o+r {path}` say",
-            file=sys.stderr,
-        )
+        text = unreadable_config(failed[CONFIG], user_of(launch))
+        print(f"{mark(WARNING)}echod: warning: {text}", file=sys.stderr)
+
+
+def user_of(launch: Launch) -> str:
+    """Return the name of the user that the daemon runs as."""
+    return user_name(launch.uid if launch.uid >= 0 else os.geteuid())
+
+
+def unreadable_config(why: str, user: str) -> str:
+    """Return the warning about a config that the daemon's user cannot read; `why` begins with its path."""
+    place = f"keep the config where user {user} can read it, such as {DEFAULT_PATH} with mode 644"
+    return f"{why} for user {user}, so a reload would fail; {place}"
 
 
 def check_start(config: Config, launch: Launch, held: list[str] | None) -> None:
     """See that a daemon can be started in place of one that listens on `held`, if known. Raises EchodError."""
     failed = check_user(config, launch)
     if LOG in failed:
-        raise EchodError(f"cannot open the log: {failed[LOG]}", FAILED)
+        remedy = log_remedy(config.log, user_of(launch), failed[LOG])
+        raise EchodError(f"cannot open the log: {failed[LOG]} for user {user_of(launch)}; {remedy}", FAILED)
     for address in config.listen if held is not None else ():
         for name in missing(address, held or []):
             for listener in bind(parse_address(name), config):
@@ -125,7 +136,7 @@ def missing(address: Address, held: list[str]) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
-        raise BindError(write_address(address), OSError(0, str(error.args[-1]))) from None
+        raise unresolved(address, error) from None
     return [
         write_address(where)
         for family, where in dict.fromkeys((entry[0], entry[4]) for entry in found)

@@ -270,17 +270,28 @@ def unscoped(name: str) -> tuple[str, int]:
     return host.strip("[]").partition("%")[0], int(port) if port.isdecimal() else -1
 
 
-def listeners(host: str, port: int) -> set[str]:
-    """Return the sockets, as the targets of descriptors, that listen on a port at an address or at any address."""
-    found = set()
+def sockets_at(host: str, port: int) -> dict[str, str]:
+    """Return the use of each socket that has a port at an address or at any address, by its descriptors' target.
+
+    Only if no socket listens there are those of connections returned: an outgoing one may have the port, too.
+    """
+    listening, connected = {}, {}
     for table, family in TABLES:
         with contextlib.suppress(OSError):
             for words in rows(SELF, table):
                 where, number = address(words[1], family)
                 overlap = host in ANY_HOST or where in ANY_HOST or where in (host, f"::ffff:{host}")  # IPv4-mapped
-                if words[3] == LISTEN and number == port and overlap:
-                    found.add(f"socket:[{words[9]}]")
-    return found
+                if number != port or not overlap:
+                    continue
+                target, (local, remote) = (
+                    f"socket:[{words[9]}]",
+                    (write_address(address(w, family)) for w in words[1:3]),
+                )
+                if words[3] == LISTEN:
+                    listening[target] = f"listens on {local}"
+                else:
+                    connected[target] = f"uses the port for a connection with {remote}"
+    return listening or connected
 
 
 def holders(sockets: set[str]) -> dict[int, int]:
@@ -291,8 +302,3 @@ def holders(sockets: set[str]) -> dict[int, int]:
             if any(target in sockets for _, target in descriptors(pid)):
                 found[pid] = os.stat(path(pid, "")).st_uid
     return found
-
-
-def first_route() -> str:
-    """Return the interface of the first IPv4 route. Raises OSError, or StopIteration if there is no route."""
-    return next(rows(SELF, "route"))[0]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Accept = Callable[[], tuple[int, tuple[Any, ...]]]  # gives a connected descriptor and its peer
 SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
+PRIVILEGED_PORTS = 1024  # the default of net.ipv4.ip_unprivileged_port_start (ip(7))
 NEVER_FOR_TCP = 32767  # seconds: the most that TCP_KEEPIDLE takes (tcp(7))
 IDLE_SHARE = 0.55  # of idle_timeout that a read or write waits: two of these without a byte are more than all of it
 SO_BINDTOIFINDEX, NO_INTERFACE = 62, 0x7FFFFFFF  # asm-generic/socket.h; no machine has so many
@@ -36,13 +37,33 @@ class BindError(EchodError):
     """An address cannot be listened on."""
 
     def __init__(self, text: str, error: OSError) -> None:
-        hints = {
-            errno.EADDRINUSE: "; another process listens there, `ss -ltnp` tells which",
-            errno.EACCES: "; ports below 1024 are for root",
-            errno.EADDRNOTAVAIL: "; no interface has this address",
-        }
-        why = f"{error.strerror}{hints.get(error.errno or 0, '')}"
+        port = text.rpartition(":")[2]
+        why = f"{error.strerror}{bind_hint(error, int(port) if port.isdecimal() else 0)}"
         super().__init__(f"cannot listen on {text}: {why}", NOT_PERMITTED if error.errno == errno.EACCES else FAILED)
+
+
+def bind_hint(error: OSError, port: int) -> str:
+    """Return what to do if bind(2) has failed, or nothing."""
+    if error.errno == errno.EADDRINUSE:  # the holder may be a connection, too, or this daemon
+        return "; `echod check` names the process that has the port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "; no interface has this address, `ip -br address` lists those there are"
+    if error.errno == errno.EACCES and port < PRIVILEGED_PORTS:
+        return "; ports below 1024 need CAP_NET_BIND_SERVICE: start as root, or by echod.socket, or with low-port.conf"
+    if error.errno == errno.EACCES:
+        return "; a security policy refuses this port (SELinux, a sandbox, net.ipv4.ip_unprivileged_port_start)"
+    return ""
+
+
+def unresolved(address: Address, error: OSError) -> BindError:
+    """Return the error for a host that the resolver does not find; `error` is its gaierror."""
+    why = str(error.args[-1])
+    try:
+        socket.if_nametoindex(address[0])
+    except OSError:
+        return BindError(write_address(address), OSError(0, why))
+    hint = f"{address[0]} is an interface; `ip -br address show dev {address[0]}` lists its addresses"
+    return BindError(write_address(address), OSError(0, f"{why}; {hint}"))
 
 
 class Listener:
@@ -121,7 +142,7 @@ def bind(address: Address, config: Config, *, share: bool = False) -> list[Liste
     try:  # bytes, because text would import a codec for international names into the forking process
         found = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
-        raise BindError(text, OSError(0, str(error.args[-1]))) from None
+        raise unresolved(address, error) from None
     listeners: list[Listener] = []
     try:
         for family, where in dict.fromkeys((entry[0], entry[4]) for entry in found):

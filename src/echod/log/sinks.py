@@ -218,9 +218,34 @@ def open_log(target: str, facility: str) -> Sink:
         return Stderr()
     try:
         return File(target)
-    except PermissionError as error:
-        directory = target.rpartition("/")[0] or "/"
-        failed = from_os_error("cannot open the log", error)
-        raise EchodError(f"{failed}; {directory} must belong to the user that echod runs as", failed.code) from None
     except OSError as error:
-        raise from_os_error("cannot open the log", error) from None
+        failed = from_os_error("cannot open the log", error)
+        if error.errno not in (errno.EACCES, errno.ENOENT):
+            raise failed from None
+        user = os.geteuid()
+        raise EchodError(f"{failed} for user {user}; {log_remedy(target, user, str(failed))}", failed.code) from None
+
+
+def log_remedy(path: str, user: object, why: str) -> str:
+    """Return what to do if a user cannot open a log: make a directory that does not exist yet, for the log alone.
+
+    To change the owner or the mode of a directory that exists, such as /var/log, would harm its other users.
+    """
+    directory, _, name = path.rpartition("/")
+    if why.endswith(os.strerror(errno.ENOENT)):
+        return f"`install -d -o {user} {directory}` makes the directory"
+    directory = "/var/log/echod"
+    if is_there(directory):
+        directory = f"/var/log/echod-{user}"
+    return f"`install -d -o {user} {directory}` makes a directory for it, then set log = {directory}/{name}"
+
+
+def is_there(path: str) -> bool:
+    """Return True if a file exists, or if a directory above it keeps this user from knowing."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True

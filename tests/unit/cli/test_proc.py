@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from echod.cli import proc as module
-from echod.cli.proc import Process, children_of, is_there, listeners, signals, sockets_of, threads_of_user
+from echod.cli.proc import Process, children_of, is_there, signals, sockets_at, sockets_of, threads_of_user
 from support.daemon import SOURCE
 from support.processes import fork, reap, state
 from support.wait import need_root, skip, wait_for
@@ -117,12 +117,20 @@ def test_a_listener_is_found_by_its_address_by_any_and_as_an_ipv4_mapped_one():
         port = server.getsockname()[1]
         me: Any = Process(os.getpid())
         own = {me.descriptors[server.fileno()]}
-        assert listeners("127.0.0.1", port) == own
-        assert listeners("0.0.0.0", port) == own
-        assert listeners("127.0.0.2", port) == listeners("127.0.0.1", 0) == set()
+        use = dict.fromkeys(own, f"listens on 127.0.0.1:{port}")
+        assert sockets_at("127.0.0.1", port) == use
+        assert sockets_at("0.0.0.0", port) == use
+        assert sockets_at("127.0.0.2", port) == sockets_at("127.0.0.1", 0) == {}
         assert os.getpid() in module.holders(own)
         assert module.holders({"socket:[x]"}) == {}
-    assert listeners("127.0.0.1", port) == set()
+        with socket.create_connection(("127.0.0.1", port)) as conn:
+            assert sockets_at("127.0.0.1", port) == use, "a listener says more than its connections"
+            host, local = conn.getsockname()
+            assert sockets_at(host, local) == {
+                me.descriptors[conn.fileno()]: f"uses the port for a connection with 127.0.0.1:{port}"
+                for me in [Process(os.getpid())]
+            }
+    assert set(sockets_at("127.0.0.1", port)) <= {"socket:[0]"}, "a connection that is closed has no descriptor"
 
 
 def test_a_listener_on_ipv6_has_ipv4_addresses_as_mapped_ones():
@@ -132,8 +140,8 @@ def test_a_listener_on_ipv6_has_ipv4_addresses_as_mapped_ones():
         skip("IPv6")
     with server:
         port = server.getsockname()[1]
-        assert len(listeners("127.0.0.1", port)) == 1
-        assert listeners("127.0.0.2", port) == set()
+        assert len(sockets_at("127.0.0.1", port)) == 1
+        assert sockets_at("127.0.0.2", port) == {}
 
 
 def test_text_that_is_not_utf_8_is_read():

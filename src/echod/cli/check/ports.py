@@ -1,4 +1,7 @@
-"""Whether the addresses of `listen` can be bound: no interface may have one, or another process may hold its port."""
+"""Whether the addresses of `listen` can be bound: an address may be missing, and another process may hold a port.
+
+The warnings name the process and what it does with the port. They never say how to end it: it is not echod's.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +15,35 @@ from echod.cli.context import user_name
 from echod.cli.preflight import ANY, missing
 from echod.common.config.addresses import parse_address, write_address
 from echod.common.errors import EchodError
+from echod.common.sockets import bind_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from echod.cli.check.plan import Plan
+    from echod.cli.check.command import Subject
+
+INIT_PID = 1
+CHOOSE = "or choose another port"
 
 
-def warnings(plan: Plan) -> Iterator[str]:
-    """Yield a warning for each address that cannot be bound, with the command that mends it."""
-    held = plan.state.get("listen", [])
-    for address in plan.config.listen:
+def warnings(subject: Subject) -> Iterator[str]:
+    """Yield a warning for each address that cannot be bound, with what to do."""
+    for address in subject.config.listen:
         try:
-            names = missing(address, held)
+            names = missing(address, subject.held)
         except EchodError as error:
             yield f"listen: {error}; `getent ahosts {address[0]}` asks the resolver"
             continue
         for name in names:
-            yield from unbound(parse_address(name))
+            yield from unbound(parse_address(name), subject.pid)
 
 
-def unbound(address: tuple[str, int]) -> Iterator[str]:
-    """Try to bind an address, without listening; if that fails, yield why, once."""
+def unbound(address: tuple[str, int], daemon: int) -> Iterator[str]:
+    """Try to bind an address, without listening; if that fails, yield the reason, once.
+
+    An address that the running daemon itself holds is no fault: a reload or a restart moves its sockets.
+    """
     host, port = address
     if host == "*":
         places: list[tuple[int, Any]] = [(family, (any_host, port)) for family, any_host in ANY.items()]
@@ -44,7 +53,9 @@ def unbound(address: tuple[str, int]) -> Iterator[str]:
     for family, where in places:
         error = try_bind(family, where)
         if error and not (host == "*" and family == socket.AF_INET6 and error.errno != errno.EADDRINUSE):
-            yield f"listen: {write_address(where)}: {why(family, where, error)}"
+            reason = why(where, error, daemon)
+            if reason:
+                yield f"listen: {write_address(where)}: {reason}"
             return
 
 
@@ -61,31 +72,45 @@ def try_bind(family: int, where: Any) -> OSError | None:
     return None
 
 
-def why(family: int, where: Any, error: OSError) -> str:
-    """Return why an address cannot be bound, and the command that mends it."""
-    host, port = where[0].partition("%")[0], where[1]
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"no interface has this address; `ip address add {host} dev {interface()}`"
-    if error.errno == errno.EACCES:
-        return f"ports below 1024 are for root; `sysctl -w net.ipv4.ip_unprivileged_port_start={port}`"
+def why(where: Any, error: OSError, daemon: int) -> str:
+    """Return why an address cannot be bound, and what to do; nothing if the running daemon holds it."""
     if error.errno == errno.EADDRINUSE:
-        return f"is taken by {holder(host, port)}"
-    return f"{error.strerror}; `ip -{6 if family == socket.AF_INET6 else 4} address` shows what there is"
+        return holder(where[0].partition("%")[0], where[1], daemon)
+    return f"{error.strerror}{bind_hint(error, where[1])}"
 
 
-def interface() -> str:
-    """Return the interface of the first route, or the loopback interface if there is no route."""
-    with contextlib.suppress(OSError, StopIteration):
-        return proc.first_route()
-    return "lo"
-
-
-def holder(host: str, port: int) -> str:
-    """Return the process that listens where this address cannot be bound, and the command that ends that."""
-    found = proc.holders(proc.listeners(host, port))
+def holder(host: str, port: int, daemon: int = 0) -> str:
+    """Return the process that has a port, what it does with it, and what to do; nothing if it is `daemon`."""
+    sockets = proc.sockets_at(host, port)
+    found = proc.holders(set(sockets))
     if not found:
-        return f"a process that cannot be seen; `ss -ltnp sport = :{port}`, as root, tells which"
-    pid = min(found)  # its children have copies
-    command = proc.status(pid)["Name"]
-    mend = f"kill {pid}" if pid != 1 else "systemctl list-sockets"
-    return f"process {pid} ({command}) of user {user_name(found[pid])}; `{mend}`"
+        return f"in use by a process that cannot be seen; `ss -tanp sport = :{port}`, as root, names it"
+    pid = min(found)  # the others are its children, which have copies
+    owners = {pid}
+    with contextlib.suppress(OSError):
+        owners.add(proc.parent_of(pid))
+    if daemon and daemon in owners:
+        return ""
+    use = next((sockets[target] for _, target in seen(pid) if target in sockets), "has it")
+    if pid == INIT_PID:
+        return f"process 1 (systemd) {use} for a unit; `systemctl list-sockets` names the unit"
+    if pid_file := pid_file_of(pid):
+        return f"process {pid}, the echod with pid_file = {pid_file}, {use}; stop that one, {CHOOSE}"
+    remedy = "stop the service that it belongs to" if use.startswith("listens") else "wait until that ends"
+    return f"process {pid} ({proc.status(pid)['Name']}) of user {user_name(found[pid])} {use}; {remedy}, {CHOOSE}"
+
+
+def seen(pid: int) -> list[tuple[int, str]]:
+    """Return the descriptors of a process, or none if it has ended in between."""
+    with contextlib.suppress(OSError):
+        return list(proc.descriptors(pid))
+    return []
+
+
+def pid_file_of(pid: int) -> str:
+    """Return the pid file of a process that is an echod daemon, or nothing: its command line has it."""
+    with contextlib.suppress(OSError):
+        words = proc.command_line(pid)
+        if any(word.endswith("/echod/server/boot.py") for word in words):
+            return next((word.partition("=")[2] for word in words if word.startswith("pid_file=")), "")
+    return ""
