@@ -59,7 +59,15 @@ class Paths:
 
     def load(self, *, log: str = "syslog") -> Config:
         """Read the settings; `log` is the default of the setting of that name. Raises ConfigError."""
-        return configuration.load(self.config_file, self.overrides, self.base, log=log)
+        try:
+            return configuration.load(self.config_file, self.overrides, self.base, log=log)
+        except configuration.UnknownSettingError as error:
+            from echod.cli import habits  # noqa: PLC0415 - long tables, which only this error needs
+
+            if found := habits.setting(error.name):
+                hint = f"did you mean {found}?"
+                raise ConfigError(f"{error.place}: unknown setting; {hint}") from None
+            raise
 
     def launch(self, ids: tuple[int, int], *, log: str = "syslog", ready_fd: int = -1) -> Launch:
         """Return what the server is told; `ids` are those of the user that root becomes."""

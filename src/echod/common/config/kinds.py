@@ -11,22 +11,27 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-YES, NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
+YES = ("yes", "true", "on", "1")
+NO = ("no", "false", "off", "0")
 LOGS = ("syslog", "stderr", "none")
+LONGEST_NUMBER = 10  # digits
 UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 SIZES = UNITS | {"m": 60.0}
 LONGEST = 365 * 86400.0
 
 
 class Kind:
-    """How the values of one kind are read from text and written back."""
+    """How the values of one kind are read from text and written back; `words`: those that a shell can complete."""
 
-    __slots__ = ("allowed", "parse", "write")
+    __slots__ = ("allowed", "parse", "words", "write")
 
-    def __init__(self, allowed: str, parse: Callable[[str], Any], write: Callable[[Any], str] = str) -> None:
+    def __init__(
+        self, allowed: str, parse: Callable[[str], Any], write: Callable[[Any], str] = str, words: tuple[str, ...] = ()
+    ) -> None:
         self.allowed = allowed
         self.parse = parse
         self.write = write
+        self.words = words
 
 
 def refuse_quotes(text: str) -> None:
@@ -36,7 +41,7 @@ def refuse_quotes(text: str) -> None:
 
 
 def split_list(text: str) -> list[str]:
-    """Split a list at commas and blanks; empty items fall out."""
+    """Split a list at commas and whitespace; empty items fall out."""
     return text.replace(",", " ").split()
 
 
@@ -44,8 +49,9 @@ def integer(low: int, high: int) -> Kind:
     """Whole numbers from `low` to `high`."""
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) <= 10 and low <= int(text) <= high):
-            raise ValueError("is not such a number")
+        is_number = text.isascii() and text.removeprefix("-").isdigit()
+        if not is_number or len(text) > LONGEST_NUMBER or not low <= int(text) <= high:
+            raise ValueError("is not a whole number" if not is_number else "is out of range")
         return int(text)
 
     return Kind(f"a whole number from {low} to {high}", parse)
@@ -56,17 +62,17 @@ def choice(*words: str) -> Kind:
 
     def parse(text: str) -> str:
         if text.lower() not in words:
-            raise ValueError("is none of them")
+            raise ValueError("is unknown")
         return text.lower()
 
-    return Kind(" or ".join((", ".join(words[:-1]), words[-1])), parse)
+    return Kind(" or ".join((", ".join(words[:-1]), words[-1])), parse, words=words)
 
 
 def parse_bool(text: str) -> bool:
     """Read yes or no, in any case, or what others write for it."""
     word = text.lower()
     if word not in (*YES, *NO):
-        raise ValueError("is neither")
+        raise ValueError("is unknown")
     return word in YES
 
 
@@ -89,7 +95,7 @@ def parse_log(text: str) -> str:
     if text.lower() in LOGS:
         return text.lower()
     if not text.startswith(("/", "./", "../")):
-        raise ValueError("is neither one of the words nor such a path")
+        raise ValueError("is not a path from /, and not one of the words")
     return text
 
 
@@ -97,13 +103,13 @@ def many(item: Callable[[str], Any], write: Callable[[Any], str], allowed: str, 
     """Make the kind of lists of `item`, at least `least` of them, none twice."""
 
     def parse(text: str) -> tuple[Any, ...]:
-        found = []
-        for word in split_list(text):
+        found, split = [], split_list(text)
+        for word in split:
             try:
                 refuse_quotes(word)
                 found.append(item(word))
             except ValueError as error:
-                raise ValueError(f"has '{word}', which {error}") from None
+                raise ValueError(f"has '{word}', which {error}" if len(split) > 1 else str(error)) from None
         if len(found) < least:
             raise ValueError("is empty")
         if len(set(found)) < len(found):
@@ -143,9 +149,9 @@ def parse_seconds(text: str) -> float:
             raise ValueError("has no unit")
         size = SIZES.get(unit)
         if size is None:
-            raise ValueError(f"has '{unit or tail}' for a unit")
+            raise ValueError(f"has the unknown unit '{unit or tail}'")
         if size >= last:
-            raise ValueError(f"has '{unit}' after a unit that is no larger")
+            raise ValueError(f"has '{unit}' after a unit that is not larger")
         total, last, text = total + float(number) * size, size, tail.lstrip()
     return total
 

@@ -43,11 +43,11 @@ class Setting:
 
 _NETWORKS = kinds.many(parse_network, write_network, "a list of networks, such as 10.0.0.0/8 2001:db8::1")
 _LISTEN = kinds.many(parse_address, write_address, "a list of *:PORT, HOST:PORT, [V6]:PORT or [V6%IFACE]:PORT", least=1)
-_YES_NO = kinds.Kind("yes or no", kinds.parse_bool, lambda value: "yes" if value else "no")
+_YES_NO = kinds.Kind("yes or no", kinds.parse_bool, lambda value: "yes" if value else "no", ("yes", "no"))
 _UMASK = kinds.Kind("an octal mask of permission bits, such as 022", kinds.parse_umask, "{:03o}".format)
 _NAME = kinds.Kind("a name or a number", kinds.parse_name)
 _PATH = kinds.Kind("a path", str)
-_LOG = kinds.Kind("syslog, stderr, none, or a path that begins with /, ./ or ../", kinds.parse_log)
+_LOG = kinds.Kind("syslog, stderr, none, or a path that begins with /, ./ or ../", kinds.parse_log, words=kinds.LOGS)
 
 SETTINGS = {
     row.name: row
@@ -126,6 +126,15 @@ SETTINGS = {
 }
 
 
+class UnknownSettingError(ConfigError):
+    """A key that is not a setting: `name`. The hint says which one may be meant."""
+
+    def __init__(self, place: str, name: str, hint: str) -> None:
+        super().__init__(f"{place}: unknown setting; {hint}")
+        self.place = place
+        self.name = name
+
+
 class Config:
     """All settings, read and checked; durations in seconds, None is `never`. Never changed, only replaced whole."""
 
@@ -177,13 +186,12 @@ def load(path: str, overrides: Sequence[str], base: str, *, log: str = "syslog",
     for entries in (read(path), read_overrides(overrides, newlines=newlines)):
         seen: dict[str, str] = {}
         for where, name, text in entries:
-            row = SETTINGS.get(name)
+            row, place = SETTINGS.get(name), where if where.startswith("-o ") else f"{where}: {name}"  # -o has the name
             if row is None:
                 near = nearest(name, SETTINGS)
-                known = f"the nearest is {near}" if near else f"allowed: {', '.join(SETTINGS)}"
-                raise ConfigError(f"{where}: {name}: unknown setting; {known}")
+                raise UnknownSettingError(place, name, f"did you mean {near}?" if near else "man echod.conf lists them")
             if name in seen:
-                raise ConfigError(f"{where}: {name}: given twice, first at {seen[name]}; allowed: once")
+                raise ConfigError(f"{place}: set twice, first at {seen[name]}")
             seen[name] = where
             if text == row.default == "":
                 continue
@@ -191,7 +199,9 @@ def load(path: str, overrides: Sequence[str], base: str, *, log: str = "syslog",
                 kinds.refuse_quotes(text)
                 found[name] = row.kind.parse(text)
             except ValueError as error:
-                raise ConfigError(f"{where}: {name}: '{text}' {error}; allowed: {row.kind.allowed}") from None
+                allowed = "" if "; " in str(error) else f"; allowed: {row.kind.allowed}"  # that says what to write
+                value = "" if place == where else f" '{text}'"
+                raise ConfigError(f"{place}:{value} {error}{allowed}") from None
             if row.kind is _PATH or (row.kind is _LOG and "/" in found[name]):
-                found[name] = absolute(text, base, f"{where}: {name}")
+                found[name] = absolute(text, base, place)
     return Config(found)

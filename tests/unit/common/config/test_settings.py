@@ -101,9 +101,9 @@ def test_a_good_value_is_taken_and_written_back(name):
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts])
 def test_a_bad_value_is_refused_with_key_value_and_what_is_allowed(name, text):
     message = complaint(f"{name}={text}")
-    assert message.startswith(f"-o {name}={text}: {name}: ")
+    assert message.startswith(f"-o {name}={text}: ")
     assert text in message
-    assert "allowed: " in message
+    assert "; " in message, "what is allowed, or what to write"
     assert "\n" not in message
 
 
@@ -142,21 +142,21 @@ def test_a_bad_value_is_named_with_file_and_line(load, tmp_path):
     with pytest.raises(ConfigError) as caught:
         load("# a comment\n[echod]\n\nbacklog = many\n")
     assert str(caught.value) == (
-        f"{tmp_path}/echod.conf:4: backlog: 'many' is not such a number; allowed: a whole number from 1 to 65535"
+        f"{tmp_path}/echod.conf:4: backlog: 'many' is not a whole number; allowed: a whole number from 1 to 65535"
     )
 
 
 def test_an_unknown_setting_is_named_with_the_nearest_known_one(load, tmp_path):
     with pytest.raises(ConfigError) as caught:
         load("[echod]\nmax_childs = 3\n")
-    assert str(caught.value) == f"{tmp_path}/echod.conf:2: max_childs: unknown setting; the nearest is max_children"
-    assert complaint("Listen=*:7").endswith("the nearest is listen")
+    assert str(caught.value) == f"{tmp_path}/echod.conf:2: max_childs: unknown setting; did you mean max_children?"
+    assert complaint("Listen=*:7").endswith("did you mean listen?")
 
 
-def test_all_settings_are_named_where_none_is_near(load, tmp_path):
+def test_the_manual_is_named_if_no_setting_is_near(load, tmp_path):
     with pytest.raises(ConfigError) as caught:
-        load("[echod]\nport = 7\n")
-    assert str(caught.value) == f"{tmp_path}/echod.conf:2: port: unknown setting; allowed: {', '.join(SETTINGS)}"
+        load("[echod]\ncolour = red\n")
+    assert str(caught.value) == f"{tmp_path}/echod.conf:2: colour: unknown setting; man echod.conf lists them"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_quotes_are_to_be_left_out(load, text, quoted):
     name = text.split()[0]
     assert f":2: {name}: '" in str(caught.value)
     assert f"'{quoted}'" in str(caught.value)
-    assert f"is in quotes; leave them out; allowed: {SETTINGS[name].kind.allowed}" in str(caught.value)
+    assert str(caught.value).endswith("is in quotes; leave them out")
 
 
 WORDS = [name for name, (text, _) in GOOD.items() if text.isalpha() and name not in ("user", "group")]
@@ -206,11 +206,9 @@ def test_lists_are_separated_by_commas_or_blanks(load):
 
 
 def test_a_setting_given_twice_is_named_with_both_lines(load, tmp_path):
-    with pytest.raises(
-        ConfigError, match=rf"{tmp_path}/echod.conf:3: umask: given twice, first at .*:2; allowed: once$"
-    ):
+    with pytest.raises(ConfigError, match=rf"{tmp_path}/echod.conf:3: umask: set twice, first at .*:2$"):
         load("[echod]\numask = 022\numask = 022\n")
-    assert "-o umask=2: umask: given twice, first at -o umask=1" in complaint("umask=1", "umask=2")
+    assert "-o umask=2: set twice, first at -o umask=1" in complaint("umask=1", "umask=2")
 
 
 def test_overrides_win_over_the_file(load):
@@ -230,7 +228,9 @@ def test_relative_paths_are_taken_from_the_base(load):
 
 def test_relative_paths_need_a_base(load):
     assert load("[echod]\nlog = stderr\ndirectory = /x\n", base="").log == "stderr"
-    with pytest.raises(ConfigError, match=r":2: log: './e.log' is relative, and the current directory is gone"):
+    with pytest.raises(
+        ConfigError, match=r":2: log: './e.log' is relative, and the current directory has been removed"
+    ):
         load("[echod]\nlog = ./e.log\n", base="")
 
 
