@@ -191,7 +191,7 @@ def parser() -> Parser:
             )
             sub.add_argument("--strict", action="store_true", help="exit 1 if there is a warning")
         if name == "help":
-            sub.add_argument("topic", metavar="COMMAND", nargs="?", choices=COMMANDS, help="a command")
+            sub.add_argument("topic", metavar="COMMAND", nargs="?", choices=list(COMMANDS), help="a command")
         if name == "run":
             sub.add_argument(
                 "--ready-fd", type=descriptor, default=-1, metavar="N",
