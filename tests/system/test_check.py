@@ -236,6 +236,21 @@ def test_an_ordinary_user_is_told_nothing_of_roots_daemon_that_only_root_can_kno
     assert done.stdout.startswith(f"# process {echod.pid}, of user nobody\n")
 
 
+def test_an_ordinary_users_daemon(echod):
+    need_root()
+    os.chown(echod.home, 4711, 4711)
+    echod.write(backlog=5)
+    user = {"user": 4711, "group": 4711, "extra_groups": [], "cwd": "/"}
+    stopped = echod.run("check", "--strict", check=0, **user)
+    assert stopped.stdout.startswith("# no daemon runs; `echod start` would start this one\n")
+    assert re.search("^user = 4711 ", stopped.stdout, re.MULTILINE)
+    echod.run("start", check=0, **user)
+    running = echod.run("check", "--strict", check=0, **user)
+    assert running.stdout.startswith(f"# process {echod.pid}, of user 4711\n")
+    assert stopped.stderr == running.stderr == ""
+    assert echod.run("check", "--strict", check=0).stdout == running.stdout, "root is told the same"
+
+
 def test_no_room_for_the_scoreboard(public):
     script = f"mkdir {public}/run && mount -t tmpfs -o size=64k tmpfs {public}/run"
     with MountNamespace(script) as space:

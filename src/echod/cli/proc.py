@@ -38,7 +38,6 @@ UNKNOWN = "?"  # only root may see it, or the kernel has no such file
 LISTEN = "0A"  # the state of a listener in TABLES
 TABLES = ("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)
 ADDRESS_WORD_BYTES = 4  # an address is written as 32-bit words of the machine's byte order
-ANY_HOST = {"0.0.0.0", "::"}  # noqa: S104 - to compare with
 
 
 class Process:
@@ -268,30 +267,6 @@ def unscoped(name: str) -> tuple[str, int]:
     """Return host and port of a listener's name, `HOST:PORT` or `[V6%IFACE]:PORT`: the tables have no interface."""
     host, _, port = name.rpartition(":")
     return host.strip("[]").partition("%")[0], int(port) if port.isdecimal() else -1
-
-
-def sockets_at(host: str, port: int) -> dict[str, str]:
-    """Return the use of each socket that has a port at an address or at any address, by its descriptors' target.
-
-    Only if no socket listens there are those of connections returned: an outgoing one may have the port, too.
-    """
-    listening, connected = {}, {}
-    for table, family in TABLES:
-        with contextlib.suppress(OSError):
-            for words in rows(SELF, table):
-                where, number = address(words[1], family)
-                overlap = host in ANY_HOST or where in ANY_HOST or where in (host, f"::ffff:{host}")  # IPv4-mapped
-                if number != port or not overlap:
-                    continue
-                target, (local, remote) = (
-                    f"socket:[{words[9]}]",
-                    (write_address(address(w, family)) for w in words[1:3]),
-                )
-                if words[3] == LISTEN:
-                    listening[target] = f"listens on {local}"
-                else:
-                    connected[target] = f"uses the port for a connection with {remote}"
-    return listening or connected
 
 
 def holders(sockets: set[str]) -> dict[int, int]:

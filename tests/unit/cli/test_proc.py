@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from echod.cli import proc as module
-from echod.cli.proc import Process, children_of, is_there, signals, sockets_at, sockets_of, threads_of_user
+from echod.cli.proc import Process, children_of, is_there, signals, sockets_of, threads_of_user
 from support.daemon import SOURCE
 from support.processes import fork, reap, state
-from support.wait import need_root, skip, wait_for
+from support.wait import need_root, wait_for
 
 
 def test_it_is_as_the_kernel_has_it():
@@ -110,38 +110,6 @@ def test_processes_of_the_user_are_counted_without_the_daemon_and_its_children()
     finally:
         os.kill(pid, signal.SIGKILL)
         reap(pid)
-
-
-def test_a_listener_is_found_by_its_address_by_any_and_as_an_ipv4_mapped_one():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        me: Any = Process(os.getpid())
-        own = {me.descriptors[server.fileno()]}
-        use = dict.fromkeys(own, f"listens on 127.0.0.1:{port}")
-        assert sockets_at("127.0.0.1", port) == use
-        assert sockets_at("0.0.0.0", port) == use
-        assert sockets_at("127.0.0.2", port) == sockets_at("127.0.0.1", 0) == {}
-        assert os.getpid() in module.holders(own)
-        assert module.holders({"socket:[x]"}) == {}
-        with socket.create_connection(("127.0.0.1", port)) as conn:
-            assert sockets_at("127.0.0.1", port) == use, "a listener says more than its connections"
-            host, local = conn.getsockname()
-            assert sockets_at(host, local) == {
-                me.descriptors[conn.fileno()]: f"uses the port for a connection with 127.0.0.1:{port}"
-                for me in [Process(os.getpid())]
-            }
-    assert set(sockets_at("127.0.0.1", port)) <= {"socket:[0]"}, "a connection that is closed has no descriptor"
-
-
-def test_a_listener_on_ipv6_has_ipv4_addresses_as_mapped_ones():
-    try:
-        server = socket.create_server(("::ffff:127.0.0.1", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-    except OSError:
-        skip("IPv6")
-    with server:
-        port = server.getsockname()[1]
-        assert len(sockets_at("127.0.0.1", port)) == 1
-        assert sockets_at("127.0.0.2", port) == {}
 
 
 def test_text_that_is_not_utf_8_is_read():

@@ -14,7 +14,7 @@ from echod.common.errors import USAGE, EchodError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from echod.cli.check.command import Subject
+    from echod.cli.check.subject import Subject
     from echod.common.config.rules import Packed
     from echod.common.config.settings import Config
 

@@ -18,7 +18,7 @@ from echod.log.sinks import log_remedy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from echod.cli.check.command import Subject
+    from echod.cli.check.subject import Subject
 
 BLOCK_BYTES = 512  # of st_blocks
 

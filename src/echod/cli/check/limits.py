@@ -12,7 +12,7 @@ from echod.cli.inherited import lowest_fd
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from echod.cli.check.command import Subject
+    from echod.cli.check.subject import Subject
 
 CGROUPS = "/sys/fs/cgroup"
 UNIT_LIMITS = {proc.PROCESSES: "LimitNPROCSoft", proc.FILES: "LimitNOFILESoft"}

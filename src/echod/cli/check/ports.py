@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from echod.cli.check.command import Subject
+    from echod.cli.check.subject import Subject
 
 INIT_PID = 1
 CHOOSE = "or choose another port"
@@ -81,7 +81,7 @@ def why(where: Any, error: OSError, daemon: int) -> str:
 
 def holder(host: str, port: int, daemon: int = 0) -> str:
     """Return the process that has a port, what it does with it, and what to do; nothing if it is `daemon`."""
-    sockets = proc.sockets_at(host, port)
+    sockets = sockets_at(host, port)
     found = proc.holders(set(sockets))
     if not found:
         return f"in use by a process that cannot be seen; `ss -tanp sport = :{port}`, as root, names it"
@@ -98,6 +98,27 @@ def holder(host: str, port: int, daemon: int = 0) -> str:
         return f"process {pid}, the echod with pid_file = {pid_file}, {use}; stop that one, {CHOOSE}"
     remedy = "stop the service that it belongs to" if use.startswith("listens") else "wait until that ends"
     return f"process {pid} ({proc.status(pid)['Name']}) of user {user_name(found[pid])} {use}; {remedy}, {CHOOSE}"
+
+
+def sockets_at(host: str, port: int) -> dict[str, str]:
+    """Return the use of each socket that has a port at an address or at any address, by its descriptors' target.
+
+    Only if no socket listens there are those of connections returned: an outgoing one may have the port, too.
+    """
+    listening, connected = {}, {}
+    for table, family in proc.TABLES:
+        with contextlib.suppress(OSError):
+            for words in proc.rows(proc.SELF, table):
+                where, number = proc.address(words[1], family)
+                same = where in (host, f"::ffff:{host}")  # an IPv4-mapped address is the IPv4 one
+                if number != port or not (same or {host, where} & set(ANY.values())):
+                    continue
+                local, remote = (write_address(proc.address(word, family)) for word in words[1:3])
+                if words[3] == proc.LISTEN:
+                    listening[f"socket:[{words[9]}]"] = f"listens on {local}"
+                else:
+                    connected[f"socket:[{words[9]}]"] = f"uses the port for a connection with {remote}"
+    return listening or connected
 
 
 def seen(pid: int) -> list[tuple[int, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from echod.cli.check.command import Subject
+from echod.cli.check.subject import Subject
 from echod.cli.context import Paths
 
 

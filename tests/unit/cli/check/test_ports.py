@@ -73,7 +73,7 @@ def test_a_machine_without_ipv6_listens_on_ipv4_alone(subject, monkeypatch):
 
 
 def test_a_holder_that_cannot_be_seen(monkeypatch):
-    monkeypatch.setattr(proc, "sockets_at", lambda *_: {"socket:[x]": "listens on 127.0.0.1:7"})
+    monkeypatch.setattr(ports, "sockets_at", lambda *_: {"socket:[x]": "listens on 127.0.0.1:7"})
     assert ports.holder("127.0.0.1", 7) == (
         "in use by a process that cannot be seen; `ss -tanp sport = :7`, as root, names it"
     )
@@ -99,7 +99,7 @@ def test_what_the_running_daemon_holds_is_no_fault(subject):
 
 
 def test_a_port_of_systemds_and_one_of_another_echod(monkeypatch):
-    monkeypatch.setattr(proc, "sockets_at", lambda *_: {"socket:[x]": "listens on 127.0.0.1:7"})
+    monkeypatch.setattr(ports, "sockets_at", lambda *_: {"socket:[x]": "listens on 127.0.0.1:7"})
     monkeypatch.setattr(proc, "holders", lambda _: {1: 0})
     monkeypatch.setattr(ports, "seen", lambda _: [(3, "socket:[x]")])
     assert ports.holder("127.0.0.1", 7) == (
@@ -139,3 +139,32 @@ def test_no_socket_stays_open(subject):
     before = os.listdir("/proc/self/fd")
     of(subject, "127.0.0.1:0 192.0.2.1:7")
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_listener_is_found_by_its_address_by_any_and_as_an_ipv4_mapped_one():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        own = {os.readlink(f"/proc/self/fd/{server.fileno()}")}
+        use = dict.fromkeys(own, f"listens on 127.0.0.1:{port}")
+        assert ports.sockets_at("127.0.0.1", port) == use
+        assert ports.sockets_at("0.0.0.0", port) == use
+        assert ports.sockets_at("127.0.0.2", port) == ports.sockets_at("127.0.0.1", 0) == {}
+        assert os.getpid() in proc.holders(own)
+        assert proc.holders({"socket:[x]"}) == {}
+        with socket.create_connection(("127.0.0.1", port)) as conn:
+            assert ports.sockets_at("127.0.0.1", port) == use, "a listener says more than its connections"
+            host, local = conn.getsockname()
+            own_end = os.readlink(f"/proc/self/fd/{conn.fileno()}")
+            assert ports.sockets_at(host, local) == {own_end: f"uses the port for a connection with 127.0.0.1:{port}"}
+    assert set(ports.sockets_at("127.0.0.1", port)) <= {"socket:[0]"}, "a connection that is closed has no descriptor"
+
+
+def test_a_listener_on_ipv6_has_ipv4_addresses_as_mapped_ones():
+    try:
+        server = socket.create_server(("::ffff:127.0.0.1", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    except OSError:
+        skip("IPv6")
+    with server:
+        port = server.getsockname()[1]
+        assert len(ports.sockets_at("127.0.0.1", port)) == 1
+        assert ports.sockets_at("127.0.0.2", port) == {}
