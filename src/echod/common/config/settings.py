@@ -1,6 +1,7 @@
 """The settings: each declared once, in SETTINGS; `load` reads them from a file and from `-o KEY=VALUE`.
 
-What the sample config, `check`, the error messages and a reload know of a setting comes from its row.
+Its row in SETTINGS has what others know of a setting. Its one line of help is the first sentence in the manual and in
+the sample config, which tests compare, and what `echod help KEY` and a shell's completion show.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from echod.common.config.addresses import Address
     from echod.common.config.networks import Network
 
-RELOAD, NEW_CLIENTS, RESTART = "at once", "new clients", "restart"
+RELOAD = "at once"
+NEW_CLIENTS = "new clients"
+RESTART = "restart"
 LEVELS = ("error", "warning", "info", "debug")
 FACILITIES = (  # RFC 5424, table 1; 12 to 15 have no name
     *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
@@ -29,7 +32,7 @@ FACILITIES = (  # RFC 5424, table 1; 12 to 15 have no name
 
 
 class Setting:
-    """One setting: `default` as it would stand in the file, `effect` when a reload puts a change in force."""
+    """One setting: `default` as written in the file, `effect` when a reload applies a change, `help` one sentence."""
 
     __slots__ = ("default", "effect", "help", "kind", "name")
 
@@ -52,75 +55,119 @@ _LOG = kinds.Kind("syslog, stderr, none, or a path that begins with /, ./ or ../
 SETTINGS = {
     row.name: row
     for row in (
+        Setting("listen", _LISTEN, "*:27978", RELOAD, "Sets one or more addresses on which the daemon listens."),
         Setting(
-            "listen", _LISTEN, "*:27978", RELOAD, "where to listen; *:PORT is IPv6 and IPv4; port 0 takes a free one"
+            "backlog",
+            kinds.integer(1, 65535),
+            "4096",
+            RELOAD,
+            "Sets the backlog argument of listen(2), which the kernel caps at somaxconn.",
         ),
-        Setting("backlog", kinds.integer(1, 65535), "4096", RELOAD, "for listen(2); the kernel caps it at somaxconn"),
-        Setting("max_children", kinds.integer(1, 65536), "256", RELOAD, "how many clients at once"),
+        Setting(
+            "max_children",
+            kinds.integer(1, 65536),
+            "256",
+            RELOAD,
+            "Sets how many clients the daemon serves at the same time.",
+        ),
         Setting(
             "over_limit",
             kinds.choice("queue", "refuse"),
             "queue",
             RELOAD,
-            "at the cap: queue leaves new clients in the kernel's backlog, refuse accepts them and closes at once",
+            "Sets what happens to new clients at max_children: queue lets them wait, refuse disconnects them.",
         ),
         Setting(
             "max_children_per_source",
             kinds.integer(0, 65536),
             "0",
             RELOAD,
-            "how many clients at once from one IPv4 address or IPv6 /64; 0 is no limit",
+            "Limits the clients of one IPv4 address or IPv6 /64; 0 is no limit.",
         ),
-        Setting("allow", _NETWORKS, "", RELOAD, "networks that may connect; if set, all others are refused"),
-        Setting("deny", _NETWORKS, "", RELOAD, "networks that may not; of allow and deny the most specific decides"),
+        Setting(
+            "allow",
+            _NETWORKS,
+            "",
+            RELOAD,
+            "Sets the networks whose clients are allowed; if it is set, the daemon refuses all others.",
+        ),
+        Setting(
+            "deny",
+            _NETWORKS,
+            "",
+            RELOAD,
+            "Sets the networks whose clients are denied; of allow and deny, the most specific match decides.",
+        ),
         Setting(
             "proxy_from",
             _NETWORKS,
             "",
             NEW_CLIENTS,
-            "networks of load balancers, whose connections begin with a PROXY protocol header, version 1 or 2",
+            "Sets the networks of load balancers, whose connections begin with a PROXY protocol header.",
         ),
         Setting(
-            "idle_timeout", kinds.duration(0.001), "10min", NEW_CLIENTS, "no byte moved either way for so long: closed"
+            "idle_timeout",
+            kinds.duration(0.001),
+            "10min",
+            NEW_CLIENTS,
+            "Closes a connection after this long without a byte in either direction.",
         ),
-        Setting("max_lifetime", kinds.duration(0.001), "never", NEW_CLIENTS, "closed after so long, however busy"),
-        Setting("drain_timeout", kinds.duration(0), "10s", RELOAD, "how long a stop waits for clients to be drained"),
+        Setting(
+            "max_lifetime",
+            kinds.duration(0.001),
+            "never",
+            NEW_CLIENTS,
+            "Closes a connection after this long, however busy it is.",
+        ),
+        Setting(
+            "drain_timeout", kinds.duration(0), "10s", RELOAD, "Sets how long a stop waits for clients to be drained."
+        ),
         Setting(
             "keepalive",
             kinds.duration(1),
             "60s",
             NEW_CLIENTS,
-            "a peer that vanishes while nothing is under way is noticed within three of these (TCP keep-alive)",
+            "Sets the time of TCP keep-alive: an idle peer that has vanished is noticed within three times this.",
         ),
-        Setting("user", _NAME, "nobody", RESTART, "what root becomes once it has bound its sockets"),
-        Setting("group", _NAME, "", RESTART, "its group; empty: the group of that user"),
+        Setting("user", _NAME, "nobody", RESTART, "Sets the user that root becomes once it has bound its sockets."),
+        Setting("group", _NAME, "", RESTART, "Sets the group that root becomes; empty: the group of that user."),
         Setting(
             "pid_file",
             _PATH,
             "",
             RESTART,
-            "empty: /run/echod/echod.pid; not root: $XDG_RUNTIME_DIR/echod/echod.pid or a directory of its own in /tmp",
+            "Sets the path of the pid file; empty: the default place, which echod check shows.",
         ),
-        Setting("directory", _PATH, "/", RESTART, "the working directory"),
-        Setting("umask", _UMASK, "022", RESTART, "the permission bits that new files do not get"),
+        Setting("directory", _PATH, "/", RESTART, "Sets the working directory of the daemon."),
+        Setting("umask", _UMASK, "022", RESTART, "Sets the permission bits that new files do not get."),
         Setting(
-            "log", _LOG, "", RELOAD, "syslog, stderr, none, or a file's path, with a /; empty: syslog, for run stderr"
+            "log",
+            _LOG,
+            "",
+            RELOAD,
+            "Sets the destination of the log: syslog, stderr, none or a path; empty: syslog, and stderr for run.",
         ),
-        Setting("log_level", kinds.choice(*LEVELS), "info", RELOAD, "debug narrates every step"),
-        Setting("syslog_facility", kinds.choice(*filter(None, FACILITIES)), "daemon", RELOAD, "for log = syslog"),
+        Setting("log_level", kinds.choice(*LEVELS), "info", RELOAD, "Sets the log level; debug logs every step."),
+        Setting(
+            "syslog_facility",
+            kinds.choice(*filter(None, FACILITIES)),
+            "daemon",
+            RELOAD,
+            "Sets the facility of log = syslog.",
+        ),
         Setting(
             "log_clients",
             _YES_NO,
             "yes",
             RELOAD,
-            "one line a client, when it is gone; no: only for those that a signal or an error of the server ended",
+            "Logs one line per client at its end; no: only for those that a signal or an internal error ended.",
         ),
         Setting(
             "log_summary",
             _NETWORKS,
             "",
             RELOAD,
-            "networks, of health checkers say, whose clients are logged once a minute for each source, not one by one",
+            "Sets networks whose clients, such as health checks, are logged in one line a minute per source.",
         ),
     )
 }
@@ -173,7 +220,7 @@ class Config:
 
 
 def load(path: str, overrides: Sequence[str], base: str, *, log: str = "syslog", newlines: bool = False) -> Config:
-    """Read the settings in force: the defaults, then the file, then `overrides` (KEY=VALUE each).
+    """Read the settings that are in effect: the defaults, then the file, then `overrides` (KEY=VALUE each).
 
     An empty `path` is the default place, where no file means all defaults. Relative paths in values are taken from
     `base`; `log` is the default of the setting of that name. A path that is absolute now may hold a newline: `newlines`

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import get_type_hints
 
 import pytest
@@ -285,6 +286,22 @@ def test_the_sample_shows_every_setting_at_its_default_in_order():
     for name in SETTINGS:
         before = body[body.index(next(line for line in shown if line.startswith(f"#{name} ="))) - 1]
         assert before.startswith("# "), f"{name} has no comment"
+
+
+NOTES = {"at once": "", "new clients": " [a reload: for new clients]", "restart": " [needs a restart]"}
+
+
+def test_the_sample_says_of_each_setting_what_its_help_says():
+    lines = SAMPLE.read_text().splitlines()
+    for name, row in SETTINGS.items():
+        text = textwrap.wrap(f"{row.help}{NOTES[row.effect]}", 98)
+        at = lines.index(f"#{name} = {row.default}".rstrip())
+        assert lines[at - len(text) : at] == [f"# {line}" for line in text], name
+
+
+def test_a_line_of_help_is_one_sentence_with_a_verb():
+    for row in SETTINGS.values():
+        assert re.fullmatch(r"(Sets|Limits|Closes|Logs|Sends) [^.]*\.", row.help), row.help
 
 
 def test_the_sample_parses_as_it_is_and_with_every_setting_taken_out_of_its_comment(load):
