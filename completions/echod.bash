@@ -45,7 +45,7 @@ _shtab_echod_help__o_COMPGEN=_echod_keys
 _shtab_echod__c_COMPGEN=_shtab_compgen_files
 _shtab_echod__o_COMPGEN=_echod_keys
 
-_shtab_echod_help_pos_0_choices=(start stop restart reload upgrade status check reopen run inetd help)
+_shtab_echod_help_pos_0_choices=(start stop restart reload upgrade status check reopen run inetd help listen backlog max_children over_limit max_children_per_source allow deny proxy_from idle_timeout max_lifetime drain_timeout keepalive user group pid_file directory umask log log_level syslog_facility log_clients log_summary)
 _shtab_echod_pos_0_choices=(start stop restart reload upgrade status check reopen run inetd help)
 
 _shtab_echod_start__h_nargs=0

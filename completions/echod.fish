@@ -27,7 +27,29 @@ function _echod_keys
       printf 'log_clients=%s\n' yes no
     case '*=*'
     case '*'
-      printf '%s=\n' listen backlog max_children over_limit max_children_per_source allow deny proxy_from idle_timeout max_lifetime drain_timeout keepalive user group pid_file directory umask log log_level syslog_facility log_clients log_summary
+      printf '%s=\t%s\n' \
+        listen 'Sets one or more addresses on which the daemon listens' \
+        backlog 'Sets the backlog argument of listen(2), which the kernel caps at somaxconn' \
+        max_children 'Sets how many clients the daemon serves at the same time' \
+        over_limit 'Sets what happens to new clients at max_children: queue lets them wait, refuse disconnects them' \
+        max_children_per_source 'Limits the clients of one IPv4 address or IPv6 /64; 0 is no limit' \
+        allow 'Sets the networks whose clients are allowed; if it is set, the daemon refuses all others' \
+        deny 'Sets the networks whose clients are denied; of allow and deny, the most specific match decides' \
+        proxy_from 'Sets the networks of load balancers, whose connections begin with a PROXY protocol header' \
+        idle_timeout 'Closes a connection after this long without a byte in either direction' \
+        max_lifetime 'Closes a connection after this long, however busy it is' \
+        drain_timeout 'Sets how long a stop waits for clients to be drained' \
+        keepalive 'Sets the time of TCP keep-alive: an idle peer that has vanished is noticed within three times this' \
+        user 'Sets the user that root becomes once it has bound its sockets' \
+        group 'Sets the group that root becomes; empty: the group of that user' \
+        pid_file 'Sets the path of the pid file; empty: the default place, which echod check shows' \
+        directory 'Sets the working directory of the daemon' \
+        umask 'Sets the permission bits that new files do not get' \
+        log 'Sets the destination of the log: syslog, stderr, none or a path; empty: syslog, and stderr for run' \
+        log_level 'Sets the log level; debug logs every step' \
+        syslog_facility 'Sets the facility of log = syslog' \
+        log_clients 'Logs one line per client at its end; no: only for those that a signal or an internal error ended' \
+        log_summary 'Sets networks whose clients, such as health checks, are logged in one line a minute per source'
   end
 end
 # End Custom Preamble
@@ -140,8 +162,8 @@ complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a 
 complete -c echod -n '_shtab_echod_using inetd' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using inetd' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
 complete -c echod -n '_shtab_echod_using inetd' -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
-complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a help -d 'Print the commands, or the options of one of them.'
+complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a help -d 'Print the commands, the options of one of them, or what a setting does.'
 complete -c echod -n '_shtab_echod_using help' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using help' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
 complete -c echod -n '_shtab_echod_using help' -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
-complete -c echod -n '_shtab_echod_using help; and test $_shtab_echod_npos -eq 0' -ka "start stop restart reload upgrade status check reopen run inetd help" -d 'a command'
+complete -c echod -n '_shtab_echod_using help; and test $_shtab_echod_npos -eq 0' -ka "start stop restart reload upgrade status check reopen run inetd help listen backlog max_children over_limit max_children_per_source allow deny proxy_from idle_timeout max_lifetime drain_timeout keepalive user group pid_file directory umask log log_level syslog_facility log_clients log_summary" -d 'a command or a setting'

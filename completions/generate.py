@@ -38,6 +38,7 @@ CASES = {
     "zsh": "    {name}) {values} ;;",
     "fish": "    case '{name}=*'\n      printf '{name}=%s\\n' {values}",
 }
+HELPS = {"bash": "", "zsh": "      '{name}:{help}'", "fish": "        {name} '{help}'"}
 WORDS = {"bash": '-W "{}"', "zsh": "compadd -- {}", "fish": "{}"}
 # readline replaces only what is after the =, if that separates words
 BASH = """\
@@ -57,7 +58,10 @@ _echod_keys() {{
 {cases}
     esac
   else
-    compadd -S = -q -- {keys}
+    local -a keys=(
+{helps}
+    )
+    _describe setting keys -S = -q
   fi
 }}"""
 FISH = """\
@@ -66,7 +70,8 @@ function _echod_keys
 {cases}
     case '*=*'
     case '*'
-      printf '%s=\\n' {keys}
+      printf '%s=\\t%s\\n' \\
+{helps}
   end
 end"""
 PREAMBLE = {"bash": BASH, "zsh": ZSH, "fish": FISH}
@@ -119,10 +124,16 @@ def cases(shell: str) -> str:
     return "\n".join(CASES[shell].format(name=name, values=values) for name, values in found.items())
 
 
+def helps(shell: str) -> str:
+    """Return each setting with its line of help, for a shell that shows it."""
+    lines = [HELPS[shell].format(name=name, help=row.help.rstrip(".")) for name, row in SETTINGS.items()]
+    return (" \\\n" if shell == "fish" else "\n").join(lines)
+
+
 def completion(shell: str, parser: argparse.ArgumentParser) -> str:
     """Return the completion of one program for one shell."""
     if parser.prog == "echod":
-        preamble = PREAMBLE[shell].format(keys=" ".join(SETTINGS), cases=cases(shell))
+        preamble = PREAMBLE[shell].format(keys=" ".join(SETTINGS), cases=cases(shell), helps=helps(shell))
     else:
         preamble = ECHOC_BASH if shell == "bash" else ""
     text = shtab.complete(parser, shell, preamble=preamble)

@@ -14,14 +14,18 @@ from lockfile import Error as LockError
 
 from echod import __version__
 from echod.common.config.kinds import LONGEST
+from echod.common.config.settings import NEW_CLIENTS, RELOAD, RESTART, SETTINGS
 from echod.common.errors import DONE, FAILED, NOT_PERMITTED, USAGE, EchodError, describe, printable
 from echod.common.journal import mark
 from echod.log.log import ERROR
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
     from _typeshed import SupportsWrite
+
+    from echod.common.config.settings import Setting
 
 COMMANDS = {  # name: the module with the function of that name, help
     "start": ("lifecycle", "become a daemon and serve clients; returns when the daemon accepts connections"),
@@ -46,8 +50,9 @@ COMMANDS = {  # name: the module with the function of that name, help
         "inetd",
         "serve one client on descriptor 0, a socket or a pair of pipes: for inetd, xinetd, tcpserver, socat, ncat",
     ),
-    "help": ("main", "print the commands, or the options of one of them"),
+    "help": ("main", "print the commands, the options of one of them, or what a setting does"),
 }
+AFTER = {RELOAD: "all clients", NEW_CLIENTS: "new clients"}  # when a reload applies a change
 EPILOG = """\
 exit codes: 0 done, 1 failed, 2 usage, 4 not permitted, 5 not installed, 6 bad or missing config, 7 not running;
 status: 0 running, 1 crashed or killed, 3 not running, 4 state unknown
@@ -116,6 +121,8 @@ def has_command(words: list[str], top: Parser) -> bool:
     while rest:
         word = rest.pop(0)
         if word[:1] != "-":
+            if command == "help" and word in SETTINGS:
+                continue
             if not command or command == "help":
                 now, command = sub_parser(word, top), command or word
                 continue
@@ -158,10 +165,21 @@ def habits() -> ModuleType:
 
 
 def help(args: argparse.Namespace) -> int:  # noqa: A001 - the name of the command
-    """Print the commands, or the options of one of them."""
+    """Print the commands, the options of one of them, or what a setting does."""
     top = parser()
-    (sub_parser(args.topic, top) if args.topic else top).print_help()
+    if args.topic in SETTINGS:
+        print("\n".join(setting_help(SETTINGS[args.topic])))
+    else:
+        (sub_parser(args.topic, top) if args.topic else top).print_help()
     return DONE
+
+
+def setting_help(setting: Setting) -> Iterator[str]:
+    """Yield what an operator has to know of a setting."""
+    yield setting.help
+    yield f"default  {setting.default or 'empty'}"
+    yield f"allowed  {setting.kind.allowed}"
+    yield f"reload   {'needs a restart' if setting.effect == RESTART else f'takes effect for {AFTER[setting.effect]}'}"
 
 
 def parser() -> Parser:
@@ -191,7 +209,9 @@ def parser() -> Parser:
             )
             sub.add_argument("--strict", action="store_true", help="exit 1 if there is a warning")
         if name == "help":
-            sub.add_argument("topic", metavar="COMMAND", nargs="?", choices=list(COMMANDS), help="a command")
+            sub.add_argument(
+                "topic", metavar="NAME", nargs="?", choices=[*COMMANDS, *SETTINGS], help="a command or a setting"
+            )
         if name == "run":
             sub.add_argument(
                 "--ready-fd", type=descriptor, default=-1, metavar="N",
