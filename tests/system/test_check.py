@@ -236,6 +236,13 @@ def test_an_ordinary_user_is_told_nothing_of_roots_daemon_that_only_root_can_kno
     assert done.stdout.startswith(f"# process {echod.pid}, of user nobody\n")
 
 
+def test_the_log_of_a_server_in_the_foreground_is_stderr(echod):
+    echod.write(backlog=5, log=None)
+    assert re.search("^log = syslog ", echod.run("check", check=0).stdout, re.MULTILINE)
+    echod.foreground(stderr=subprocess.DEVNULL)
+    assert re.search("^log = stderr ", echod.run("check", "--strict", check=0).stdout, re.MULTILINE)
+
+
 def test_an_ordinary_users_daemon(echod):
     need_root()
     os.chown(echod.home, 4711, 4711)

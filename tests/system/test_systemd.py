@@ -38,7 +38,7 @@ def boot(tmp_path):
 
 def test_check_describes_the_service(boot):
     """Its user exists only while it runs, and its log is where nobody else may look."""
-    box = boot(SERVICE, config=LOG)
+    box = boot(SERVICE, SOCKET, config=LOG)
     stopped = box.run("echod check --strict")
     assert stopped.startswith("# no daemon runs; echod.service would start this one\n[echod]\n")
     assert "\nuser = echod " in stopped
@@ -50,6 +50,9 @@ def test_check_describes_the_service(boot):
     told = box.run("echod check --strict -o max_children=5000 2>&1 || true")
     assert "`systemctl set-property echod.service TasksMax=5001`" in told
     box.run("systemctl stop echod")
+    box.run("systemctl start echod.socket")
+    assert box.run("echod check --strict").startswith("# no daemon runs; echod.service would start this one")
+    box.run("systemctl stop echod.socket")
     told = box.run("echod check --strict -o max_children=5000 2>&1 || true")
     assert "TasksMax is 288; `systemctl set-property echod.service TasksMax=5001`" in told
 
@@ -181,7 +184,7 @@ def test_by_hand_it_is_left_to_systemctl(boot):
     for command in ("stop", "restart", "stop --force"):
         verb = command.split()[0]
         assert box.run(f"echod {command}", code=1) == (
-            f"echod: {verb}: process {pid} is systemd's echod.service; use `systemctl {verb} echod.service`\n"
+            f"echod: {verb}: process {pid} is managed by systemd (echod.service); use `systemctl {verb} echod.service`\n"
         )
     assert box.run("echod start") == f"echod: already running, pid {pid}\n"
     box.run("systemctl stop echod; echod start; echod restart")  # that one is not systemd's

@@ -32,7 +32,9 @@ def leave_to_systemd(pid: int, command: str) -> None:
     unit, user = unit_of(pid)
     systemctl = ["systemctl", "--user"] if user else ["systemctl"]
     if unit and main_pid(systemctl, unit) == pid:
-        raise EchodError(f"{command}: process {pid} is systemd's {unit}; use `{' '.join(systemctl)} {command} {unit}`")
+        raise EchodError(
+            f"{command}: process {pid} is managed by systemd ({unit}); use `{' '.join(systemctl)} {command} {unit}`"
+        )
 
 
 def unit_of(pid: int) -> tuple[str, bool]:

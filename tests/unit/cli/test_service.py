@@ -63,7 +63,7 @@ def test_the_main_process_is_systemds(cgroup, systemctl):
     with pytest.raises(EchodError) as caught:
         service.leave_to_systemd(4711, "restart")
     assert str(caught.value) == (
-        "restart: process 4711 is systemd's echod.service; use `systemctl restart echod.service`"
+        "restart: process 4711 is managed by systemd (echod.service); use `systemctl restart echod.service`"
     )
 
 

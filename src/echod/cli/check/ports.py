@@ -24,11 +24,17 @@ if TYPE_CHECKING:
     from echod.cli.check.subject import Subject
 
 INIT_PID = 1
+NO_INODE = "0"  # of a connection that no process has: it is not accepted yet, or was closed
 CHOOSE = "or choose another port"
 
 
 def warnings(subject: Subject) -> Iterator[str]:
-    """Yield a warning for each address that cannot be bound, with what to do."""
+    """Yield a warning for each address that cannot be bound, with what to do.
+
+    An address that the running daemon itself holds is no fault: a reload or a restart moves its sockets. Nor is one
+    that systemd holds for the unit, by echod.socket.
+    """
+    own = {subject.pid} if subject.pid else {INIT_PID} if subject.unit else set()
     for address in subject.config.listen:
         try:
             names = missing(address, subject.held)
@@ -36,14 +42,11 @@ def warnings(subject: Subject) -> Iterator[str]:
             yield f"listen: {error}; `getent ahosts {address[0]}` asks the resolver"
             continue
         for name in names:
-            yield from unbound(parse_address(name), subject.pid)
+            yield from unbound(parse_address(name), own)
 
 
-def unbound(address: tuple[str, int], daemon: int) -> Iterator[str]:
-    """Try to bind an address, without listening; if that fails, yield the reason, once.
-
-    An address that the running daemon itself holds is no fault: a reload or a restart moves its sockets.
-    """
+def unbound(address: tuple[str, int], own: set[int]) -> Iterator[str]:
+    """Try to bind an address, without listening; yield the reason if that fails, unless a process of `own` has it."""
     host, port = address
     if host == "*":
         places: list[tuple[int, Any]] = [(family, (any_host, port)) for family, any_host in ANY.items()]
@@ -53,7 +56,7 @@ def unbound(address: tuple[str, int], daemon: int) -> Iterator[str]:
     for family, where in places:
         error = try_bind(family, where)
         if error and not (host == "*" and family == socket.AF_INET6 and error.errno != errno.EADDRINUSE):
-            reason = why(where, error, daemon)
+            reason = why(where, error, own)
             if reason:
                 yield f"listen: {write_address(where)}: {reason}"
             return
@@ -72,24 +75,21 @@ def try_bind(family: int, where: Any) -> OSError | None:
     return None
 
 
-def why(where: Any, error: OSError, daemon: int) -> str:
-    """Return why an address cannot be bound, and what to do; nothing if the running daemon holds it."""
+def why(where: Any, error: OSError, own: set[int]) -> str:
+    """Return why an address cannot be bound, and what to do; nothing if a process of `own` holds it."""
     if error.errno == errno.EADDRINUSE:
-        return holder(where[0].partition("%")[0], where[1], daemon)
+        return holder(where[0].partition("%")[0], where[1], own)
     return f"{error.strerror}{bind_hint(error, where[1])}"
 
 
-def holder(host: str, port: int, daemon: int = 0) -> str:
-    """Return the process that has a port, what it does with it, and what to do; nothing if it is `daemon`."""
+def holder(host: str, port: int, own: set[int]) -> str:
+    """Return the process that has a port, what it does with it, and what to do; nothing if it is one of `own`."""
     sockets = sockets_at(host, port)
     found = proc.holders(set(sockets))
     if not found:
         return f"in use by a process that cannot be seen; `ss -tanp sport = :{port}`, as root, names it"
     pid = min(found)  # the others are its children, which have copies
-    owners = {pid}
-    with contextlib.suppress(OSError):
-        owners.add(proc.parent_of(pid))
-    if daemon and daemon in owners:
+    if own & ({pid} | parents(pid)):
         return ""
     use = next((sockets[target] for _, target in seen(pid) if target in sockets), "has it")
     if pid == INIT_PID:
@@ -98,6 +98,13 @@ def holder(host: str, port: int, daemon: int = 0) -> str:
         return f"process {pid}, the echod with pid_file = {pid_file}, {use}; stop that one, {CHOOSE}"
     remedy = "stop the service that it belongs to" if use.startswith("listens") else "wait until that ends"
     return f"process {pid} ({proc.status(pid)['Name']}) of user {user_name(found[pid])} {use}; {remedy}, {CHOOSE}"
+
+
+def parents(pid: int) -> set[int]:
+    """Return the parent of a process, or none if it is init: every daemon is a child of that."""
+    with contextlib.suppress(OSError):
+        return {proc.parent_of(pid)} - {INIT_PID}
+    return set()
 
 
 def sockets_at(host: str, port: int) -> dict[str, str]:
@@ -111,7 +118,7 @@ def sockets_at(host: str, port: int) -> dict[str, str]:
             for words in proc.rows(proc.SELF, table):
                 where, number = proc.address(words[1], family)
                 same = where in (host, f"::ffff:{host}")  # an IPv4-mapped address is the IPv4 one
-                if number != port or not (same or {host, where} & set(ANY.values())):
+                if number != port or words[9] == NO_INODE or not (same or {host, where} & set(ANY.values())):
                     continue
                 local, remote = (write_address(proc.address(word, family)) for word in words[1:3])
                 if words[3] == proc.LISTEN:

@@ -74,7 +74,7 @@ def test_a_machine_without_ipv6_listens_on_ipv4_alone(subject, monkeypatch):
 
 def test_a_holder_that_cannot_be_seen(monkeypatch):
     monkeypatch.setattr(ports, "sockets_at", lambda *_: {"socket:[x]": "listens on 127.0.0.1:7"})
-    assert ports.holder("127.0.0.1", 7) == (
+    assert ports.holder("127.0.0.1", 7, set()) == (
         "in use by a process that cannot be seen; `ss -tanp sport = :7`, as root, names it"
     )
 
@@ -102,14 +102,15 @@ def test_a_port_of_systemds_and_one_of_another_echod(monkeypatch):
     monkeypatch.setattr(ports, "sockets_at", lambda *_: {"socket:[x]": "listens on 127.0.0.1:7"})
     monkeypatch.setattr(proc, "holders", lambda _: {1: 0})
     monkeypatch.setattr(ports, "seen", lambda _: [(3, "socket:[x]")])
-    assert ports.holder("127.0.0.1", 7) == (
+    assert ports.holder("127.0.0.1", 7, set()) == (
         "process 1 (systemd) listens on 127.0.0.1:7 for a unit; `systemctl list-sockets` names the unit"
     )
+    assert ports.holder("127.0.0.1", 7, {1}) == "", "the unit's own socket"
     monkeypatch.setattr(proc, "holders", lambda _: {os.getpid(): 0})
     monkeypatch.setattr(
         proc, "command_line", lambda _: ["python", "/x/echod/server/boot.py", "pid_file=/run/e.pid", ""]
     )
-    assert ports.holder("127.0.0.1", 7) == (
+    assert ports.holder("127.0.0.1", 7, set()) == (
         f"process {os.getpid()}, the echod with pid_file = /run/e.pid, listens on 127.0.0.1:7; "
         "stop that one, or choose another port"
     )
@@ -125,7 +126,7 @@ def test_a_port_of_systemds_and_one_of_another_echod(monkeypatch):
     ],
 )
 def test_why_an_address_cannot_be_bound(code, port, hint):
-    found = ports.why(("127.0.0.1", port), OSError(code, "Why"), 0)
+    found = ports.why(("127.0.0.1", port), OSError(code, "Why"), set())
     assert found.startswith("Why; " if hint else "Why")
     assert hint in found
 
@@ -156,7 +157,7 @@ def test_a_listener_is_found_by_its_address_by_any_and_as_an_ipv4_mapped_one():
             host, local = conn.getsockname()
             own_end = os.readlink(f"/proc/self/fd/{conn.fileno()}")
             assert ports.sockets_at(host, local) == {own_end: f"uses the port for a connection with 127.0.0.1:{port}"}
-    assert set(ports.sockets_at("127.0.0.1", port)) <= {"socket:[0]"}, "a connection that is closed has no descriptor"
+    assert ports.sockets_at("127.0.0.1", port) == {}, "a connection that is closed has no process"
 
 
 def test_a_listener_on_ipv6_has_ipv4_addresses_as_mapped_ones():
