@@ -98,8 +98,8 @@ def test_a_file_that_vanished_changes_nothing(running):
     before, address = running.status(), running.address
     running.config.unlink()
     os.kill(running.pid, signal.SIGHUP)
-    wait_for(lambda: running.events("reload"), "the failed reload")
-    assert "No such file" in running.events("reload")[0]
+    wait_for(lambda: running.events("error"), "the failed reload")
+    assert "No such file" in running.events("error")[0]
     running.write()
     unchanged(running, address, before)
 
