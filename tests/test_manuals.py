@@ -111,7 +111,7 @@ def test_settings_with_their_defaults_and_what_a_reload_does():
 
 def plain(text):
     """Return the text of a paragraph without its macros, up to the end of the first sentence."""
-    words = []
+    words: list[str] = []
     for line in text.splitlines():
         macro, *rest = line.split() if line.startswith(".") else ["", *line.split()]
         if macro == ".Xr":

@@ -181,7 +181,8 @@ def test_a_log_and_a_config_that_the_daemons_user_may_not_open(echod):
     echod.config.chmod(0o644)
     echod.write(log=f"{logs}/more/echod.log")
     (log,) = warnings(echod)
-    subprocess.run(["sh", "-c", re.search("`(.*)`", log)[1]], check=True)
+    (command,) = re.findall("`(.*)`", log)
+    subprocess.run(["sh", "-c", command], check=True)
     assert warnings(echod) == []
     logs.chmod(0o700)
     (log,) = warnings(echod)
