@@ -184,7 +184,8 @@ def test_by_hand_it_is_left_to_systemctl(boot):
     for command in ("stop", "restart", "stop --force"):
         verb = command.split()[0]
         assert box.run(f"echod {command}", code=1) == (
-            f"echod: {verb}: process {pid} is managed by systemd (echod.service); use `systemctl {verb} echod.service`\n"
+            f"echod: {verb}: process {pid} is managed by systemd (echod.service); "
+            f"use `systemctl {verb} echod.service`\n"
         )
     assert box.run("echod start") == f"echod: already running, pid {pid}\n"
     box.run("systemctl stop echod; echod start; echod restart")  # that one is not systemd's
