@@ -20,17 +20,59 @@ ECHOC_BASH = """\
 _echoc_hosts() {
   compgen -A hostname -- "$1"
 }"""
+# What completes the value of a setting, in each shell; the words of other settings come from their kind
+FILE = {
+    "bash": "-f",
+    "zsh": "_files",
+    "fish": "(__fish_complete_path (string replace -r '^[^=]*=' '' -- (commandline -ct)))",
+}
+VALUES = {
+    "user": {"bash": "-u", "zsh": "_users", "fish": "(__fish_complete_users)"},
+    "group": {"bash": "-g", "zsh": "_groups", "fish": "(__fish_complete_groups)"},
+    "pid_file": FILE,
+    "directory": FILE,
+    "log": FILE,
+}
+CASES = {
+    "bash": '  {name}=*) compgen -P "$prefix" {values} -- "$value" ;;',
+    "zsh": "    {name}) {values} ;;",
+    "fish": "    case '{name}=*'\n      printf '{name}=%s\\n' {values}",
+}
+HELPS = {"bash": "", "zsh": "      '{name}:{help}'", "fish": "        {name} '{help}'"}
+WORDS = {"bash": '-W "{}"', "zsh": "compadd -- {}", "fish": "{}"}
+# readline replaces only what is after the =, if that separates words
 BASH = """\
 _echod_keys() {{
-  compgen -S = -W "{keys}" -- "$1"
+  local value=${{1#*=}} prefix=
+  [[ $COMP_WORDBREAKS == *=* ]] || prefix=${{1%%=*}}=
+  case $1 in
+{cases}
+  *=*) ;;
+  *) compgen -S = -W "{keys}" -- "$1" ;;
+  esac
 }}"""
 ZSH = """\
 _echod_keys() {{
-  compadd -S = -q -- {keys}
+  if compset -P 1 '*='; then
+    case ${{${{IPREFIX#-o}}%=}} in
+{cases}
+    esac
+  else
+    local -a keys=(
+{helps}
+    )
+    _describe setting keys -S = -q
+  fi
 }}"""
 FISH = """\
 function _echod_keys
-  printf '%s=\\n' {keys}
+  switch (commandline -ct)
+{cases}
+    case '*=*'
+    case '*'
+      printf '%s=\\t%s\\n' \\
+{helps}
+  end
 end"""
 PREAMBLE = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
@@ -72,10 +114,26 @@ def _mark(parser: argparse.ArgumentParser) -> None:
                 _mark(sub)
 
 
+def cases(shell: str) -> str:
+    """Return what completes the value of each setting whose values a shell can know."""
+    found = {
+        name: VALUES[name][shell] if name in VALUES else WORDS[shell].format(" ".join(row.kind.words))
+        for name, row in SETTINGS.items()
+        if name in VALUES or row.kind.words
+    }
+    return "\n".join(CASES[shell].format(name=name, values=values) for name, values in found.items())
+
+
+def helps(shell: str) -> str:
+    """Return each setting with its line of help, for a shell that shows it."""
+    lines = [HELPS[shell].format(name=name, help=row.help.rstrip(".")) for name, row in SETTINGS.items()]
+    return (" \\\n" if shell == "fish" else "\n").join(lines)
+
+
 def completion(shell: str, parser: argparse.ArgumentParser) -> str:
     """Return the completion of one program for one shell."""
     if parser.prog == "echod":
-        preamble = PREAMBLE[shell].format(keys=" ".join(SETTINGS))
+        preamble = PREAMBLE[shell].format(keys=" ".join(SETTINGS), cases=cases(shell), helps=helps(shell))
     else:
         preamble = ECHOC_BASH if shell == "bash" else ""
     text = shtab.complete(parser, shell, preamble=preamble)

@@ -111,6 +111,25 @@ def test_settings_with_their_defaults_and_what_a_reload_does():
         ), name
 
 
+def plain(text):
+    """Return the text of a paragraph without its macros, up to the end of the first sentence."""
+    words: list[str] = []
+    for line in text.splitlines():
+        macro, *rest = line.split() if line.startswith(".") else ["", *line.split()]
+        if macro == ".Xr":
+            rest[:2] = [f"{rest[0]}({rest[1]})"]
+        words += rest
+        if words[-1].endswith("."):
+            break
+    return re.sub(r" ([,;:.])(?= |$)", r"\1", " ".join(words))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_begins_with_its_line_of_help(name):
+    text = section("echod.conf.5", "SETTINGS").partition(f".It Ic {name}\n")[2]
+    assert plain(text) == SETTINGS[name].help
+
+
 def test_words_of_settings():
     text = section("echod.conf.5", "SETTINGS")
     for name in ("over_limit", "log_level"):

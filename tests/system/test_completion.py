@@ -132,6 +132,11 @@ def shell(request, share):
         ("echod -o max_l\t1h stat\t", ["-o", "max_lifetime=1h", "status"]),
         ("echod -o listen=127.0.0.1:7 stat\t", ["-o", "listen=127.0.0.1:7", "status"]),
         ("echod start -o drain\t1s", ["start", "-o", "drain_timeout=1s"]),
+        ("echod start -o log_level=d\t -o log_clients=n\t", ["start", "-o", "log_level=debug", "-o", "log_clients=no"]),
+        ("echod -o over_limit=ref\t stat\t", ["-o", "over_limit=refuse", "status"]),
+        ("echod start -o user=nob\t", ["start", "-o", "user=nobody"]),
+        ("echod start -o pid_file=/etc/host\tname", ["start", "-o", "pid_file=/etc/hostname"]),
+        ("echod help reop\t", ["help", "reopen"]),
         ("echoc --pattern late-r\t --verif\t localhost", ["--pattern", "late-reader", "--verify", "localhost"]),
     ],
 )

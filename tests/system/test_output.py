@@ -7,13 +7,14 @@ import subprocess
 
 import pytest
 
+from echod.common.errors import USAGE
 from support.daemon import ECHOD
 
 ECHOC = os.path.join(os.path.dirname(ECHOD), "echoc")
 FULL = {"echod": (1, "echod: No space left on device\n"), "echoc": (4, "echoc: output: No space left on device\n")}
 CLOSED = {"echod": (1, ""), "echoc": (141, "echoc: output: broken pipe\n")}
 CLOSED_STDOUT = {"echod": (1, "echod: Bad file descriptor\n"), "echoc": (4, "echoc: output: Bad file descriptor\n")}
-USAGE = 2
+
 ECHOD_WORDS = ["--help", "--version", "start --help", "check", "status --json", "status"]
 ECHOC_WORDS = ["--help", "--version", "--check 127.0.0.1 1", "--verify -s 1 --pattern byte 127.0.0.1 1"]
 
@@ -97,4 +98,4 @@ def test_an_error_to_a_full_device_changes_no_exit_code_to_120(command, environ)
     program, words = command
     with open("/dev/full", "w") as full:
         done = subprocess.run(words, stdout=full, stderr=full, env=environ)
-    assert done.returncode == {"echod": FULL["echod"][0], "echoc": USAGE}[program]
+    assert done.returncode == {"echod": USAGE}.get(program, FULL[program][0])

@@ -115,7 +115,7 @@ def test_an_address_that_cannot_be_bound_changes_nothing(running):
         done = running.run("reload", check=1)
     assert f"127.0.0.1:{port}" in done.stderr
     assert "in use" in done.stderr
-    assert "the old settings are still in force" in done.stderr
+    assert "the previous settings remain in effect" in done.stderr
     unchanged(running, address, before)
     assert str(port) in running.status()["last_reload"]
     assert "call=reload why=" in running.events("error")[-1], "it logs to another file than before"

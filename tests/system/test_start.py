@@ -77,7 +77,7 @@ def test_a_port_that_is_taken(echod):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         echod.write(listen=f"127.0.0.1:0 127.0.0.1:{port}")
-        refused(echod.run("start"), 1, f"127.0.0.1:{port}", "in use", "ss -ltnp")
+        refused(echod.run("start"), 1, f"127.0.0.1:{port}", "in use", "`echod check` names the process")
     nothing_left(echod)
 
 
@@ -129,9 +129,24 @@ def test_a_privileged_port_as_an_ordinary_user(public):
     assert not (public / "echod.pid").exists()
 
 
-@pytest.mark.parametrize("words", [[], ["frobnicate"], ["stop", "--timeout", "soon"], ["start", "--force"]])
-def test_usage(echod, words):
-    refused(echod.run(*words), 2, "--help")
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["frobnicate"], "the commands are start, stop, "),
+        (["stop", "--timeout", "soon"], "see echod stop --help"),
+        (["start", "--force"], "see echod start --help"),
+    ],
+)
+def test_usage(echod, words, hint):
+    refused(echod.run(*words), 2, hint)
+
+
+def test_no_command_prints_the_commands(echod):
+    done = echod.run(check=2)
+    assert done.stderr == ""
+    assert done.stdout == echod.run("help", check=0).stdout == echod.run("--help", check=0).stdout
+    assert "become a daemon" in done.stdout
+    assert echod.run("help", "stop", check=0).stdout == echod.run("stop", "--help", check=0).stdout
 
 
 def test_killed_while_it_serves(echod):

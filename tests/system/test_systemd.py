@@ -19,6 +19,7 @@ for conn in conns:
 print(sum(len(conn.recv(1)) for conn in conns), flush=True)
 input()
 """
+LOG = "log = /var/log/echod/echod.log\nbacklog = 5\n"
 
 
 @pytest.fixture
@@ -33,6 +34,27 @@ def boot(tmp_path):
     yield start
     for box in boxes:
         box.close()
+
+
+def test_check_describes_the_service(boot):
+    """Its user exists only while it runs, and its log is where nobody else may look."""
+    box = boot(SERVICE, SOCKET, config=LOG)
+    stopped = box.run("echod check --strict")
+    assert stopped.startswith("# no daemon runs; echod.service would start this one\n[echod]\n")
+    assert "\nuser = echod " in stopped
+    box.run("systemctl start echod")
+    pid = box.show("MainPID")
+    running = box.run("echod check --strict")
+    assert running.startswith(f"# process {pid}, of user echod\n[echod]\n")
+    assert box.run("echod check --explain 192.0.2.7").startswith(f"daemon   process {pid}, of user echod\n")
+    told = box.run("echod check --strict -o max_children=5000 2>&1 || true")
+    assert "`systemctl set-property echod.service TasksMax=5001`" in told
+    box.run("systemctl stop echod")
+    box.run("systemctl start echod.socket")
+    assert box.run("echod check --strict").startswith("# no daemon runs; echod.service would start this one")
+    box.run("systemctl stop echod.socket")
+    told = box.run("echod check --strict -o max_children=5000 2>&1 || true")
+    assert "TasksMax is 288; `systemctl set-property echod.service TasksMax=5001`" in told
 
 
 def test_the_service_as_it_is_shipped(boot):
@@ -162,7 +184,8 @@ def test_by_hand_it_is_left_to_systemctl(boot):
     for command in ("stop", "restart", "stop --force"):
         verb = command.split()[0]
         assert box.run(f"echod {command}", code=1) == (
-            f"echod: {verb}: process {pid} is systemd's echod.service; use `systemctl {verb} echod.service`\n"
+            f"echod: {verb}: process {pid} is managed by systemd (echod.service); "
+            f"use `systemctl {verb} echod.service`\n"
         )
     assert box.run("echod start") == f"echod: already running, pid {pid}\n"
     box.run("systemctl stop echod; echod start; echod restart")  # that one is not systemd's

@@ -81,7 +81,15 @@ class Paths:
         """Return the settings; `log` is the default of the setting of that name. Raises ConfigError."""
         from echod.common.config import settings  # noqa: PLC0415 - what `status` does without is loaded where it is used
 
-        return settings.load(self.config_file, self.overrides, self.base, log=log, lines=self._file())
+        try:
+            return settings.load(self.config_file, self.overrides, self.base, log=log, lines=self._file())
+        except settings.UnknownSettingError as error:
+            from echod.cli import habits  # noqa: PLC0415 - long tables, which only this error needs
+
+            if found := habits.setting(error.name):
+                hint = f"did you mean {found}?"
+                raise ConfigError(f"{error.place}: unknown setting; {hint}") from None
+            raise
 
     def launch(self, ids: tuple[int, int], *, log: str = "syslog", ready_fd: int = -1) -> Launch:
         """Return what the server is told; `ids` are those of the user that root becomes."""

@@ -32,7 +32,7 @@ def reload(args: Namespace) -> int:
         check_source(paths, daemon.pid, daemon.board().copy())
         code, copy = daemon.ask(*RELOAD)
     if code != DONE:
-        raise EchodError(f"{copy.texts().get('last_reload')}; the previous settings stay in effect", code)
+        raise EchodError(f"{copy.texts().get('last_reload')}; the previous settings remain in effect", code)
     print(printable("\n".join(copy.changes())) or "echod: reloaded, nothing changed")
     return DONE
 

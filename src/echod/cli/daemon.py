@@ -63,7 +63,9 @@ class Daemon:
             if pid == 0:
                 return None
             if pid < 0:
-                raise EchodError(f"{pid_file.path}: locked, but not by an echod that can be seen from here")
+                raise EchodError(
+                    f"{pid_file.path}: is locked by a process that is not visible from here (in another pid namespace?)"
+                )
             with contextlib.suppress(ProcessLookupError):  # it ended: look who holds the lock now
                 return cls(Handle(pid, partial(holds, pid_file, pid)), pid_file)
 
@@ -191,7 +193,8 @@ class Daemon:
                 raise EchodError(f"process {self.pid} ended instead; its log may say why", NOT_RUNNING)
             if time.monotonic() > deadline:
                 raise EchodError(
-                    f"process {self.pid} has not answered for {REPLY_S:.0f} s; it goes on as before", FAILED
+                    f"process {self.pid} did not answer within {REPLY_S:.0f} s; its log may say why",
+                    FAILED,
                 )
         copy = board.copy()
         return copy.code(code), copy

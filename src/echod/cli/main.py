@@ -13,7 +13,8 @@ from io import TextIOWrapper
 
 from echod import __version__
 from echod.cli.machine import lacks
-from echod.common.config.durations import LONGEST
+from echod.cli.words import has_command
+from echod.common.config.kinds import LONGEST
 from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe, printable
 from echod.common.journal import mark_error
 
@@ -25,26 +26,33 @@ if TYPE_CHECKING:
 
 DEFAULT_COLUMNS = 80
 COMMANDS = {  # name: the module with the function of that name, help
-    "start": ("lifecycle", "become a daemon and serve; returns when clients can connect"),
+    "start": ("lifecycle", "become a daemon and serve clients; returns when the daemon accepts connections"),
     "stop": (
         "lifecycle",
-        "stop accepting, let every client's echo get through, exit; returns when the process is gone",
+        "stop accepting, wait up to drain_timeout for clients to receive their echo, then kill (SIGKILL) the rest",
     ),
-    "restart": ("lifecycle", "stop, then start; a config, user, log or address that does not work stops nothing"),
-    "reload": ("control", "read the config again; prints what changed, or why the old settings are still in force"),
-    "upgrade": ("control", "have the daemon execute the installed version in its own place; no client notices"),
+    "restart": (
+        "lifecycle",
+        "stop, then start; if the config, the user, the log or an address would fail, the daemon is left alone",
+    ),
+    "reload": ("control", "apply the config again; prints what changed, or why the previous settings remain in effect"),
+    "upgrade": ("control", "replace the daemon by the installed version, in the same process; no client notices"),
     "status": ("status.command", "print what the daemon is doing"),
     "check": (
         "check.command",
-        "print the settings that would be in force, each with its origin, and what this machine cannot give",
+        "print the settings that would be in effect, with their origins, and warn of what this machine cannot provide",
     ),
     "reopen": ("control", "open the log file again, after rotation"),
-    "run": ("lifecycle", "serve in the foreground, logging to stderr: for systemd, containers, debugging"),
-    "inetd": ("inetd", "serve who is on descriptor 0, a socket or pipes: for inetd, xinetd, tcpserver, socat, ncat"),
+    "run": ("lifecycle", "serve clients in the foreground, logging to stderr: for systemd, containers, debugging"),
+    "inetd": (
+        "inetd",
+        "serve one client on descriptor 0, a socket or a pair of pipes: for inetd, xinetd, tcpserver, socat, ncat",
+    ),
+    "help": ("help", "print the commands, the options of one of them, or what a setting does"),
 }
 EPILOG = """\
 exit codes: 0 done, 1 failed, 2 usage, 4 not permitted, 5 not installed, 6 bad or missing config, 7 not running;
-status: 0 running, 1 crashed or killed, 3 not running, 4 cannot tell
+status: 0 running, 1 crashed or killed, 3 not running, 4 state unknown
 
 try it:  echod start  &&  printf 'hello\\n' | nc -N 127.0.0.1 27978  &&  echod stop
 """
@@ -67,34 +75,38 @@ class Parser(argparse.ArgumentParser):
 
 
 def descriptor(text: str) -> int:
-    """Read a number of a descriptor that is open, as `--ready-fd` takes it."""
+    """Read the number of an open descriptor, for `--ready-fd`."""
     try:
         os.fstat(int(text))
-    except (OSError, OverflowError):
-        raise argparse.ArgumentTypeError(f"{text} is no open descriptor") from None
+    except (OSError, OverflowError, ValueError):
+        raise argparse.ArgumentTypeError(f"'{text}' is not an open descriptor") from None
     return int(text)
 
 
 def seconds(text: str) -> float:
-    """Read a number of seconds, as `--timeout` takes it."""
-    value = float(text)
-    if not 0 <= value < LONGEST:
-        raise ValueError
-    return value
+    """Read a number of seconds, for `--timeout`."""
+    with contextlib.suppress(ValueError):
+        if 0 <= (value := float(text)) < LONGEST:
+            return value
+    raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds, such as 10 or 0.5")
 
 
 def add_common(to: Parser, options: str, default: str | None) -> None:
     """Add `-c` and `-o`, which are understood before and after the command's name."""
     text = "the config file (default: /etc/echod.conf, if it exists)"
     to.add_argument("-c", dest="config", metavar="FILE", default=default, help=text)
-    text = "a setting, which wins over the file; may be given several times"
+    text = "a setting, which overrides the file; may be given several times"
     to.add_argument("-o", dest=options, metavar="KEY=VALUE", action="append", default=[], help=text)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line. Raises EchodError, USAGE, for a word that echod does not have."""
     words = sys.argv[1:] if argv is None else argv
-    args = parser(command_of(words)).parse_args(words)
+    top = parser(command_of(words))
+    if not has_command(words, top, COMMANDS):
+        top.print_help()
+        sys.exit(USAGE)
+    args = top.parse_args(words)
     args.options = args.options + args.later_options
     return args
 
@@ -125,7 +137,7 @@ def parser(only: str = "") -> Parser:
     )
     add_common(top, "options", None)
     top.add_argument("-V", "--version", action="version", version=f"echod {__version__}")
-    subs = top.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands", prog="echod")
+    subs = top.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="echod")
     for name, (_, text) in COMMANDS.items():
         if only not in ("", name):
             continue
@@ -136,10 +148,18 @@ def parser(only: str = "") -> Parser:
             sub.add_argument(
                 "--timeout", type=seconds, metavar="S", help="seconds to wait (default: drain_timeout + 5)"
             )
-            sub.add_argument("--force", action="store_true", help="end what is still there then, children too")
+            sub.add_argument(
+                "--force", action="store_true", help="after the time-out, kill (SIGKILL) the daemon and its children"
+            )
         if name == "check":
-            sub.add_argument("--explain", metavar="ADDR", help="what would happen to a client from there, and why")
-            sub.add_argument("--strict", action="store_true", help="exit 1 when there is a warning")
+            sub.add_argument(
+                "--explain", metavar="ADDR", help="what would happen to a client from this address, and why"
+            )
+            sub.add_argument("--strict", action="store_true", help="exit 1 if there is a warning")
+        if name == "help":
+            sub.add_argument(
+                "topic", metavar="NAME", nargs="?", choices=[*COMMANDS, *SETTINGS], help="a command or a setting"
+            )
         if name == "run":
             sub.add_argument(
                 "--ready-fd", type=descriptor, default=-1, metavar="N",
@@ -157,17 +177,24 @@ def add_status_options(sub: argparse.ArgumentParser) -> None:
     form.add_argument("--prometheus", action="store_true", help="metrics in Prometheus' text format, for node_exporter")
     form.add_argument("--openmetrics", action="store_true", help="metrics in OpenMetrics, for a scraper")
     form.add_argument(
-        "--processes", action="store_true", help="the processes beside what they should be; exits 1 if one is not"
+        "--processes",
+        action="store_true",
+        help="check daemon and children against expected values; exits 1 if one differs",
     )
-    form.add_argument("--watch", action="store_true", help="the whole terminal, with rates, until Ctrl-C")
+    form.add_argument("--watch", action="store_true", help="show it, with rates, until Ctrl-C")
     sub.add_argument("--all", action="store_true", help="all clients, however many lines the terminal has")
     sub.add_argument(
-        "-n", dest="interval", type=seconds, metavar="S", default=1.0, help="seconds from look to look (1)"
+        "-n",
+        dest="interval",
+        type=seconds,
+        metavar="S",
+        default=1.0,
+        help="seconds between refreshes, for --watch (default: 1)",
     )
 
 
 def open_standard_descriptors() -> None:
-    """See that 0 to 2 are open: the first socket would otherwise become stdin, and be written to as stderr.
+    """Open 0 to 2 if they are closed: otherwise the first socket would become stdin, and be written to as stderr.
 
     Raises OSError.
     """
@@ -179,7 +206,7 @@ def open_standard_descriptors() -> None:
         if getattr(sys, name) is None and name != "stdout":
             setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115 - it stays open
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a path may have what a terminal's set has not
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a path may hold any character
 
 
 def main(argv: list[str] | None = None) -> int:

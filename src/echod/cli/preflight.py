@@ -25,6 +25,7 @@ from echod.common.privileges import become
 from echod.common.scoreboard import space
 from echod.common.sockets import bind_all
 from echod.log.log import WARNING
+from echod.log.sinks import log_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,25 +43,28 @@ CONFIG = "config"
 BLOCK_BYTES = 512  # of st_blocks
 
 
-def attempt(config: Config, launch: Launch) -> dict[str, str]:
+def attempt(config: Config, launch: Launch, root: str = "") -> dict[str, str]:
     """Change to the directory in a child, become the daemon's user, open its log and its config; returns what failed.
 
-    A log that is not there is not made: `check` changes nothing.
+    `root`: the root directory of a running daemon, whose sandbox may show it other files; empty: this process's.
+    A log that does not exist is not made: `check` changes nothing.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us no child to wait for
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
+            if root:
+                os.chroot(root)
             for step, why in failures(config, launch):
-                os.write(write_end, f"{step}\t{why}\n".encode(errors="surrogateescape"))
+                os.write(write_end, f"{step}\0{why}\0".encode(errors="surrogateescape"))  # a path may hold a newline
         finally:
             os._exit(0)
     os.close(write_end)
-    with open(read_end, errors="surrogateescape") as reply:
-        found = dict(line.rstrip("\n").split("\t", 1) for line in reply)
+    with open(read_end, errors="surrogateescape", newline="") as reply:
+        words = reply.read().split("\0")
     os.waitpid(pid, 0)
-    return found
+    return dict(zip(words[::2], words[1::2], strict=False))
 
 
 def failures(config: Config, launch: Launch) -> Iterator[tuple[str, str]]:
@@ -112,9 +116,9 @@ def check_log(paths: Paths, config: Config, launch: Launch) -> None:
         )
 
 
-def check_user(config: Config, launch: Launch) -> dict[str, str]:
+def check_user(config: Config, launch: Launch, root: str = "") -> dict[str, str]:
     """Return what `attempt` does, but for a user that cannot be become. Raises EchodError, NOT_PERMITTED."""
-    failed = attempt(config, launch)
+    failed = attempt(config, launch, root)
     if BECOME in failed:
         raise EchodError(
             f"cannot become user {config.user}: {failed[BECOME]}; start it as an ordinary user, or with -o user=root"
@@ -131,13 +135,19 @@ def warn(config: Config, launch: Launch) -> None:
         machine.warn(no_syslog)
     warn_of_upgrades(launch)
     if CONFIG in failed:
-        user = user_name(launch.uid if launch.uid >= 0 else os.geteuid())
-        path = launch.config_file or DEFAULT_PATH
-        print(
-            f"{mark(WARNING)}echod: warning: {failed[CONFIG]} for user {user}: a reload will fail; let {user} read it, "
-            f"with `chmod o+r {path}` say",
-            file=sys.stderr,
-        )
+        text = unreadable_config(failed[CONFIG], user_of(launch))
+        print(f"{mark(WARNING)}echod: warning: {text}", file=sys.stderr)
+
+
+def user_of(launch: Launch) -> str:
+    """Return the name of the user that the daemon runs as."""
+    return user_name(launch.uid if launch.uid >= 0 else os.geteuid())
+
+
+def unreadable_config(why: str, user: str) -> str:
+    """Return the warning about a config that the daemon's user cannot read; `why` begins with its path."""
+    place = f"keep the config where user {user} can read it, such as {DEFAULT_PATH} with mode 644"
+    return f"{why} for user {user}, so a reload would fail; {place}"
 
 
 def warn_of_upgrades(launch: Launch) -> None:
@@ -153,9 +163,11 @@ def warn_of_upgrades(launch: Launch) -> None:
 def check_start(config: Config, launch: Launch, daemon: Daemon) -> None:
     """Rehearse a start next to the running daemon: all but what only the daemon prevents. Raises EchodError."""
     failed = check_user(config, launch)
-    for step, what in ((DIRECTORY, "cannot change to the directory"), (LOG, "cannot open the log")):
-        if step in failed:
-            raise EchodError(f"{what}: {failed[step]}", FAILED)
+    if DIRECTORY in failed:
+        raise EchodError(f"cannot change to the directory: {failed[DIRECTORY]}", FAILED)
+    if LOG in failed:
+        remedy = log_remedy(config.log, user_of(launch), failed[LOG])
+        raise EchodError(f"cannot open the log: {failed[LOG]} for user {user_of(launch)}; {remedy}", FAILED)
     check_room(launch.board_file, config.max_children)
     for listener in bind_all(list(config.listen), config, Rehearsal(daemon.pid, daemon.names())):
         listener.close()

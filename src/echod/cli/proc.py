@@ -265,8 +265,3 @@ def holders(sockets: set[str]) -> dict[int, int]:
             if not sockets.isdisjoint(target for _, target in descriptors(pid)):
                 found[pid] = os.stat(path(pid, "")).st_uid
     return found
-
-
-def first_route() -> str:
-    """Return the interface of the first IPv4 route. Raises OSError, or StopIteration if there is no route."""
-    return next(rows(SELF, "route"))[0]

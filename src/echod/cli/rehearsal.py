@@ -131,13 +131,6 @@ class Rehearsal:
         return False
 
 
-def listeners(host: str, port: int) -> set[str]:
-    """Return the sockets, as the targets of descriptors, that listen on a port at an address or at any address."""
-    same = {*ANY_HOSTS, host, f"{MAPPED}{host}"}
-    found = [one for one in tcp_sockets() if one.listens and one.port == port]
-    return {one.target for one in found if host in ANY_HOSTS or one.host in same}
-
-
 def host_in(family: int, one: Socket) -> str:
     """Return the host of a socket as sockets of a family may overlap with it; "" if they cannot."""
     if family == one.family:

@@ -256,13 +256,38 @@ def open_log(target: str, facility: str) -> Sink:
         return Stderr()
     try:
         return File(target)
-    except PermissionError as error:
-        failed = from_os_error("cannot open the log", error)
-        if target.startswith(OUTPUTS):
-            raise EchodError(f"{failed}; use log = stderr, with `echod run`", failed.code) from None
-        directory = target.rpartition("/")[0] or "/"
-        raise EchodError(f"{failed}; {directory} must belong to the user that echod runs as", failed.code) from None
     except OSError as error:
         failed = from_os_error("cannot open the log", error)
-        code = BAD_CONFIG if error.errno == errno.EINVAL else failed.code
-        raise EchodError(str(failed), code) from None
+        if error.errno == errno.EINVAL:
+            raise EchodError(str(failed), BAD_CONFIG) from None
+        if error.errno not in (errno.EACCES, errno.ENOENT):
+            raise failed from None
+        if target.startswith(OUTPUTS):
+            raise EchodError(f"{failed}; use log = stderr, with `echod run`", failed.code) from None
+        user = os.geteuid()
+        raise EchodError(f"{failed} for user {user}; {log_remedy(target, user, str(failed))}", failed.code) from None
+
+
+def log_remedy(path: str, user: object, why: str) -> str:
+    """Return what to do if a user cannot open a log: make a directory that does not exist yet, for the log alone.
+
+    To change the owner or the mode of a directory that exists, such as /var/log, would harm its other users.
+    """
+    directory, _, name = path.rpartition("/")
+    if why.endswith(os.strerror(errno.ENOENT)):
+        return f"`install -d -o {user} {directory}` makes the directory"
+    directory = "/var/log/echod"
+    if is_there(directory):
+        directory = f"/var/log/echod-{user}"
+    return f"`install -d -o {user} {directory}` makes a directory for it, then set log = {directory}/{name}"
+
+
+def is_there(path: str) -> bool:
+    """Return True if a file exists, or if a directory above it keeps this user from knowing."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True

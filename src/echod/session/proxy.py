@@ -12,8 +12,8 @@ import time
 
 from echod.common.cmodules import os, socket
 from echod.common.config.addresses import write_address
+from echod.common.config.kinds import integer
 from echod.common.config.rules import Rules, pack_peer
-from echod.common.config.values import integer
 from echod.common.reasons import ACCESS, ERRNO, PROXY, RESET
 from echod.common.scoreboard import BEGUN, LAST
 from echod.session.session import DRAIN_QUIET_S, LOOK_S, Limits, Session

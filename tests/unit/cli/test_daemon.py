@@ -100,7 +100,7 @@ def test_a_lock_without_an_owner_is_nobody_to_signal(tmp_path):
             return -1
 
     message, code = complaint(Daemon.find, Unknown(str(tmp_path / "echod.pid")))
-    assert "locked, but not by an echod that can be seen from here" in message
+    assert "is locked by a process that is not visible from here" in message
     assert code == FAILED
 
 
@@ -231,7 +231,7 @@ def test_a_daemon_that_does_not_answer_is_told(tmp_path, stub, monkeypatch):
     one = stub()
     with find(tmp_path) as daemon:
         message, code = complaint(lambda: daemon.ask(*REOPEN))
-    assert message.startswith(f"process {one.pid} has not answered")
+    assert message.startswith(f"process {one.pid} did not answer within ")
     assert code == FAILED
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import errno
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 from lockfile import LockFailed
 
 from echod.cli import lifecycle, main
+from echod.common.config.settings import SETTINGS
 from echod.common.errors import ConfigError
 
 
@@ -54,7 +56,7 @@ def test_every_command_takes_c_and_o(name):
 
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "1e12", "soon"])
 def test_what_is_no_number_of_seconds(text):
-    with pytest.raises(ValueError, match=r"|could not convert"):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a number of seconds"):
         main.seconds(text)
 
 
@@ -64,6 +66,14 @@ def test_every_command_has_its_function_and_a_help(name, capsys):
         main.main([name, "--help"])
     assert caught.value.code == 0
     assert f"echod {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_help_knows_each_setting(name, capsys):
+    assert main.main(["help", name]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{SETTINGS[name].help}\ndefault  ")
+    assert f"\nallowed  {SETTINGS[name].kind.allowed}\nreload   " in said
 
 
 def test_a_command_loads_no_more_than_it_needs():

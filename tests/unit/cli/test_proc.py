@@ -4,7 +4,6 @@ import os
 import re
 import resource
 import signal
-import socket
 import sys
 from typing import Any
 
@@ -12,10 +11,9 @@ import pytest
 
 from echod.cli import proc as module
 from echod.cli.proc import Process, children_of, is_there, signals, threads_of_user
-from echod.cli.rehearsal import listeners
 from support.daemon import SOURCE
 from support.processes import fork, reap, state
-from support.wait import need_root, skip, wait_for
+from support.wait import need_root, wait_for
 
 
 def test_it_is_as_the_kernel_has_it():
@@ -93,30 +91,6 @@ def test_processes_of_the_user_are_counted_without_the_daemon_and_its_children()
     finally:
         os.kill(pid, signal.SIGKILL)
         reap(pid)
-
-
-def test_a_listener_is_found_by_its_address_by_any_and_as_an_ipv4_mapped_one():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        me: Any = Process(os.getpid())
-        own = {me.descriptors[server.fileno()]}
-        assert listeners("127.0.0.1", port) == own
-        assert listeners("0.0.0.0", port) == own
-        assert listeners("127.0.0.2", port) == listeners("127.0.0.1", 0) == set()
-        assert os.getpid() in module.holders(own)
-        assert module.holders({"socket:[x]"}) == {}
-    assert listeners("127.0.0.1", port) == set()
-
-
-def test_a_listener_on_ipv6_has_ipv4_addresses_as_mapped_ones():
-    try:
-        server = socket.create_server(("::ffff:127.0.0.1", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-    except OSError:
-        skip("IPv6")
-    with server:
-        port = server.getsockname()[1]
-        assert len(listeners("127.0.0.1", port)) == 1
-        assert listeners("127.0.0.2", port) == set()
 
 
 def test_text_that_is_not_utf_8_is_read():

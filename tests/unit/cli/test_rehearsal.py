@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from echod.cli.rehearsal import PlaceError, Rehearsal, listeners
+from echod.cli.check.ports import sockets_at
+from echod.cli.rehearsal import PlaceError, Rehearsal
 from echod.common.bind_errors import BindError
 from echod.common.config.addresses import parse_address, write_address
 from echod.common.sockets import bind_all
@@ -101,4 +102,4 @@ def test_the_daemons_sockets_are_known_by_their_descriptors():
 
         parent = os.getpid()
         assert reap(fork(check)) == 0
-        assert listeners("127.0.0.1", port)
+        assert sockets_at("127.0.0.1", port)

@@ -6,7 +6,9 @@ import subprocess
 import pytest
 
 from echod.cli import proc, service
+from echod.cli.context import Paths
 from echod.common.errors import EchodError
+from support.wait import need_root
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_the_main_process_is_systemds(cgroup, systemctl):
     with pytest.raises(EchodError) as caught:
         service.leave_to_systemd(4711, "restart")
     assert str(caught.value) == (
-        "restart: process 4711 is systemd's echod.service; use `systemctl restart echod.service`"
+        "restart: process 4711 is managed by systemd (echod.service); use `systemctl restart echod.service`"
     )
 
 
@@ -93,3 +95,71 @@ def test_a_systemctl_that_hangs_says_nothing(cgroup, monkeypatch):
     cgroup(SYSTEM)
     monkeypatch.setattr(subprocess, "run", hang)
     service.leave_to_systemd(4711, "stop")
+
+
+SHOWN = """\
+LoadState=loaded
+ExecStart={ path=/usr/bin/echod ; argv[]=/usr/bin/echod -o pid_file=/run/echod/echod.pid run ; pid=0 }
+User=
+DynamicUser=yes
+LogsDirectory=echod
+RuntimeDirectory=echod
+StateDirectory=
+TasksMax=288
+LimitNPROCSoft=18446744073709551615
+LimitNOFILESoft=infinity
+"""
+
+
+@pytest.fixture
+def shown(systemctl, tmp_path, monkeypatch):
+    """Return a function that says what `systemctl show` prints of the unit, on a machine that systemd has booted."""
+    monkeypatch.setattr(service, "BOOTED", str(tmp_path))
+
+    def say(text=SHOWN):
+        (tmp_path / "shown").write_text(text)
+        systemctl(f"cat {tmp_path}/shown")
+
+    say()
+    return say
+
+
+def paths(config=None, pid_file="/run/echod/echod.pid"):
+    return Paths(config, [f"pid_file={pid_file}"])
+
+
+def test_the_unit_that_is_installed(shown):
+    need_root()
+    unit = service.Unit.installed(paths())
+    assert unit.options == ["pid_file=/run/echod/echod.pid"]
+    assert unit.identity() == ("echod", service.NO_RIGHTS, service.NO_RIGHTS)
+    assert unit.makes("/var/log/echod/echod.log")
+    assert not unit.makes("/var/log/echod.log")
+    assert unit.limit("TasksMax") == 288
+    assert unit.limit("LimitNPROCSoft") is unit.limit("LimitNOFILESoft") is None
+    shown(SHOWN.replace("User=\nDynamicUser=yes", "User=daemon\nDynamicUser=no"))
+    assert service.Unit.installed(paths()).identity()[0] == "daemon"
+    shown(SHOWN.replace("DynamicUser=yes", "DynamicUser=no"))
+    assert service.Unit.installed(paths()).identity() == ("root", 0, 0)
+
+
+def test_a_unit_is_not_meant(shown, monkeypatch):
+    need_root()
+    assert service.Unit.installed(paths("/etc/other.conf")) is None
+    assert service.Unit.installed(paths(pid_file="/run/other.pid")) is None
+    shown(SHOWN.replace("=loaded", "=not-found"))
+    assert service.Unit.installed(paths()) is None
+    shown("")
+    assert service.Unit.installed(paths()) is None
+    shown()
+    monkeypatch.setattr(service, "BOOTED", "/nowhere")
+    assert service.Unit.installed(paths()) is None
+    monkeypatch.setattr(service, "BOOTED", "/")
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    assert service.Unit.installed(paths()) is None, "an ordinary user's daemon is not the unit's"
+
+
+def test_the_options_of_a_command_line():
+    line = "{ path=/x ; argv[]=/x -c /etc/a.conf -o pid_file=/p -o log=none run ; ignore_errors=no }"
+    assert service.options_of(line) == (["pid_file=/p", "log=none"], "/etc/a.conf")
+    assert service.options_of("") == ([], "")

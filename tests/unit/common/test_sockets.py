@@ -106,7 +106,7 @@ def test_a_host_is_all_its_addresses(bound):
 
 def test_an_address_in_use_is_named_with_the_way_out(bound):
     (one,) = bound("127.0.0.1", 0)
-    text = f"cannot listen on 127.0.0.1:{port_of(one)}: Address already in use; another process listens there"
+    text = f"cannot listen on 127.0.0.1:{port_of(one)}: Address already in use; `echod check` names"
     message, code = complaint(("127.0.0.1", port_of(one)))
     assert message.startswith(text)
     assert code == FAILED
@@ -122,7 +122,9 @@ def test_a_port_that_only_ipv6_has_in_use_is_named_and_nothing_stays_open(bound)
 
 def test_an_address_of_someone_else_is_named():
     message, code = complaint(("192.0.2.1", 0))
-    assert message == "cannot listen on 192.0.2.1:0: Cannot assign requested address; no interface has this address"
+    assert message.startswith(
+        "cannot listen on 192.0.2.1:0: Cannot assign requested address; no interface has this address, "
+    )
     assert code == FAILED
 
 
@@ -134,13 +136,25 @@ def test_a_host_that_is_unknown_is_named_and_not_called_an_address():
         assert code == FAILED
 
 
+def test_a_policy_may_refuse_any_port():
+    refused = OSError(errno.EACCES, os.strerror(errno.EACCES))
+    assert "a security policy refuses this port (SELinux" in str(BindError("*:27978", refused))
+    assert "1024" not in str(BindError("[::1]:27978", refused))
+
+
+def test_an_interface_is_not_a_host():
+    message, code = complaint(("lo", 7))
+    assert message.endswith("; lo is an interface; `ip -br address show dev lo` lists its addresses")
+    assert code == FAILED
+
+
 def test_a_port_for_root_is_not_permitted_to_others():
     def check():
         if os.geteuid() == 0:
             os.setresuid(NOBODY, NOBODY, NOBODY)
         message, code = complaint(("127.0.0.1", 7))
-        assert message == (
-            "cannot listen on 127.0.0.1:7: Permission denied; a port below 1024 needs root, or CAP_NET_BIND_SERVICE"
+        assert message.startswith(
+            "cannot listen on 127.0.0.1:7: Permission denied; ports below 1024 need CAP_NET_BIND_SERVICE: "
         )
         assert code == NOT_PERMITTED
 

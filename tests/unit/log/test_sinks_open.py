@@ -19,6 +19,9 @@ def test_the_setting_names_the_kind_of_log(tmp_path, target, kind):
 
 def test_a_log_that_cannot_be_opened_is_an_error_and_leaves_no_descriptor(tmp_path):
     before = os.listdir("/proc/self/fd")
-    with pytest.raises(EchodError, match=r"^cannot open the log: .*/none/log: No such file or directory$"):
+    with pytest.raises(
+        EchodError,
+        match=r"^cannot open the log: .*/none/log: No such file or directory for user .* makes the directory$",
+    ):
         open_log(str(tmp_path / "none" / "log"), "daemon")
     assert os.listdir("/proc/self/fd") == before

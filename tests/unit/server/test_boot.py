@@ -42,5 +42,5 @@ def test_a_bad_config_has_its_exit_code_and_is_told_on_the_notification_descript
     with open(read_end) as reader:
         reply = reader.read()
     assert done.returncode == 6
-    assert done.stderr.startswith("echod: -o backlog=many: backlog: 'many' is not such a number")
+    assert done.stderr.startswith("echod: -o backlog=many: is not a whole number")
     assert reply == f"6 {done.stderr.strip().removeprefix('echod: ')}"

@@ -78,7 +78,10 @@ def test_it_takes_over_says_that_it_is_ready_serves_and_removes_its_files(launch
 def test_why_it_did_not_start_is_told_and_its_files_are_left_to_the_launcher(launch):
     pid, _, read_end = start(launch, "log=/nowhere/log")
     assert reap(pid) == FAILED
-    assert os.read(read_end, 200) == b"1 cannot open the log: /nowhere/log: No such file or directory"
+    assert os.read(read_end, 200) == (
+        b"1 cannot open the log: /nowhere/log: No such file or directory for user %d; "
+        b"`install -d -o %d /nowhere` makes the directory" % (os.geteuid(), os.geteuid())
+    )
     assert os.path.exists(launch.pid_file)
     os.close(read_end)
 

@@ -1,4 +1,7 @@
-"""`check`: the settings that would be in effect, what this machine cannot provide, and who would be admitted."""
+"""`check`: the settings that would be in effect, what this machine cannot provide, and what happens to a client.
+
+It describes one daemon, its Subject, and its first line names that. It examines, and changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from echod.cli.check import explain, files, limits, ports
-from echod.cli.check.plan import Plan
+from echod.cli.check.subject import Subject
 from echod.cli.context import Paths
 from echod.cli.machine import without_syslog
 from echod.common.config.settings import SETTINGS
@@ -22,26 +25,27 @@ ORIGIN_COLUMN = 40
 
 def check(args: Namespace) -> int:
     """Print the settings, or the explanation for an address, and all warnings. Raises EchodError."""
-    plan = Plan(Paths(args.config, args.options))
+    subject = Subject(Paths(args.config, args.options))
     if args.explain:
-        print(printable("\n".join(explain.lines(plan, args.explain))))
+        print(printable("\n".join(explain.lines(subject, args.explain))))
     else:
-        print(printable("\n".join(listing(plan))))
+        print(printable("\n".join(listing(subject))))
     sys.stdout.flush()
-    warnings = [*limits.warnings(plan), *ports.warnings(plan), *files.warnings(plan)]
-    warnings += filter(None, [without_syslog(plan.config.log)])
+    warnings = [*limits.warnings(subject), *ports.warnings(subject), *files.warnings(subject)]
+    warnings += filter(None, [without_syslog(subject.config.log)])
     for text in warnings:
         print(f"echod: warning: {printable(text)}", file=sys.stderr)
     return FAILED if args.strict and warnings else DONE
 
 
-def listing(plan: Plan) -> Iterator[str]:
+def listing(subject: Subject) -> Iterator[str]:
     """Yield the settings that would be in effect as lines of a config file, each with its origin."""
+    yield f"# {subject.name}"
     yield "[echod]"
-    shown = {"pid_file": plan.paths.pid_file, "user": plan.user, "group": group_name(plan.gid)}
+    shown = {"pid_file": subject.paths.pid_file, "user": subject.user, "group": group_name(subject.gid)}
     for name in SETTINGS:
-        text = f"{name} = {shown.get(name, plan.config.text(name))}".rstrip()
-        yield f"{text:<{ORIGIN_COLUMN}} # {plan.origin(name)}"
+        text = f"{name} = {shown.get(name, subject.config.text(name))}".rstrip()
+        yield f"{text:<{ORIGIN_COLUMN}} # {subject.origin(name)}"
 
 
 def group_name(gid: int) -> str:

@@ -14,7 +14,7 @@ from echod.common.errors import USAGE, EchodError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from echod.cli.check.plan import Plan
+    from echod.cli.check.subject import Subject
     from echod.common.config.rules import Packed
     from echod.common.config.settings import Config
 
@@ -23,30 +23,32 @@ if TYPE_CHECKING:
 SOURCE_PREFIX = 64  # of an IPv6 source
 
 
-def lines(plan: Plan, text: str) -> Iterator[str]:
-    """Yield what happens to a client from an address. Raises EchodError, USAGE, for what is none."""
-    config, peer = plan.config, parse_peer(text)
-    clients = plan.state.get("clients", 0)
-    running = "" if plan.state else "; the daemon is not running"
+def lines(subject: Subject, text: str) -> Iterator[str]:
+    """Yield what happens to a client from an address. Raises EchodError, USAGE, if the text is not an address."""
+    config, peer = subject.config, parse_peer(text)
+    clients, most = subject.state.get("clients", 0), subject.state.get("max_children", config.max_children)
+    yield f"daemon   {subject.name}"
     yield f"peer     {peer}"
     proxy = Rules(config).proxy(packed(peer))
     if proxy:
-        yield f"proxy    {write_network(proxy)}: begins with a PROXY header (proxy_from, {plan.origin('proxy_from')})"
-    yield f"rule     {rule(plan, peer)}"
-    yield f"clients  {clients} of {config.max_children} (max_children, {plan.origin('max_children')}){running}"
-    same = sum(source(parse_peer(text)) == source(peer) for text in peers(plan))
-    limit = f"(max_children_per_source, {plan.origin('max_children_per_source')})"
+        where = f"(proxy_from, {subject.origin('proxy_from')})"
+        yield f"proxy    {write_network(proxy)}: begins with a PROXY header {where}"
+    yield f"rule     {rule(subject, peer)}"
+    later = "" if most == config.max_children else f"; {config.max_children} after a reload"
+    yield f"clients  {clients} of {most} (max_children, {subject.origin('max_children')}{later})"
+    same = sum(source(parse_peer(text)) == source(peer) for text in peers(subject))
+    limit = f"(max_children_per_source, {subject.origin('max_children_per_source')})"
     if proxy or not config.max_children_per_source:
         yield f"source   {'not counted, behind a proxy' if proxy else f'no limit {limit}'}"
     else:
         count = f"{'at most ' if config.proxy_from else ''}{same}"  # some of these may be behind a proxy
-        yield f"source   {count} of {config.max_children_per_source} from {source(peer)[0]} {limit}{running}"
-    yield f"verdict  {verdict(config, peer, clients, same)}"
+        yield f"source   {count} of {config.max_children_per_source} from {source(peer)[0]} {limit}"
+    yield f"verdict  {verdict(config, peer, clients, same, most)}"
 
 
-def peers(plan: Plan) -> Iterator[str]:
-    """Yield the addresses of the clients there are; a slot may have another text, of a child that has crashed."""
-    for child in plan.state.get("children", ()):
+def peers(subject: Subject) -> Iterator[str]:
+    """Yield the addresses of the current clients; the slot of a child that has crashed may hold another text."""
+    for child in subject.state.get("children", ()):
         with contextlib.suppress(EchodError):
             parse_peer(child["peer"])
             yield child["peer"]
@@ -59,7 +61,9 @@ def parse_peer(text: str) -> Peer:
         peer = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         allowed = "192.0.2.7, 2001:db8::7 or fe80::7%eth0"
-        raise EchodError(f"--explain: '{text}' is no numeric address; allowed: such as {allowed}", USAGE) from None
+        raise EchodError(
+            f"--explain: '{text}' is not a numeric address; allowed: an address such as {allowed}", USAGE
+        ) from None
     return getattr(peer, "ipv4_mapped", None) or peer
 
 
@@ -68,14 +72,14 @@ def packed(peer: Peer) -> Packed:
     return peer.max_prefixlen, int(peer), 0
 
 
-def rule(plan: Plan, peer: Peer) -> str:
+def rule(subject: Subject, peer: Peer) -> str:
     """Return the rule that decides, in words."""
-    word, network = Rules(plan.config).decide(packed(peer))
+    word, network = Rules(subject.config).decide(packed(peer))
     if network:
-        return f"{word} {write_network(network)} ({plan.origin(word)})"
+        return f"{word} {write_network(network)} ({subject.origin(word)})"
     if word == DENY:
-        return f"none matches, and only those of allow may connect ({plan.origin(ALLOW)})"
-    return "none matches, and there is no allow"
+        return f"none matches, and allow is set ({subject.origin(ALLOW)})"
+    return "none matches, and allow is not set"
 
 
 def source(peer: Peer) -> tuple[str, int]:
@@ -92,16 +96,20 @@ def source(peer: Peer) -> tuple[str, int]:
     return str(network), scope
 
 
-def verdict(config: Config, peer: Peer, clients: int, same: int) -> str:
-    """Return what happens to a client, when there are so many, `same` of them from its source."""
+def verdict(config: Config, peer: Peer, clients: int, same: int, most: int) -> str:
+    """Return what happens to a client while the daemon has `clients` of `most`, `same` of them from its source."""
     rules = Rules(config)
     if rules.proxy(packed(peer)):
         rest = "admitted" if rules.is_allowed(packed(peer)) else "refused: access"
-        return f"as for the client that the header names; {rest}, where it names none (UNKNOWN, LOCAL)"
+        return f"decided for the client that the header names; {rest} if it names none (UNKNOWN, LOCAL)"
     if not rules.is_allowed(packed(peer)):
         return "refused: access"
     if 0 < config.max_children_per_source <= same:
         return "refused: per_source"
-    if clients < config.max_children:
+    if clients < most:
         return "admitted"
-    return "refused: over_limit" if config.over_limit == "refuse" else "waits in the backlog until a client is gone"
+    return (
+        "refused: over_limit"
+        if config.over_limit == "refuse"
+        else "waits in the accept queue until another client has disconnected"
+    )

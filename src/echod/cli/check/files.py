@@ -1,77 +1,62 @@
-"""Whether the daemon's user can write the log and read the config, and whether the scoreboard has room."""
+"""Whether the daemon's user can write the log and read the config, and whether the scoreboard has room.
+
+A warning never asks for other permissions of a file or a directory that echod has not made: it names another place.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echod.cli import installation
-from echod.cli.preflight import CONFIG, DIRECTORY, LOG, check_user
+from echod.cli.preflight import CONFIG, DIRECTORY, LOG, check_user, unreadable_config
 from echod.cli.proc import mounts
-from echod.common.config.file import DEFAULT_PATH
 from echod.common.scoreboard import space
+from echod.log.sinks import log_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from echod.cli.check.plan import Plan
+    from echod.cli.check.subject import Subject
 
 BLOCK_BYTES = 512  # of st_blocks
 
 
-def warnings(plan: Plan) -> Iterator[str]:
-    """Yield a warning for each, with the command that mends it. Raises EchodError where the user cannot be become."""
-    failed = check_user(plan.config, plan.launch)
-    if DIRECTORY in failed:
-        yield f"directory: {failed[DIRECTORY]}; `echod start` would fail, set directory to one that exists"
-    if LOG in failed:
-        path = Path(plan.config.log)
-        own = path if path.exists() else path.parent
-        mend = f"chown {plan.user} {own}" if own.exists() else f"install -d -o {plan.user} {own}"
-        yield f"log: {failed[LOG]} for user {plan.user}; `{closed(path, plan) or mend}`"
-    if CONFIG in failed:
-        path = Path(plan.paths.config_file or DEFAULT_PATH)
-        mend = closed(path, plan) or f"chmod o+r {path}"
-        yield f"{failed[CONFIG]} for user {plan.user}: a reload will fail; `{mend}`"
-    if plan.launch.uid > 0 and (why := installation.fault(plan.launch.uid, plan.launch.gid)):
-        yield f"{why} for user {plan.user}: an upgrade will fail; `echod restart` replaces it"
-    yield from board_space(plan)
+def warnings(subject: Subject) -> Iterator[str]:
+    """Yield a warning for each, with what to do. Raises EchodError if the user cannot be become."""
+    if subject.can_be_tried:
+        failed = check_user(subject.config, subject.launch, subject.root)
+        log = subject.config.log
+        if DIRECTORY in failed:
+            yield f"directory: {failed[DIRECTORY]}; `echod start` would fail, set directory to one that exists"
+        if LOG in failed and not subject.makes(log):
+            yield f"log: {failed[LOG]} for user {subject.user}; {log_remedy(log, subject.user, failed[LOG])}"
+        if CONFIG in failed:
+            yield unreadable_config(failed[CONFIG], subject.user)
+        launch = subject.launch
+        if launch.uid > 0 and (why := installation.fault(launch.uid, launch.gid)):
+            yield f"{why} for user {subject.user}: an upgrade will fail; `echod restart` replaces it"
+    yield from board_space(subject)
 
 
-def closed(path: Path, plan: Plan) -> str:
-    """Return the command that opens the first directory above a file that the user cannot search, or nothing."""
-    for directory in reversed(path.parents):
-        with contextlib.suppress(OSError):
-            found = directory.stat()
-            bit = stat.S_IXOTH
-            if found.st_gid == plan.gid:
-                bit = stat.S_IXGRP
-            if found.st_uid == plan.uid:
-                bit = stat.S_IXUSR
-            if plan.uid and not found.st_mode & bit:
-                return f"chmod o+x {directory}"
-    return ""
-
-
-def board_space(plan: Plan) -> Iterator[str]:
+def board_space(subject: Subject) -> Iterator[str]:
     """Yield a warning if the file system has no room for the scoreboard, which is allocated at a start."""
-    board = Path(plan.paths.board_file)
+    board = Path(subject.paths.board_file)
     directory = next(path for path in board.parents if path.exists())
     system = os.statvfs(directory)
     free = system.f_bavail * system.f_frsize
     with contextlib.suppress(OSError):
         free += board.stat().st_blocks * BLOCK_BYTES  # the previous scoreboard is replaced
-    wanted = space(plan.config.max_children)
+    wanted = space(subject.config.max_children)
     if system.f_blocks and free < wanted:
         point, kind = mounted(directory)
         size = system.f_blocks * system.f_frsize + wanted - free
         resize = f"mount -o remount,size={-(-size // 1024)}k {point}"
         yield (
             f"{directory}: has room for {free} bytes, and the scoreboard needs {wanted} for max_children = "
-            f"{plan.config.max_children}; `{resize if kind == 'tmpfs' else f'du -xah {point} | sort -h | tail'}`"
+            f"{subject.config.max_children}; `{resize if kind == 'tmpfs' else f'du -xah {point} | sort -h | tail'}`"
         )
 
 

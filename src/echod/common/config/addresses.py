@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 Address = tuple[str, int]
 MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, IPv4 addresses as IPv6 sockets show them (RFC 4291, 2.5.5.2)
+LONGEST_LABEL = 63  # characters (RFC 1035, 2.3.4)
 LINK_LOCAL = 0xFE80 >> 6  # fe80::/10, their first ten bits (RFC 4291, 2.5.6)
 
 
@@ -36,6 +37,8 @@ def parse_address(text: str) -> Address:
         raise ValueError("is an IPv6 address without its brackets")
     elif host != "*" and host.strip("*[]%/\\'\"") != host:
         raise ValueError("is not a host")
+    elif not all(0 < len(label) <= LONGEST_LABEL for label in host.removesuffix(".").split(".")):
+        raise ValueError("is not a host name: its parts have 1 to 63 characters")
     return host, int(port)
 
 

@@ -23,7 +23,9 @@ def absolute(path: str, base: str, where: str) -> str:
     if not path:
         raise ConfigError(f"{where}: is empty; allowed: a path")
     if not path.startswith("/") and not base:
-        raise ConfigError(f"{where}: '{path}' is relative, and the current directory is gone; give the path from /")
+        raise ConfigError(
+            f"{where}: '{path}' is relative, and the current directory has been removed; give the path from /"
+        )
     return path if path.startswith("/") else f"{base.rstrip('/')}/{path}"
 
 
@@ -36,20 +38,19 @@ def read(path: str) -> Iterator[tuple[str, str, str]]:
             continue
         if line[0] == "[":
             if line != "[echod]" or section:
-                raise ConfigError(
-                    f"{where}: '{line}' {'comes twice' if section else 'is unknown'}; allowed: one [echod]"
-                )
+                what = "comes twice" if line == "[echod]" else "is an unknown section"
+                raise ConfigError(f"{where}: '{line}' {what}; allowed: one section, [echod]")
             section = True
             continue
         key, equals, value = line.partition("=")
         if not equals or not section or not key.strip():
-            what = "stands before the section" if equals and key.strip() else "is not KEY = VALUE"
+            what = "is before the section" if equals and key.strip() else "is not KEY = VALUE"
             raise ConfigError(f"{where}: '{line}' {what}; allowed: [echod], then KEY = VALUE lines")
         yield where, key.strip(), value.strip()
 
 
 def without_comment(line: str) -> str:
-    """Cut a line at a `#` or `;` that begins it or stands after a blank."""
+    """Cut a line at a `#` or `;` that begins it or is after whitespace."""
     for at, character in enumerate(line):
         if character in "#;" and not line[max(at - 1, 0) : at].strip():
             return line[:at]
@@ -83,7 +84,7 @@ def read_text(path: str) -> str:
     finally:
         try:
             os.close(fd)
-        except OSError:  # it was read all the same
+        except OSError:  # it has been read
             fd = -1
     if len(content) > LARGEST_FILE:
         raise ConfigError(f"{name}: larger than 1 MiB; this is not a config file")
@@ -108,7 +109,7 @@ def read_all(name: str, fd: int) -> bytes:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the known word with the fewest letters to change, at most a third of them; none where none is near."""
+    """Return the known word with the fewest letters to change, at most a third of them, or nothing."""
 
     def distance(a: str, b: str) -> int:  # Levenshtein's
         row = list(range(len(b) + 1))

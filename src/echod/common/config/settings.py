@@ -1,13 +1,13 @@
 """The settings: each declared once, in SETTINGS; `load` reads them from a file and from `-o KEY=VALUE`.
 
-What the sample config, `check`, the error messages and a reload know of a setting comes from its row.
+Its row in SETTINGS has what others know of a setting. Its one line of help is the first sentence in the manual and in
+the sample config, which tests compare, and what `echod help KEY` and a shell's completion show.
 """
 
 from __future__ import annotations
 
-from echod.common.config import values
+from echod.common.config import kinds
 from echod.common.config.addresses import parse_address, refuse_overlap, write_address
-from echod.common.config.durations import duration
 from echod.common.config.file import absolute, nearest, read, read_overrides
 from echod.common.config.networks import parse_network, write_network
 from echod.common.errors import ConfigError
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from echod.common.config.addresses import Address
     from echod.common.config.networks import Network
 
-RELOAD, NEW_CLIENTS, RESTART = "at once", "new clients", "restart"
+RELOAD = "at once"
+NEW_CLIENTS = "new clients"
+RESTART = "restart"
 LEVELS = ("error", "warning", "info", "debug")
 FACILITIES = (  # RFC 5424, table 1; 12 to 15 have no name
     *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
@@ -30,11 +32,11 @@ FACILITIES = (  # RFC 5424, table 1; 12 to 15 have no name
 
 
 class Setting:
-    """One setting: `default` as it would stand in the file, `effect` when a reload puts a change in force."""
+    """One setting: `default` as written in the file, `effect` when a reload applies a change, `help` one sentence."""
 
     __slots__ = ("default", "effect", "help", "kind", "name")
 
-    def __init__(self, name: str, kind: values.Kind, default: str, effect: str, text: str) -> None:
+    def __init__(self, name: str, kind: kinds.Kind, default: str, effect: str, text: str) -> None:
         self.name = name
         self.kind = kind
         self.default = default
@@ -42,8 +44,8 @@ class Setting:
         self.help = text
 
 
-_NETWORKS = values.many(parse_network, write_network, "a list of networks, such as 10.0.0.0/8 2001:db8::1")
-_ADDRESSES = values.many(
+_NETWORKS = kinds.many(parse_network, write_network, "a list of networks, such as 10.0.0.0/8 2001:db8::1")
+_ADDRESSES = kinds.many(
     parse_address, write_address, "a list of PORT, *:PORT, HOST:PORT, [V6]:PORT or [V6%IFACE]:PORT", least=1
 )
 
@@ -55,95 +57,162 @@ def parse_listen(text: str) -> tuple[Address, ...]:
     return found
 
 
-_LISTEN = values.Kind(_ADDRESSES.allowed, parse_listen, _ADDRESSES.write)
-_YES_NO = values.Kind("yes or no", values.parse_bool, lambda value: "yes" if value else "no")
-_UMASK = values.Kind("an octal mask of permission bits, such as 022", values.parse_umask, "{:03o}".format)
-_NAME = values.Kind("a name or a number", values.parse_name)
-_PATH = values.Kind("a path", str)
-_BANNER = values.Kind(f"a line of at most {values.BANNER_CHARACTERS} characters", values.parse_banner)
-_BYTES = values.Kind(
+_LISTEN = kinds.Kind(_ADDRESSES.allowed, parse_listen, _ADDRESSES.write)
+_YES_NO = kinds.Kind("yes or no", kinds.parse_bool, lambda value: "yes" if value else "no", ("yes", "no"))
+_UMASK = kinds.Kind("an octal mask of permission bits, such as 022", kinds.parse_umask, "{:03o}".format)
+_NAME = kinds.Kind("a name or a number", kinds.parse_name)
+_PATH = kinds.Kind("a path", str)
+_BANNER = kinds.Kind(f"a line of at most {kinds.BANNER_CHARACTERS} characters", kinds.parse_banner)
+_BYTES = kinds.Kind(
     "a whole number of bytes from 1, or never",
-    values.parse_bytes,
+    kinds.parse_bytes,
     lambda value: "never" if value is None else str(value),
 )
-_LOG = values.Kind("syslog, stderr, none, or a path that begins with /, ./ or ../", values.parse_log)
+_LOG = kinds.Kind("syslog, stderr, none, or a path that begins with /, ./ or ../", kinds.parse_log, words=kinds.LOGS)
 
 SETTINGS = {
     row.name: row
     for row in (
+        Setting("listen", _LISTEN, "*:27978", RELOAD, "Sets one or more addresses on which the daemon listens."),
         Setting(
-            "listen", _LISTEN, "*:27978", RELOAD, "where to listen; *:PORT is IPv6 and IPv4; port 0 takes a free one"
+            "backlog",
+            kinds.integer(1, 65535),
+            "4096",
+            RELOAD,
+            "Sets the backlog argument of listen(2), which the kernel caps at somaxconn.",
         ),
-        Setting("backlog", values.integer(1, 65535), "4096", RELOAD, "for listen(2); the kernel caps it at somaxconn"),
-        Setting("max_children", values.integer(1, 65536), "256", RELOAD, "how many clients at once"),
+        Setting(
+            "max_children",
+            kinds.integer(1, 65536),
+            "256",
+            RELOAD,
+            "Sets how many clients the daemon serves at the same time.",
+        ),
         Setting(
             "over_limit",
-            values.choice("queue", "refuse"),
+            kinds.choice("queue", "refuse"),
             "queue",
             RELOAD,
-            "at the cap: queue leaves new clients in the kernel's backlog, refuse accepts them and closes at once",
+            "Sets what happens to new clients at max_children: queue lets them wait, refuse disconnects them.",
         ),
         Setting(
             "max_children_per_source",
-            values.integer(0, 65536),
+            kinds.integer(0, 65536),
             "0",
             RELOAD,
-            "how many clients at once from one IPv4 address or IPv6 /64; 0 is no limit",
+            "Limits the clients of one IPv4 address or IPv6 /64; 0 is no limit.",
         ),
-        Setting("allow", _NETWORKS, "", RELOAD, "networks that may connect; if set, all others are refused"),
-        Setting("deny", _NETWORKS, "", RELOAD, "networks that may not; of allow and deny the most specific decides"),
+        Setting(
+            "allow",
+            _NETWORKS,
+            "",
+            RELOAD,
+            "Sets the networks whose clients are allowed; if it is set, the daemon refuses all others.",
+        ),
+        Setting(
+            "deny",
+            _NETWORKS,
+            "",
+            RELOAD,
+            "Sets the networks whose clients are denied; of allow and deny, the most specific match decides.",
+        ),
         Setting(
             "proxy_from",
             _NETWORKS,
             "",
             NEW_CLIENTS,
-            "networks of load balancers, whose connections begin with a PROXY protocol header, version 1 or 2",
+            "Sets the networks of load balancers, whose connections begin with a PROXY protocol header.",
         ),
-        Setting("idle_timeout", duration(0.001), "10min", NEW_CLIENTS, "no byte moved either way for so long: closed"),
-        Setting("max_lifetime", duration(0.001), "never", NEW_CLIENTS, "closed after so long, however busy"),
-        Setting("drain_timeout", duration(0), "10s", RELOAD, "how long a stop waits for clients to be drained"),
+        Setting(
+            "idle_timeout",
+            kinds.duration(0.001),
+            "10min",
+            NEW_CLIENTS,
+            "Closes a connection after this long without a byte in either direction.",
+        ),
+        Setting(
+            "max_lifetime",
+            kinds.duration(0.001),
+            "never",
+            NEW_CLIENTS,
+            "Closes a connection after this long, however busy it is.",
+        ),
+        Setting(
+            "drain_timeout", kinds.duration(0), "10s", RELOAD, "Sets how long a stop waits for clients to be drained."
+        ),
         Setting(
             "keepalive",
-            duration(1),
+            kinds.duration(1),
             "60s",
             NEW_CLIENTS,
-            "a peer that vanishes while nothing is under way is noticed within three of these (TCP keep-alive)",
+            "Sets the time of TCP keep-alive: an idle peer that has vanished is noticed within three times this.",
         ),
-        Setting("user", _NAME, "nobody", RESTART, "what root becomes once it has bound its sockets"),
-        Setting("group", _NAME, "", RESTART, "its group; empty: the group of that user"),
+        Setting("user", _NAME, "nobody", RESTART, "Sets the user that root becomes once it has bound its sockets."),
+        Setting("group", _NAME, "", RESTART, "Sets the group that root becomes; empty: the group of that user."),
         Setting(
             "pid_file",
             _PATH,
             "",
             RESTART,
-            "empty: /run/echod/echod.pid; not root: ~/.local/state/echod/echod.pid or a directory of its own in /tmp",
+            "Sets the path of the pid file; empty: the default place, which echod check shows.",
         ),
-        Setting("directory", _PATH, "/", RESTART, "the working directory"),
-        Setting("umask", _UMASK, "022", RESTART, "the permission bits that new files do not get"),
+        Setting("directory", _PATH, "/", RESTART, "Sets the working directory of the daemon."),
+        Setting("umask", _UMASK, "022", RESTART, "Sets the permission bits that new files do not get."),
         Setting(
-            "log", _LOG, "", RELOAD, "syslog, stderr, none, or a file's path, with a /; empty: syslog, for run stderr"
+            "log",
+            _LOG,
+            "",
+            RELOAD,
+            "Sets the destination of the log: syslog, stderr, none or a path; empty: syslog, and stderr for run.",
         ),
-        Setting("log_level", values.choice(*LEVELS), "info", RELOAD, "debug narrates every step"),
-        Setting("syslog_facility", values.choice(*filter(None, FACILITIES)), "daemon", RELOAD, "for log = syslog"),
+        Setting("log_level", kinds.choice(*LEVELS), "info", RELOAD, "Sets the log level; debug logs every step."),
+        Setting(
+            "syslog_facility",
+            kinds.choice(*filter(None, FACILITIES)),
+            "daemon",
+            RELOAD,
+            "Sets the facility of log = syslog.",
+        ),
         Setting(
             "log_clients",
             _YES_NO,
             "yes",
             RELOAD,
-            "one line a client, when it is gone; no: only for those that a signal or an error of the server ended",
+            "Logs one line per client at its end; no: only for those that a signal or an internal error ended.",
         ),
         Setting(
             "log_summary",
             _NETWORKS,
             "",
             RELOAD,
-            "networks, of health checkers say, whose clients are logged once a minute for each source, not one by one",
+            "Sets networks whose clients, such as health checks, are logged in one line a minute per source.",
         ),
-        Setting("banner", _BANNER, "", NEW_CLIENTS, "a line sent before the echo; %h is the host's name, %p the port"),
-        Setting("delay", duration(0), "0ms", NEW_CLIENTS, "how long the child waits before each echo"),
-        Setting("close_after", _BYTES, "never", NEW_CLIENTS, "after so many bytes the child closes the connection"),
+        Setting(
+            "banner",
+            _BANNER,
+            "",
+            NEW_CLIENTS,
+            "Sets a line that the child sends before the echo; %h is the name of the host, %p the port.",
+        ),
+        Setting("delay", kinds.duration(0), "0ms", NEW_CLIENTS, "Sets how long the child waits before each echo."),
+        Setting(
+            "close_after",
+            _BYTES,
+            "never",
+            NEW_CLIENTS,
+            "Sets the number of bytes after which the child closes the connection in an orderly way.",
+        ),
     )
 }
+
+
+class UnknownSettingError(ConfigError):
+    """A key that is not a setting: `name`. The hint says which one may be meant."""
+
+    def __init__(self, place: str, name: str, hint: str) -> None:
+        super().__init__(f"{place}: unknown setting; {hint}")
+        self.place = place
+        self.name = name
 
 
 class Config:
@@ -195,7 +264,7 @@ def load(
     newlines: bool = False,
     lines: Iterable[tuple[str, str, str]] | None = None,
 ) -> Config:
-    """Read the settings in force: the defaults, then the file, then `overrides` (KEY=VALUE each).
+    """Read the settings that are in effect: the defaults, then the file, then `overrides` (KEY=VALUE each).
 
     An empty `path` is the default place, where no file means all defaults. Relative paths in values are taken from
     `base`; `log` is the default of the setting of that name. A path that is absolute now may hold a newline: `newlines`
@@ -209,26 +278,27 @@ def load(
     for entries in (read(path) if lines is None else lines, read_overrides(overrides, newlines=newlines)):
         seen: dict[str, str] = {}
         for where, name, text in entries:
-            row = SETTINGS.get(name)
+            row, place = SETTINGS.get(name), where if where.startswith("-o ") else f"{where}: {name}"  # -o has the name
             if row is None:
                 near = nearest(name, SETTINGS)
-                known = f"the nearest is {near}" if near else f"allowed: {', '.join(SETTINGS)}"
-                raise ConfigError(f"{where}: {name}: unknown setting; {known}")
+                raise UnknownSettingError(place, name, f"did you mean {near}?" if near else "man echod.conf lists them")
             if name in seen:
-                raise ConfigError(f"{where}: {name}: given twice, first at {seen[name]}; allowed: once")
+                raise ConfigError(f"{place}: set twice, first at {seen[name]}")
             seen[name] = where
             if text or row.default:
-                found[name] = parse_value(row, text, base, f"{where}: {name}")
+                found[name] = parse_value(row, text, base, where, place)
     return Config(found)
 
 
-def parse_value(row: Setting, text: str, base: str, where: str) -> Any:
-    """Read the value of a setting. Raises ConfigError."""
+def parse_value(row: Setting, text: str, base: str, where: str, place: str) -> Any:
+    """Read the value of a setting; `place` is where it is, and what names it. Raises ConfigError."""
     try:
-        values.refuse_quotes(text)
+        kinds.refuse_quotes(text)
         value = row.kind.parse(text)
     except ValueError as error:
-        raise ConfigError(f"{where}: '{text}' {error}; allowed: {row.kind.allowed}") from None
+        allowed = "" if "; " in str(error) else f"; allowed: {row.kind.allowed}"  # the error says what to write
+        shown = "" if place == where else f" '{text}'"
+        raise ConfigError(f"{place}:{shown} {error}{allowed}") from None
     if row.kind is _PATH or (row.kind is _LOG and "/" in value):
-        return absolute(text, base, where)
+        return absolute(text, base, place)
     return value

@@ -27,23 +27,26 @@ def run(tmp_path, capsys):
 def test_the_settings_that_would_be_in_force(run):
     code, out, _ = run("max_children=9")
     assert code == 0
-    assert [line.split(" =")[0] for line in out.splitlines()[1:]] == list(SETTINGS)
+    assert [line.split(" =")[0] for line in out.splitlines()[2:]] == list(SETTINGS)
     assert "max_children = 9 " in out
 
 
 def test_a_warning_is_a_line_on_stderr_and_strict_makes_it_a_failure(run):
-    warned = "echod: warning: listen: 192.0.2.1:7777: no interface has this address; `ip address add 192.0.2.1 dev "
+    warned = "echod: warning: listen: 192.0.2.1:7777: Cannot assign requested address; no interface has this address, "
     for strict in (False, True):
         code, out, err = run("listen=192.0.2.1:7777", strict=strict)
         assert code == int(strict)
-        assert out.startswith("[echod]\n")
+        assert out.startswith("# no daemon runs; `echod start` would start this one\n[echod]\n")
         assert any(line.startswith(warned) for line in err.splitlines())
 
 
 def test_an_explanation_is_all_that_is_printed(run):
     code, out, _ = run("deny=192.0.2.0/24", explain="192.0.2.7")
     assert code == 0
-    assert out.startswith("peer     192.0.2.7\nrule     deny 192.0.2.0/24 (-o)\n")
+    assert out.startswith(
+        "daemon   no daemon runs; `echod start` would start this one\n"
+        "peer     192.0.2.7\nrule     deny 192.0.2.0/24 (-o)\n"
+    )
     assert out.endswith("\nverdict  refused: access\n")
 
 
@@ -52,9 +55,9 @@ def test_a_config_that_is_bad(tmp_path):
         check(Namespace(config=f"{tmp_path}/missing", options=["pid_file=/x"], explain=None, strict=False))
 
 
-def test_every_setting_with_its_value_and_its_origin(plan, public):
-    head, *lines = listing(plan("max_children=9", text="[echod]\nidle_timeout = 60s\n"))
-    assert head == "[echod]"
+def test_every_setting_with_its_value_and_its_origin(subject, public):
+    name, head, *lines = listing(subject("max_children=9", text="[echod]\nidle_timeout = 60s\n"))
+    assert (name, head) == ("# no daemon runs; `echod start` would start this one", "[echod]")
     values, origins = zip(*(line.split(" # ") for line in lines), strict=True)
     found = dict(line.split(" =") for line in values)
     assert list(found) == list(SETTINGS)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from echod.common.config.durations import duration, write_duration
+from echod.common.config.kinds import duration, write_duration
 
 
 def refused(parse, text):
@@ -55,12 +55,12 @@ def test_a_duration_is_read(text, seconds):
         ("٣s", "is not a time"),
         ("1h30", "has no unit"),
         ("10", "has no unit"),
-        ("10 sec", "has 'sec' for a unit"),
-        ("1e3s", "has 'e' for a unit"),
-        ("5 %", "has '%' for a unit"),
-        ("1h1h", "has 'h' after a unit that is no larger"),
-        ("30min1h", "has 'h' after a unit that is no larger"),
-        ("1m1min", "has 'min' after a unit that is no larger"),
+        ("10 sec", "has the unknown unit 'sec'"),
+        ("1e3s", "has the unknown unit 'e'"),
+        ("5 %", "has the unknown unit '%'"),
+        ("1h1h", "has 'h' after a unit that is not larger"),
+        ("30min1h", "has 'h' after a unit that is not larger"),
+        ("1m1min", "has 'min' after a unit that is not larger"),
         ("1h never", "is not a time"),
         ("8761h", "is too long"),
         ("365d1ms", "is too long"),

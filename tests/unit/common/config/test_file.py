@@ -60,11 +60,12 @@ def test_an_empty_file_has_no_settings(lines):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a = 1\n", ":1: 'a = 1' stands before the section; allowed: [echod], then KEY = VALUE lines"),
+        (b"a = 1\n", ":1: 'a = 1' is before the section; allowed: [echod], then KEY = VALUE lines"),
         (b"[echod]\njust words\n", ":2: 'just words' is not KEY = VALUE; allowed: [echod], then KEY = VALUE lines"),
         (b"[echod]\n= 1\n", ":2: '= 1' is not KEY = VALUE; allowed: [echod], then KEY = VALUE lines"),
-        (b"\n[other]\n", ":2: '[other]' is unknown; allowed: one [echod]"),
-        (b"[echod]\n[echod]\n", ":2: '[echod]' comes twice; allowed: one [echod]"),
+        (b"\n[other]\n", ":2: '[other]' is an unknown section; allowed: one section, [echod]"),
+        (b"[echod]\n[other]\n", ":2: '[other]' is an unknown section; allowed: one section, [echod]"),
+        (b"[echod]\n[echod]\n", ":2: '[echod]' comes twice; allowed: one section, [echod]"),
         (b"[echod]\n\xff\n", ":2: is not UTF-8 text"),
         (b"[echod]\n\na = \0\n", ":3: has a NUL character"),
         (b"\x7fELF\x02\x01\x01\x00\xb7", ":1: is not UTF-8 text"),
@@ -168,7 +169,7 @@ def test_an_absolute_path_stays_and_a_relative_one_is_below_the_base():
     assert absolute("a", "/", "-c") == "/a"
     with pytest.raises(ConfigError, match=r"^-c: is empty"):
         absolute("", "/", "-c")
-    with pytest.raises(ConfigError, match=r"^-c: 'a' is relative, and the current directory is gone"):
+    with pytest.raises(ConfigError, match=r"^-c: 'a' is relative, and the current directory has been removed"):
         absolute("a", "", "-c")
 
 

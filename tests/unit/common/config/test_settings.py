@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import get_type_hints
 
 import pytest
@@ -107,9 +108,9 @@ def test_a_good_value_is_taken_and_written_back(name):
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts])
 def test_a_bad_value_is_refused_with_key_value_and_what_is_allowed(name, text):
     message = complaint(f"{name}={text}")
-    assert message.startswith(f"-o {name}={text}: {name}: ")
+    assert message.startswith(f"-o {name}={text}: ")
     assert text in message
-    assert "allowed: " in message
+    assert "; " in message, "what is allowed, or what to write"
     assert "\n" not in message
 
 
@@ -149,21 +150,21 @@ def test_a_bad_value_is_named_with_file_and_line(load, tmp_path):
     with pytest.raises(ConfigError) as caught:
         load("# a comment\n[echod]\n\nbacklog = many\n")
     assert str(caught.value) == (
-        f"{tmp_path}/echod.conf:4: backlog: 'many' is not such a number; allowed: a whole number from 1 to 65535"
+        f"{tmp_path}/echod.conf:4: backlog: 'many' is not a whole number; allowed: a whole number from 1 to 65535"
     )
 
 
 def test_an_unknown_setting_is_named_with_the_nearest_known_one(load, tmp_path):
     with pytest.raises(ConfigError) as caught:
         load("[echod]\nmax_childs = 3\n")
-    assert str(caught.value) == f"{tmp_path}/echod.conf:2: max_childs: unknown setting; the nearest is max_children"
-    assert complaint("Listen=*:7").endswith("the nearest is listen")
+    assert str(caught.value) == f"{tmp_path}/echod.conf:2: max_childs: unknown setting; did you mean max_children?"
+    assert complaint("Listen=*:7").endswith("did you mean listen?")
 
 
-def test_all_settings_are_named_where_none_is_near(load, tmp_path):
+def test_the_manual_is_named_if_no_setting_is_near(load, tmp_path):
     with pytest.raises(ConfigError) as caught:
-        load("[echod]\nport = 7\n")
-    assert str(caught.value) == f"{tmp_path}/echod.conf:2: port: unknown setting; allowed: {', '.join(SETTINGS)}"
+        load("[echod]\ncolour = red\n")
+    assert str(caught.value) == f"{tmp_path}/echod.conf:2: colour: unknown setting; man echod.conf lists them"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_quotes_are_to_be_left_out(load, text, quoted):
     name = text.split()[0]
     assert f":2: {name}: '" in str(caught.value)
     assert f"'{quoted}'" in str(caught.value)
-    assert f"is in quotes; leave them out; allowed: {SETTINGS[name].kind.allowed}" in str(caught.value)
+    assert str(caught.value).endswith("is in quotes; leave them out")
 
 
 WORDS = [name for name, (text, _) in GOOD.items() if text.isalpha() and name not in ("user", "group")]
@@ -213,11 +214,9 @@ def test_lists_are_separated_by_commas_or_blanks(load):
 
 
 def test_a_setting_given_twice_is_named_with_both_lines(load, tmp_path):
-    with pytest.raises(
-        ConfigError, match=rf"{tmp_path}/echod.conf:3: umask: given twice, first at .*:2; allowed: once$"
-    ):
+    with pytest.raises(ConfigError, match=rf"{tmp_path}/echod.conf:3: umask: set twice, first at .*:2$"):
         load("[echod]\numask = 022\numask = 022\n")
-    assert "-o umask=2: umask: given twice, first at -o umask=1" in complaint("umask=1", "umask=2")
+    assert "-o umask=2: set twice, first at -o umask=1" in complaint("umask=1", "umask=2")
 
 
 def test_overrides_win_over_the_file(load):
@@ -237,7 +236,9 @@ def test_relative_paths_are_taken_from_the_base(load):
 
 def test_relative_paths_need_a_base(load):
     assert load("[echod]\nlog = stderr\ndirectory = /x\n", base="").log == "stderr"
-    with pytest.raises(ConfigError, match=r":2: log: './e.log' is relative, and the current directory is gone"):
+    with pytest.raises(
+        ConfigError, match=r":2: log: './e.log' is relative, and the current directory has been removed"
+    ):
         load("[echod]\nlog = ./e.log\n", base="")
 
 
@@ -292,6 +293,22 @@ def test_the_sample_shows_every_setting_at_its_default_in_order():
     for name in SETTINGS:
         before = body[body.index(next(line for line in shown if line.startswith(f"#{name} ="))) - 1]
         assert before.startswith("# "), f"{name} has no comment"
+
+
+NOTES = {"at once": "", "new clients": " [a reload: for new clients]", "restart": " [needs a restart]"}
+
+
+def test_the_sample_says_of_each_setting_what_its_help_says():
+    lines = SAMPLE.read_text().splitlines()
+    for name, row in SETTINGS.items():
+        text = textwrap.wrap(f"{row.help}{NOTES[row.effect]}", 98)
+        at = lines.index(f"#{name} = {row.default}".rstrip())
+        assert lines[at - len(text) : at] == [f"# {line}" for line in text], name
+
+
+def test_a_line_of_help_is_one_sentence_with_a_verb():
+    for row in SETTINGS.values():
+        assert re.fullmatch(r"(Sets|Limits|Closes|Logs|Sends) [^.]*\.", row.help), row.help
 
 
 def test_the_sample_parses_as_it_is_and_with_every_setting_taken_out_of_its_comment(load):
