@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/echod
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_echod_subparsers=(start stop restart reload upgrade status check reopen run inetd)
+_shtab_echod_subparsers=(start stop restart reload upgrade status check reopen run inetd help)
 
 _shtab_echod_start_option_strings=(-h --help -c -o)
 _shtab_echod_stop_option_strings=(-h --help -c -o --timeout --force)
@@ -17,6 +17,7 @@ _shtab_echod_check_option_strings=(-h --help -c -o --explain --strict)
 _shtab_echod_reopen_option_strings=(-h --help -c -o)
 _shtab_echod_run_option_strings=(-h --help -c -o --ready-fd)
 _shtab_echod_inetd_option_strings=(-h --help -c -o)
+_shtab_echod_help_option_strings=(-h --help -c -o)
 _shtab_echod_option_strings=(-h --help -c -o -V --version)
 
 _shtab_echod_start__c_COMPGEN=_shtab_compgen_files
@@ -39,10 +40,13 @@ _shtab_echod_run__c_COMPGEN=_shtab_compgen_files
 _shtab_echod_run__o_COMPGEN=_echod_keys
 _shtab_echod_inetd__c_COMPGEN=_shtab_compgen_files
 _shtab_echod_inetd__o_COMPGEN=_echod_keys
+_shtab_echod_help__c_COMPGEN=_shtab_compgen_files
+_shtab_echod_help__o_COMPGEN=_echod_keys
 _shtab_echod__c_COMPGEN=_shtab_compgen_files
 _shtab_echod__o_COMPGEN=_echod_keys
 
-_shtab_echod_pos_0_choices=(start stop restart reload upgrade status check reopen run inetd)
+_shtab_echod_help_pos_0_choices=(start stop restart reload upgrade status check reopen run inetd help listen backlog max_children over_limit max_children_per_source allow deny proxy_from idle_timeout max_lifetime drain_timeout keepalive user group pid_file directory umask log log_level syslog_facility log_clients log_summary banner delay close_after)
+_shtab_echod_pos_0_choices=(start stop restart reload upgrade status check reopen run inetd help)
 
 _shtab_echod_start__h_nargs=0
 _shtab_echod_start___help_nargs=0
@@ -73,6 +77,8 @@ _shtab_echod_run__h_nargs=0
 _shtab_echod_run___help_nargs=0
 _shtab_echod_inetd__h_nargs=0
 _shtab_echod_inetd___help_nargs=0
+_shtab_echod_help__h_nargs=0
+_shtab_echod_help___help_nargs=0
 _shtab_echod_pos_0_nargs=A...
 _shtab_echod__h_nargs=0
 _shtab_echod___help_nargs=0
@@ -82,7 +88,21 @@ _shtab_echod___version_nargs=0
 
 # Custom Preamble
 _echod_keys() {
-  compgen -S = -W "listen backlog max_children over_limit max_children_per_source allow deny proxy_from idle_timeout max_lifetime drain_timeout keepalive user group pid_file directory umask log log_level syslog_facility log_clients log_summary banner delay close_after" -- "$1"
+  local value=${1#*=} prefix=
+  [[ $COMP_WORDBREAKS == *=* ]] || prefix=${1%%=*}=
+  case $1 in
+  over_limit=*) compgen -P "$prefix" -W "queue refuse" -- "$value" ;;
+  user=*) compgen -P "$prefix" -u -- "$value" ;;
+  group=*) compgen -P "$prefix" -g -- "$value" ;;
+  pid_file=*) compgen -P "$prefix" -f -- "$value" ;;
+  directory=*) compgen -P "$prefix" -f -- "$value" ;;
+  log=*) compgen -P "$prefix" -f -- "$value" ;;
+  log_level=*) compgen -P "$prefix" -W "error warning info debug" -- "$value" ;;
+  syslog_facility=*) compgen -P "$prefix" -W "kern user mail daemon auth syslog lpr news uucp cron authpriv ftp local0 local1 local2 local3 local4 local5 local6 local7" -- "$value" ;;
+  log_clients=*) compgen -P "$prefix" -W "yes no" -- "$value" ;;
+  *=*) ;;
+  *) compgen -S = -W "listen backlog max_children over_limit max_children_per_source allow deny proxy_from idle_timeout max_lifetime drain_timeout keepalive user group pid_file directory umask log log_level syslog_facility log_clients log_summary banner delay close_after" -- "$1" ;;
+  esac
 }
 # End Custom Preamble
 

@@ -6,7 +6,54 @@
 
 # Custom Preamble
 function _echod_keys
-  printf '%s=\n' listen backlog max_children over_limit max_children_per_source allow deny proxy_from idle_timeout max_lifetime drain_timeout keepalive user group pid_file directory umask log log_level syslog_facility log_clients log_summary banner delay close_after
+  switch (commandline -ct)
+    case 'over_limit=*'
+      printf 'over_limit=%s\n' queue refuse
+    case 'user=*'
+      printf 'user=%s\n' (__fish_complete_users)
+    case 'group=*'
+      printf 'group=%s\n' (__fish_complete_groups)
+    case 'pid_file=*'
+      printf 'pid_file=%s\n' (__fish_complete_path (string replace -r '^[^=]*=' '' -- (commandline -ct)))
+    case 'directory=*'
+      printf 'directory=%s\n' (__fish_complete_path (string replace -r '^[^=]*=' '' -- (commandline -ct)))
+    case 'log=*'
+      printf 'log=%s\n' (__fish_complete_path (string replace -r '^[^=]*=' '' -- (commandline -ct)))
+    case 'log_level=*'
+      printf 'log_level=%s\n' error warning info debug
+    case 'syslog_facility=*'
+      printf 'syslog_facility=%s\n' kern user mail daemon auth syslog lpr news uucp cron authpriv ftp local0 local1 local2 local3 local4 local5 local6 local7
+    case 'log_clients=*'
+      printf 'log_clients=%s\n' yes no
+    case '*=*'
+    case '*'
+      printf '%s=\t%s\n' \
+        listen 'Sets one or more addresses on which the daemon listens' \
+        backlog 'Sets the backlog argument of listen(2), which the kernel caps at somaxconn' \
+        max_children 'Sets how many clients the daemon serves at the same time' \
+        over_limit 'Sets what happens to new clients at max_children: queue lets them wait, refuse disconnects them' \
+        max_children_per_source 'Limits the clients of one IPv4 address or IPv6 /64; 0 is no limit' \
+        allow 'Sets the networks whose clients are allowed; if it is set, the daemon refuses all others' \
+        deny 'Sets the networks whose clients are denied; of allow and deny, the most specific match decides' \
+        proxy_from 'Sets the networks of load balancers, whose connections begin with a PROXY protocol header' \
+        idle_timeout 'Closes a connection after this long without a byte in either direction' \
+        max_lifetime 'Closes a connection after this long, however busy it is' \
+        drain_timeout 'Sets how long a stop waits for clients to be drained' \
+        keepalive 'Sets the time of TCP keep-alive: an idle peer that has vanished is noticed within three times this' \
+        user 'Sets the user that root becomes once it has bound its sockets' \
+        group 'Sets the group that root becomes; empty: the group of that user' \
+        pid_file 'Sets the path of the pid file; empty: the default place, which echod check shows' \
+        directory 'Sets the working directory of the daemon' \
+        umask 'Sets the permission bits that new files do not get' \
+        log 'Sets the destination of the log: syslog, stderr, none or a path; empty: syslog, and stderr for run' \
+        log_level 'Sets the log level; debug logs every step' \
+        syslog_facility 'Sets the facility of log = syslog' \
+        log_clients 'Logs one line per client at its end; no: only for those that a signal or an internal error ended' \
+        log_summary 'Sets networks whose clients, such as health checks, are logged in one line a minute per source' \
+        banner 'Sets a line that the child sends before the echo; %h is the name of the host, %p the port' \
+        delay 'Sets how long the child waits before each echo' \
+        close_after 'Sets the number of bytes after which the child closes the connection in an orderly way'
+  end
 end
 # End Custom Preamble
 
@@ -55,7 +102,7 @@ function _shtab_echod_using
   test "$_shtab_echod_cmdpath" = "$argv"
 end
 
-set -g _shtab_echod_commands start stop restart reload upgrade status check reopen run inetd
+set -g _shtab_echod_commands start stop restart reload upgrade status check reopen run inetd help
 set -g _shtab_echod_opts_with_value --explain --ready-fd --timeout -c -n -o
 
 complete -c echod -e
@@ -63,59 +110,64 @@ complete -c echod -f
 
 complete -c echod -n _shtab_echod_using -s h -l help -d 'show this help message and exit'
 complete -c echod -n _shtab_echod_using -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
-complete -c echod -n _shtab_echod_using -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
+complete -c echod -n _shtab_echod_using -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
 complete -c echod -n _shtab_echod_using -s V -l version -d 'show program'"'"'s version number and exit'
-complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a start -d 'Become a daemon and serve; returns when clients can connect.'
+complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a start -d 'Become a daemon and serve clients; returns when the daemon accepts connections.'
 complete -c echod -n '_shtab_echod_using start' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using start' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
-complete -c echod -n '_shtab_echod_using start' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
-complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a stop -d 'Stop accepting, let every client'"'"'s echo get through, exit; returns when the process is gone.'
+complete -c echod -n '_shtab_echod_using start' -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
+complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a stop -d 'Stop accepting, wait up to drain_timeout for clients to receive their echo, then kill (SIGKILL) the rest.'
 complete -c echod -n '_shtab_echod_using stop' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using stop' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
-complete -c echod -n '_shtab_echod_using stop' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
+complete -c echod -n '_shtab_echod_using stop' -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
 complete -c echod -n '_shtab_echod_using stop' -l timeout -x -d 'seconds to wait (default: drain_timeout + 5)'
-complete -c echod -n '_shtab_echod_using stop' -l force -d 'end what is still there then, children too'
-complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a restart -d 'Stop, then start; a config, user, log or address that does not work stops nothing.'
+complete -c echod -n '_shtab_echod_using stop' -l force -d 'after the time-out, kill (SIGKILL) the daemon and its children'
+complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a restart -d 'Stop, then start; if the config, the user, the log or an address would fail, the daemon is left alone.'
 complete -c echod -n '_shtab_echod_using restart' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using restart' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
-complete -c echod -n '_shtab_echod_using restart' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
+complete -c echod -n '_shtab_echod_using restart' -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
 complete -c echod -n '_shtab_echod_using restart' -l timeout -x -d 'seconds to wait (default: drain_timeout + 5)'
-complete -c echod -n '_shtab_echod_using restart' -l force -d 'end what is still there then, children too'
-complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a reload -d 'Read the config again; prints what changed, or why the old settings are still in force.'
+complete -c echod -n '_shtab_echod_using restart' -l force -d 'after the time-out, kill (SIGKILL) the daemon and its children'
+complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a reload -d 'Apply the config again; prints what changed, or why the previous settings remain in effect.'
 complete -c echod -n '_shtab_echod_using reload' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using reload' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
-complete -c echod -n '_shtab_echod_using reload' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
-complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a upgrade -d 'Have the daemon execute the installed version in its own place; no client notices.'
+complete -c echod -n '_shtab_echod_using reload' -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
+complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a upgrade -d 'Replace the daemon by the installed version, in the same process; no client notices.'
 complete -c echod -n '_shtab_echod_using upgrade' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using upgrade' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
-complete -c echod -n '_shtab_echod_using upgrade' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
+complete -c echod -n '_shtab_echod_using upgrade' -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
 complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a status -d 'Print what the daemon is doing.'
 complete -c echod -n '_shtab_echod_using status' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using status' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
-complete -c echod -n '_shtab_echod_using status' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
+complete -c echod -n '_shtab_echod_using status' -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
 complete -c echod -n '_shtab_echod_using status' -l json -d 'one JSON object, for programs'
 complete -c echod -n '_shtab_echod_using status' -l prometheus -d 'metrics in Prometheus'"'"' text format, for node_exporter'
 complete -c echod -n '_shtab_echod_using status' -l openmetrics -d 'metrics in OpenMetrics, for a scraper'
-complete -c echod -n '_shtab_echod_using status' -l processes -d 'the processes beside what they should be; exits 1 if one is not'
-complete -c echod -n '_shtab_echod_using status' -l watch -d 'the whole terminal, with rates, until Ctrl-C'
+complete -c echod -n '_shtab_echod_using status' -l processes -d 'check daemon and children against expected values; exits 1 if one differs'
+complete -c echod -n '_shtab_echod_using status' -l watch -d 'show it, with rates, until Ctrl-C'
 complete -c echod -n '_shtab_echod_using status' -l all -d 'all clients, however many lines the terminal has'
-complete -c echod -n '_shtab_echod_using status' -s n -x -d 'seconds from look to look (1)'
-complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a check -d 'Print the settings that would be in force, each with its origin, and what this machine cannot give.'
+complete -c echod -n '_shtab_echod_using status' -s n -x -d 'seconds between refreshes, for --watch (default: 1)'
+complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a check -d 'Print the settings that would be in effect, with their origins, and warn of what this machine cannot provide.'
 complete -c echod -n '_shtab_echod_using check' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using check' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
-complete -c echod -n '_shtab_echod_using check' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
-complete -c echod -n '_shtab_echod_using check' -l explain -x -d 'what would happen to a client from there, and why'
-complete -c echod -n '_shtab_echod_using check' -l strict -d 'exit 1 when there is a warning'
+complete -c echod -n '_shtab_echod_using check' -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
+complete -c echod -n '_shtab_echod_using check' -l explain -x -d 'what would happen to a client from this address, and why'
+complete -c echod -n '_shtab_echod_using check' -l strict -d 'exit 1 if there is a warning'
 complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a reopen -d 'Open the log file again, after rotation.'
 complete -c echod -n '_shtab_echod_using reopen' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using reopen' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
-complete -c echod -n '_shtab_echod_using reopen' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
-complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a run -d 'Serve in the foreground, logging to stderr: for systemd, containers, debugging.'
+complete -c echod -n '_shtab_echod_using reopen' -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
+complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a run -d 'Serve clients in the foreground, logging to stderr: for systemd, containers, debugging.'
 complete -c echod -n '_shtab_echod_using run' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using run' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
-complete -c echod -n '_shtab_echod_using run' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
+complete -c echod -n '_shtab_echod_using run' -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
 complete -c echod -n '_shtab_echod_using run' -l ready-fd -x -d 'write a newline to this descriptor when clients can connect (s6: the number in notification-fd)'
-complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a inetd -d 'Serve who is on descriptor 0, a socket or pipes: for inetd, xinetd, tcpserver, socat, ncat.'
+complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a inetd -d 'Serve one client on descriptor 0, a socket or a pair of pipes: for inetd, xinetd, tcpserver, socat, ncat.'
 complete -c echod -n '_shtab_echod_using inetd' -s h -l help -d 'show this help message and exit'
 complete -c echod -n '_shtab_echod_using inetd' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
-complete -c echod -n '_shtab_echod_using inetd' -s o -xka "(_echod_keys)" -d 'a setting, which wins over the file; may be given several times'
+complete -c echod -n '_shtab_echod_using inetd' -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
+complete -c echod -n '_shtab_echod_using; and test $_shtab_echod_npos -eq 0' -a help -d 'Print the commands, the options of one of them, or what a setting does.'
+complete -c echod -n '_shtab_echod_using help' -s h -l help -d 'show this help message and exit'
+complete -c echod -n '_shtab_echod_using help' -s c -xka "(__fish_complete_path (commandline -ct))" -d 'the config file (default: /etc/echod.conf, if it exists)'
+complete -c echod -n '_shtab_echod_using help' -s o -xka "(_echod_keys)" -d 'a setting, which overrides the file; may be given several times'
+complete -c echod -n '_shtab_echod_using help; and test $_shtab_echod_npos -eq 0' -ka "start stop restart reload upgrade status check reopen run inetd help listen backlog max_children over_limit max_children_per_source allow deny proxy_from idle_timeout max_lifetime drain_timeout keepalive user group pid_file directory umask log log_level syslog_facility log_clients log_summary banner delay close_after" -d 'a command or a setting'

@@ -47,7 +47,8 @@ def check_source(paths: Paths, pid: int, copy: Copy) -> None:
 
 def check_overrides(given: list[str], started_with: list[str]) -> None:
     """Raise EchodError, USAGE, for an -o that the daemon was not started with: a reload does not pass it on."""
-    known = {(key, value) for _, key, value in read_overrides(started_with, newlines=True)}
+    well_formed = [text for text in started_with if text.partition("=")[0].strip() and "=" in text]  # others are forged
+    known = {(key, value) for _, key, value in read_overrides(well_formed, newlines=True)}
     for where, key, value in read_overrides(given):
         if key != "pid_file" and (key, value) not in known:
             raise EchodError(f"reload: {where}: takes effect at a start; use restart, or the config file", USAGE)

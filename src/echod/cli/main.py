@@ -15,6 +15,7 @@ from echod import __version__
 from echod.cli.machine import lacks
 from echod.cli.words import has_command
 from echod.common.config.kinds import LONGEST
+from echod.common.config.settings import SETTINGS
 from echod.common.errors import FAILED, NOT_PERMITTED, USAGE, EchodError, describe, printable
 from echod.common.journal import mark_error
 
@@ -116,7 +117,7 @@ def command_of(words: list[str]) -> str:
     words = list(words)
     while words and words[0] in ("-c", "-o"):
         del words[:2]
-    return words[0] if words and words[0] in COMMANDS else ""
+    return words[0] if words and words[0] in COMMANDS.keys() - {"help"} else ""  # `help` prints those of all
 
 
 def columns() -> int:
@@ -144,30 +145,31 @@ def parser(only: str = "") -> Parser:
         form = partial(argparse.HelpFormatter, width=width)
         sub = subs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", formatter_class=form)
         add_common(sub, "later_options", argparse.SUPPRESS)  # `options` would take the place of those before the name
-        if name in ("stop", "restart"):
-            sub.add_argument(
-                "--timeout", type=seconds, metavar="S", help="seconds to wait (default: drain_timeout + 5)"
-            )
-            sub.add_argument(
-                "--force", action="store_true", help="after the time-out, kill (SIGKILL) the daemon and its children"
-            )
-        if name == "check":
-            sub.add_argument(
-                "--explain", metavar="ADDR", help="what would happen to a client from this address, and why"
-            )
-            sub.add_argument("--strict", action="store_true", help="exit 1 if there is a warning")
-        if name == "help":
-            sub.add_argument(
-                "topic", metavar="NAME", nargs="?", choices=[*COMMANDS, *SETTINGS], help="a command or a setting"
-            )
-        if name == "run":
-            sub.add_argument(
-                "--ready-fd", type=descriptor, default=-1, metavar="N",
-                help="write a newline to this descriptor when clients can connect (s6: the number in notification-fd)",
-            )  # fmt: skip
-        if name == "status":
-            add_status_options(sub)
+        add_options(sub, name)
     return top
+
+
+def add_options(sub: argparse.ArgumentParser, name: str) -> None:
+    """Add the options of one command."""
+    if name in ("stop", "restart"):
+        sub.add_argument("--timeout", type=seconds, metavar="S", help="seconds to wait (default: drain_timeout + 5)")
+        sub.add_argument(
+            "--force", action="store_true", help="after the time-out, kill (SIGKILL) the daemon and its children"
+        )
+    if name == "check":
+        sub.add_argument("--explain", metavar="ADDR", help="what would happen to a client from this address, and why")
+        sub.add_argument("--strict", action="store_true", help="exit 1 if there is a warning")
+    if name == "help":
+        sub.add_argument(
+            "topic", metavar="NAME", nargs="?", choices=[*COMMANDS, *SETTINGS], help="a command or a setting"
+        )
+    if name == "run":
+        sub.add_argument(
+            "--ready-fd", type=descriptor, default=-1, metavar="N",
+            help="write a newline to this descriptor when clients can connect (s6: the number in notification-fd)",
+        )  # fmt: skip
+    if name == "status":
+        add_status_options(sub)
 
 
 def add_status_options(sub: argparse.ArgumentParser) -> None:

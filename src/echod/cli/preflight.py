@@ -186,7 +186,7 @@ def check_room(board_file: str, max_children: int) -> None:
             present = os.stat(board_file).st_blocks * BLOCK_BYTES if os.path.exists(board_file) else 0
             wanted = space(max_children) - present
             if wanted > 0:
-                take_room(file.fileno(), wanted, 0)
+                take_room(file.fileno(), 0, wanted, 0)
     except OSError as error:
         raise no_room(board_file, error) from None
 

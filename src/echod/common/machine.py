@@ -45,16 +45,16 @@ def unlinked_file() -> int:
     raise OSError(why, f"no memfd_create(2), and no file in {', '.join(DIRECTORIES)}: {os.strerror(why)}")
 
 
-def take_room(fd: int, end: int, first: int) -> None:
-    """Take the room for a file up to `end` (posix_fallocate(3)). Raises OSError, for example if there is none.
+def take_room(fd: int, at: int, end: int, first: int) -> None:
+    """Take the room for a file from `at` to `end` (posix_fallocate(3)). Raises OSError, for example if there is none.
 
     Without fallocate(2) a zero is written to each page, at the offset `first` and then a page further each time: other
     processes write to the file, so the caller must name an offset at which no page holds anything.
     """
     try:
-        os.posix_fallocate(fd, 0, end)
+        os.posix_fallocate(fd, at, end - at)
     except (AttributeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in MISSING:
             raise
-        for at in range(first, end, PAGE_BYTES):
-            os.pwrite(fd, b"\0", at)
+        for page_at in range(first, end, PAGE_BYTES):
+            os.pwrite(fd, b"\0", page_at)

@@ -78,7 +78,7 @@ def allocate(fd: int, max_children: int) -> None:
     See posix_fallocate(3); the file keeps what it holds.
     """
     is_new = os.fstat(fd).st_size < SIZE
-    take_room(fd, SLOTS_AT + max_children * SLOT, 0 if is_new else SLOTS_AT + UNUSED_AT)
+    take_room(fd, 0, SLOTS_AT + max_children * SLOT, 0 if is_new else SLOTS_AT + UNUSED_AT)
     if is_new:
         os.ftruncate(fd, SIZE)
 
@@ -91,7 +91,7 @@ def space(max_children: int) -> int:
 def initialize(fd: int, max_children: int, pid: int = 0) -> None:
     """Make a new file a scoreboard that says "starting", of a process that is about to serve. Raises OSError."""
     allocate(fd, max_children)
-    os.posix_fallocate(fd, SIZE, 2 * TEXT_ROOM)
+    take_room(fd, SIZE, SIZE + 2 * TEXT_ROOM, SIZE)
     head = memoryview(bytearray(WORD_SIZE * (DRAIN_MS + 1))).cast("B").cast(WORD)
     head[MAGIC], head[PID], head[GENERATION], head[DRAIN_MS] = VERSION, pid, 1, NEVER
     os.pwrite(fd, head, 0)

@@ -13,6 +13,7 @@ from echod.common.cmodules import os
 from echod.common.config.addresses import write_address
 from echod.common.config.file import DEFAULT_PATH
 from echod.common.items import encode, write_at
+from echod.common.machine import take_room
 from echod.common.reasons import PROXY, REASONS
 from echod.common.scoreboard import (
     ACCEPTED,
@@ -184,7 +185,8 @@ class Board:
         """Take the room for the texts and for `more`, and for as much that replaces them. Raises OSError."""
         begin, end = self._texts
         length = end - begin + TEXT_ROOM // 2 + sum(len(text.encode(errors="replace")) + ITEM_BYTES for text in more)
-        os.posix_fallocate(self.fd, self._place(length), 2 * length)
+        at = self._place(length)
+        take_room(self.fd, at, at + 2 * length, max(at, end))  # what is before the end was written once
 
     def set_texts(self, **texts: str | Sequence[str]) -> None:
         """Replace the texts. A sequence is a list. Raises OSError if the disk has no room: the previous ones stay."""

@@ -25,7 +25,7 @@ from echod.server.ending import Drain
 from echod.server.failures import attempt, pause, reason
 from echod.server.lean.warm_up import warm_up
 from echod.server.process import SCORE_FILE, highest_fd
-from echod.server.reload import Reader, Reading
+from echod.server.reading import Reader, Reading
 from echod.server.signals import SignalPipe
 from echod.server.successor import adopt_children
 from echod.server.upgrade import Upgrade

@@ -87,7 +87,7 @@ def test_no_room_for_the_scoreboard(tmp_path, monkeypatch):
         if size > 100_000:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr("echod.common.machine.os.posix_fallocate", full)
     preflight.check_room(f"{tmp_path}/board", 100)
     with pytest.raises(EchodError, match="No space left on device; it needs room for max_children"):
         preflight.check_room(f"{tmp_path}/board", 1000)

@@ -15,7 +15,7 @@ from echod.common.launch import Launch
 from echod.common.sockets import Listener, bind_all
 from echod.log.log import INFO
 from echod.log.sinks import File, open_log
-from echod.server import reload
+from echod.server import reading, reload
 from support.processes import NOBODY, isolated
 from support.sockets import make_board, memory_log, port_of_its_own, settings
 from support.wait import need_root, wait_for
@@ -42,9 +42,9 @@ class Before:
 
     def read(self):
         """Return what the child would have written last."""
-        written: list[reload.Reading] = []
-        reload.look(self.launch, self.config, written.append)
-        return reload.Reading.from_items(written[-1].to_items())
+        written: list[reading.Reading] = []
+        reading.look(self.launch, self.config, written.append)
+        return reading.Reading.from_items(written[-1].to_items())
 
     def close(self):
         for listener in self.listeners:
@@ -212,7 +212,7 @@ def test_a_reload_that_fails_at_any_step_closes_all_it_had_opened(before, tmp_pa
     if step == "reserve":
         monkeypatch.setattr(type(before.board), "reserve", fail)
     elif step == "load":
-        monkeypatch.setattr("echod.server.reload.settings.load", fail)
+        monkeypatch.setattr("echod.server.reading.settings.load", fail)
     else:
         monkeypatch.setattr(reload, step, fail)
     text, code = failed(before)
@@ -267,10 +267,10 @@ def test_a_change_is_a_value():
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
 
-@given(st.builds(reload.Reading, code=st.integers(0, 7), why=TEXTS, settings=st.lists(TEXTS).map(tuple)))
-def test_what_the_child_writes_is_what_the_daemon_reads(reading):
-    assert vars(reload.Reading.from_items(reading.to_items())) == {
-        name: value for name, value in vars(reading).items() if value not in ((), "", 0)
+@given(st.builds(reading.Reading, code=st.integers(0, 7), why=TEXTS, settings=st.lists(TEXTS).map(tuple)))
+def test_what_the_child_writes_is_what_the_daemon_reads(written):
+    assert vars(reading.Reading.from_items(written.to_items())) == {
+        name: value for name, value in vars(written).items() if value not in ((), "", 0)
     }
 
 
@@ -278,7 +278,7 @@ def test_what_the_child_writes_is_what_the_daemon_reads(reading):
     "place", [(int(socket.AF_INET), ("127.0.0.1", 7)), (int(socket.AF_INET6), ("fe80::1%eth0", 65535, 0, 2))]
 )
 def test_a_place_is_written_and_read(place):
-    assert reload.read_place(reload.write_place(place)) == place
+    assert reading.read_place(reading.write_place(place)) == place
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_a_value_that_is_in_effect_is_not_refused(before):
 
 def test_a_name_that_has_moved_is_listened_to_where_it_is(before, monkeypatch):
     def at(*hosts):
-        monkeypatch.setattr(reload, "look_up", lambda _address: [(socket.AF_INET, (host, 0)) for host in hosts])
+        monkeypatch.setattr(reading, "look_up", lambda _address: [(socket.AF_INET, (host, 0)) for host in hosts])
         change = before.prepare()
         for gone in set(before.listeners) - set(change.listeners):
             gone.close()
@@ -323,6 +323,6 @@ def test_a_name_that_has_moved_is_listened_to_where_it_is(before, monkeypatch):
 
 def test_addresses_that_overlap_are_refused_though_they_could_be_shared(before, monkeypatch):
     port = port_of_its_own()
-    monkeypatch.setattr(reload, "look_up", lambda _address: [(socket.AF_INET, ("127.0.0.1", port))])
+    monkeypatch.setattr(reading, "look_up", lambda _address: [(socket.AF_INET, ("127.0.0.1", port))])
     before.write(f"listen = echo.example:{port} 127.0.0.1:{port}")
     assert "overlaps with another address" in failed(before)[0]

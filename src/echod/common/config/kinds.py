@@ -115,6 +115,12 @@ def parse_banner(text: str) -> str:
     return text
 
 
+BANNER = Kind(f"a line of at most {BANNER_CHARACTERS} characters", parse_banner)
+BYTES = Kind(
+    "a whole number of bytes from 1, or never", parse_bytes, lambda value: "never" if value is None else str(value)
+)
+
+
 def many(item: Callable[[str], Any], write: Callable[[Any], str], allowed: str, least: int = 0) -> Kind:
     """Make the kind of lists of `item`, at least `least` of them, none twice."""
 

@@ -62,12 +62,6 @@ _YES_NO = kinds.Kind("yes or no", kinds.parse_bool, lambda value: "yes" if value
 _UMASK = kinds.Kind("an octal mask of permission bits, such as 022", kinds.parse_umask, "{:03o}".format)
 _NAME = kinds.Kind("a name or a number", kinds.parse_name)
 _PATH = kinds.Kind("a path", str)
-_BANNER = kinds.Kind(f"a line of at most {kinds.BANNER_CHARACTERS} characters", kinds.parse_banner)
-_BYTES = kinds.Kind(
-    "a whole number of bytes from 1, or never",
-    kinds.parse_bytes,
-    lambda value: "never" if value is None else str(value),
-)
 _LOG = kinds.Kind("syslog, stderr, none, or a path that begins with /, ./ or ../", kinds.parse_log, words=kinds.LOGS)
 
 SETTINGS = {
@@ -189,7 +183,7 @@ SETTINGS = {
         ),
         Setting(
             "banner",
-            _BANNER,
+            kinds.BANNER,
             "",
             NEW_CLIENTS,
             "Sets a line that the child sends before the echo; %h is the name of the host, %p the port.",
@@ -197,7 +191,7 @@ SETTINGS = {
         Setting("delay", kinds.duration(0), "0ms", NEW_CLIENTS, "Sets how long the child waits before each echo."),
         Setting(
             "close_after",
-            _BYTES,
+            kinds.BYTES,
             "never",
             NEW_CLIENTS,
             "Sets the number of bytes after which the child closes the connection in an orderly way.",
