@@ -103,7 +103,9 @@ def check_board(home, content, size):
         file.truncate(size)
     try:
         pid = int.from_bytes(content[8:16], sys.byteorder, signed=True)  # or it would be another process's
-        state = snapshot(Daemon(cast(Handle, SimpleNamespace(pid=pid)), PidFile(pid_file)).board().copy())
+        state = snapshot(
+            Daemon(cast(Handle, SimpleNamespace(pid=pid, wait=lambda _: False)), PidFile(pid_file)).board().copy()
+        )
     except (EchodError, ValueError) as error:
         refused = str(error)
     else:

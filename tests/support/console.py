@@ -23,6 +23,7 @@ PROMPT = "\036"
 LOOKING = re.compile(r"(ps|pstree|ss|ls|cat|grep|tail|head|sed|awk|echod\b.*\bstatus|systemctl|journalctl)\b")
 CHANGES = re.compile(r"pts/\d+|/tmp/tmp\.\w+|\d{4}-\d\d-\d\dT[\d:.]+(?:\+\d+|Z)?|0x[0-9a-f]+|\d+(?:[.:]\d+)*|…|\s+")
 ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+$")
+NO_SYSLOG = re.compile(r"^echod: warning: log = syslog, but /dev/log does not exist.*\n", re.MULTILINE)
 PREPARE = (
     "ip link set lo up; echo {pid} >/proc/sys/kernel/ns_last_pid; setsid --ctty --wait {user} bash --norc --noprofile"
 )
@@ -120,7 +121,7 @@ class Console:
 def differs(run, command, lines):
     """Run a command and return what it printed, if that is not what was expected, else an empty string."""
     end = time.monotonic() + AGAIN
-    while not re.fullmatch(pattern(lines), printed := run(command)):
+    while not re.fullmatch(pattern(lines), printed := NO_SYSLOG.sub("", run(command))):
         if not LOOKING.match(command) or time.monotonic() > end:
             return printed or "(nothing)"
         time.sleep(0.05)
@@ -133,7 +134,7 @@ def rewrite(path, run):
     def again(block):
         lines = []
         for command, _ in blocks(block[0]):
-            lines += ["$ " + command.replace("\n", "\n> "), run(command).rstrip("\n")]
+            lines += ["$ " + command.replace("\n", "\n> "), NO_SYSLOG.sub("", run(command)).rstrip("\n")]
             time.sleep(0.3)
         return "```console\n" + "\n".join(line for line in lines if line) + "\n```"
 

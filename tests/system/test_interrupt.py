@@ -127,5 +127,5 @@ def test_a_package_that_is_missing_is_one_line(tmp_path):
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from echod.__main__ import echod; sys.exit(echod())"
     done = subprocess.run([sys.executable, "-c", code, "start"], capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 5, done.stderr
-    assert done.stderr.startswith("echod: not installed: No module named lockfile; ")
+    assert done.stderr.startswith("echod: not installed: module lockfile, ")
     assert len(done.stderr.splitlines()) == 1

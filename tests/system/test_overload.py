@@ -204,11 +204,11 @@ def test_exited_children_are_reaped_while_others_are_rejected_without_a_pause(ec
 
 def test_a_fork_that_fails_costs_one_client(echod):
     need_root()
-    give(echod.home, "games")
-    echod.write(user="games")  # who has no other process: the limit is the daemon itself and one child
+    give(echod.home, "news")
+    echod.write(user="news")  # who has no other process: the limit is the daemon itself and one child
     wait_for(
-        lambda: "games" not in {process.info["username"] for process in psutil.process_iter(["username"])},
-        "games to have none",
+        lambda: "news" not in {process.info["username"] for process in psutil.process_iter(["username"])},
+        "news to have none",
     )
     echod.run("start", check=0, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (2, 2)))
     with echod.connect() as old:

@@ -162,8 +162,8 @@ def test_nobody_reads_what_is_ready(echod):
 @pytest.mark.parametrize(
     ("number", "why"),
     [
-        ("77", "argument --ready-fd: 77 is no open descriptor"),
-        ("x", "argument --ready-fd: invalid descriptor value: 'x'"),
+        ("77", "argument --ready-fd: '77' is not an open descriptor"),
+        ("x", "argument --ready-fd: 'x' is not an open descriptor"),
     ],
 )
 def test_no_such_descriptor(echod, number, why):

@@ -146,13 +146,16 @@ class Daemon:
         is another program than our interpreter, or it is a script other than the server's, or its uids differ.
         """
         with contextlib.suppress(OSError, KeyError):
-            interpreter = proc.link(self.pid, "exe").removesuffix(" (deleted)")
-            words = proc.command_line(self.pid)
+            words, uids = proc.command_line(self.pid), set(proc.status(self.pid)["Uid"].split())
+            try:
+                is_ours = proc.link(self.pid, "exe").removesuffix(" (deleted)") == os.path.realpath(sys.executable)
+            except PermissionError:  # in another user namespace: this user may signal its own processes by hand, too
+                is_ours = uids == {str(os.geteuid())}
             return (
-                interpreter == os.path.realpath(sys.executable)
+                is_ours
                 and words[1 : len(INTERPRETER) + 1] == [*INTERPRETER[1:], BOOT]
                 and f"pid_file={self._pid_file.path}" in words[len(INTERPRETER) + 1 :]
-                and len(set(proc.status(self.pid)["Uid"].split())) == 1
+                and len(uids) == 1
             )
         return False
 

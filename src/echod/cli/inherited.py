@@ -39,7 +39,7 @@ def tcp_listeners(count: int) -> list[Listener]:
         except OSError as error:
             others.append(f"descriptor {fd}: {error.strerror}")
         except ConfigError as error:
-            others.append(str(error))
+            others.append(str(error).partition(";")[0])
     if others and not listeners:
         raise ConfigError(f"no listening TCP socket was passed: {'; '.join(others)}; see ListenStream= of the unit")
     for text in others:

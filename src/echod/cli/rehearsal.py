@@ -102,7 +102,7 @@ class Rehearsal:
             self._all = list(tcp_sockets())
             self._own = self._daemons()
         port = where[1]
-        own = {host_in(family, one) for one in self._own if one.port == port} - {""}
+        own = {one.host for one in self._own if one.port == port and one.family == family}  # its [::] is IPv6 alone
         others = {host_in(family, one): one for one in self._all if one.port == port and one not in self._own}
         for host, one in others.items():
             if overlap(host, where[0]) and not any(overlap(host, mine) for mine in own) and self._prevents(family, one):

@@ -81,9 +81,15 @@ class Unit:
             )
             unit = cls(UNIT, found)
             same_config = (paths.config_file or DEFAULT_PATH) == (unit.config_file or DEFAULT_PATH)
-            if found["LoadState"] == "loaded" and same_config and f"pid_file={paths.pid_file}" in unit.options:
+            if found["LoadState"] == "loaded" and same_config and unit.has_pid_file(paths):
                 return unit
         return None
+
+    def has_pid_file(self, paths: Paths) -> bool:
+        """Return True if the unit's daemon would have this pid file: without -o both take it from the config."""
+        own = [text for text in self.options if text.startswith("pid_file=")]
+        given = [text for text in paths.overrides if text.partition("=")[0].strip() == "pid_file"]
+        return own == [f"pid_file={paths.pid_file}"] if own else not given
 
     def identity(self) -> tuple[str, int, int]:
         """Return the user's name, and ids that have its rights: those of a dynamic user exist only while it runs."""

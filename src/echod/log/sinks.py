@@ -31,7 +31,7 @@ class Sink:
     """What a log writes to: each kind has one of `write` and `write_all`. They are given a level of `log`."""
 
     lost = 0  # since that was reported
-    never: ClassVar[tuple[int, ...]] = ()  # descriptors of the server's own files, which no log may be
+    never: ClassVar[tuple[tuple[int, int], ...]] = ()  # device and inode of each file that no log may be
     total: ClassVar[memoryview[int] | list[int]] = [0]  # of all sinks: the server has it on the scoreboard
 
     def lose(self, lines: int) -> None:
@@ -142,10 +142,8 @@ class File(Clock):
             found = os.stat(self._path)
         except OSError:
             found = None
-        for fd in self.never:
-            own = os.fstat(fd)
-            if found and (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
-                raise OSError(errno.EINVAL, "is the pid file or the scoreboard; use another file", self._path)
+        if found and (found.st_dev, found.st_ino) in self.never:
+            raise OSError(errno.EINVAL, "is the pid file or the scoreboard; use another file", self._path)
         return os.open(self._path, APPEND, 0o640)
 
     def write_all(self, level: int, texts: list[str]) -> None:  # noqa: ARG002 - a file has no levels

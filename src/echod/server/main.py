@@ -76,7 +76,7 @@ def prepare(launch: Launch, before: Succession | None, manager: Manager) -> Serv
     oom.check()
     texts = [*(listener.name for listener in listeners), *map(write_address, config.listen), *launch.overrides]
     reserve(board, launch, config.max_children, launch.config_file, *texts)
-    Sink.never = launch.pid_fd, launch.board_fd
+    Sink.never = tuple((found.st_dev, found.st_ino) for found in map(os.fstat, (launch.pid_fd, launch.board_fd)))
     Sink.total = board.words[LOG_LINES_LOST : LOG_LINES_LOST + 1]
     log = Log(config, open_log(config.log, config.syslog_facility))
     first = Change(config, listeners, log.sink, [])

@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from echod.cli import proc
-from echod.cli.context import Paths, identify, user_name
+from echod.cli.context import Paths, identify, look_up_group, look_up_user, user_name
 from echod.cli.locks import LockedFile
 from echod.cli.preflight import check_log
 from echod.cli.service import Unit
@@ -62,8 +62,13 @@ class Subject:
         with contextlib.suppress(OSError):
             words = proc.command_line(self.pid)
         self.config = self.paths.load(log="stderr" if "log=stderr" in words else "syslog")
-        fields = proc.status(self.pid)
-        self.uid, self.gid = (int(fields[key].split()[EFFECTIVE]) for key in ("Uid", "Gid"))
+        look_up_user(self.paths, self.config.user)  # a reload and the next start refuse one that does not exist
+        if self.config.group:
+            look_up_group(self.paths, self.config.group)
+        self.uid, self.gid = os.geteuid(), os.getegid()
+        with contextlib.suppress(OSError):  # no /proc
+            fields = proc.status(self.pid)
+            self.uid, self.gid = (int(fields[key].split()[EFFECTIVE]) for key in ("Uid", "Gid"))
         self.user = user_name(self.uid)
         self.name = f"process {self.pid}, of user {self.user}"
         if os.geteuid() == 0:
