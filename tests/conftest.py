@@ -43,13 +43,18 @@ def public():
     shutil.rmtree(path)
 
 
-CAMPAIGN = ("test_network_", "test_soak", "test_state_machine", "test_injection_sample", "test_delays")
+# The long searches for faults, other machines, units that systemd starts again and again, and the benchmark.
+CAMPAIGN = (
+    "faults/test_network_", "faults/test_soak", "faults/test_state_machine", "faults/test_injection_sample",
+    "faults/test_delays", "elsewhere/", "system/test_systemd_by_hand", "system/test_systemd_retries", "test_benchmark.py",
+)  # fmt: skip
+TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the long searches for faults, and put them first: the longest tests must not come last."""
+    """Mark the tests of the campaign, and put them first: the longest tests must not come last."""
     for item in items:
-        if item.path.parent.name == "faults" and item.path.name.startswith(CAMPAIGN):
+        if str(item.path.relative_to(TESTS)).startswith(CAMPAIGN):
             item.add_marker(pytest.mark.campaign)
     items.sort(key=lambda item: item.get_closest_marker("campaign") is None)
 
@@ -64,11 +69,11 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(line)
 
 
-BOTH_LEVELS = ("test_clients", "test_reload", "test_stop", "test_overload", "test_upgrade")
+BOTH_LEVELS = ("test_clients", "test_stop", "test_overload")
 
 
 def pytest_generate_tests(metafunc):
-    """Let the campaign repeat the tests of clients, reloads, stops, upgrades and overload at the log level `debug`.
+    """Let the campaign repeat the tests of clients, stops and overload at the log level `debug`.
 
     `debug` changes nothing but the log. Each of these tests therefore holds at both levels.
     """

@@ -77,7 +77,7 @@ def test_sockets_of_which_none_is_of_tcp(boot):
     add(box, "echod.socket", "[Socket]", "ListenStream=", "ListenDatagram=27978")
     box.run("systemctl start echod.socket")
     box.run("systemctl start echod", 1)
-    assert "is not a listening TCP socket; in a unit: ListenStream=" in box.journal("-p", "err")
+    assert "is not a listening TCP socket; see ListenStream= of the unit" in box.journal("-p", "err")
     assert (box.show("ActiveState"), box.show("ExecMainStatus"), box.show("NRestarts")) == ("failed", "6", "0")
 
 
