@@ -46,7 +46,8 @@ def public():
 # The long searches for faults, other machines, units that systemd starts again and again, and the benchmark.
 CAMPAIGN = (
     "faults/test_network_", "faults/test_soak", "faults/test_state_machine", "faults/test_injection_sample",
-    "faults/test_delays", "elsewhere/", "system/test_systemd_by_hand", "system/test_systemd_retries", "test_benchmark.py",
+    "faults/test_delays", "elsewhere/", "system/test_systemd_by_hand", "system/test_systemd_retries",
+    "test_benchmark.py",
 )  # fmt: skip
 TESTS = Path(__file__).parent
 
