@@ -7,7 +7,7 @@
 
 
 
-_shtab_echoc_option_strings=(-h --help --version -p --port -4 -6 --source --timeout --proxy --verify -s --size -P --parallel --pattern --seed --json --ping -c -i --interval --histogram --check -w)
+_shtab_echoc_option_strings=(-h --help --version -p --port -4 -6 --source --timeout --proxy --banner --verify -s --size -P --parallel --pattern --seed --json --ping -c -i --interval --histogram --check -w)
 
 _shtab_echoc_pos_0_COMPGEN=_echoc_hosts
 
@@ -19,6 +19,7 @@ _shtab_echoc___version_nargs=0
 _shtab_echoc__4_nargs=0
 _shtab_echoc__6_nargs=0
 _shtab_echoc___proxy_nargs=0
+_shtab_echoc___banner_nargs=0
 _shtab_echoc___verify_nargs=0
 _shtab_echoc___json_nargs=0
 _shtab_echoc___ping_nargs=0

@@ -55,7 +55,7 @@ TESTS = Path(__file__).parent
 def pytest_collection_modifyitems(items):
     """Mark the tests of the campaign, and put them first: the longest tests must not come last."""
     for item in items:
-        if str(item.path.relative_to(TESTS)).startswith(CAMPAIGN):
+        if os.path.relpath(item.path, TESTS).startswith(CAMPAIGN):
             item.add_marker(pytest.mark.campaign)
     items.sort(key=lambda item: item.get_closest_marker("campaign") is None)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 # Not failed: they cannot fail (getpid, exit_group), nobody sees their failure (rt_sigreturn), or the C library aborts
 # the process (futex). kill(2) and its kin are left alone: a signal must not go elsewhere.
 NAMES = (
-    "exit exit_group futex getegid geteuid getgid getpid getppid gettid getuid kill pidfd_send_signal restart_syscall "
+    "alarm exit exit_group futex getegid geteuid getgid getpid getppid gettid getuid kill pidfd_send_signal "
+    "restart_syscall "
     "rseq rt_sigreturn set_robust_list set_tid_address tgkill tkill umask"
 )
 NEVER = frozenset(NAMES.split())

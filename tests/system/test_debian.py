@@ -65,7 +65,7 @@ def files(box):
 
 
 def test_installed_upgraded_and_purged(box, upgrade):
-    box.run(f"rm -rf {METRICS}; mkdir -p {METRICS}")
+    box.run(f"rm -rf {METRICS}; install -d -o prometheus -g prometheus {METRICS}")
     before = files(box)
     box.run(f"dpkg -i /packages/echod_{package.__version__}_all.deb")
     assert box.run("systemctl is-active echod; systemctl is-enabled echod").split() == ["active", "enabled"]

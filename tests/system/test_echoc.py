@@ -71,3 +71,26 @@ def test_the_python_of_the_page(running):
     assert few != code
     done = subprocess.run([sys.executable, "-c", few], capture_output=True, text=True, timeout=100)
     assert (done.stdout, done.stderr) == ("ok\n", "")
+
+
+MODES = [[], ["--check"], ["--ping", "-c", "2", "-i", "0"], ["--verify", "-s", "64KiB"]]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode[0] if mode else "stream")
+def test_a_banner_is_expected(echod, mode):
+    echod.start(banner="echod on port %p")
+    address = [str(part) for part in echod.address]
+
+    def run(*words):
+        return subprocess.run([ECHOC, *words, *mode, *address], capture_output=True, input=b"hello", timeout=60)
+
+    done = run("--banner")
+    assert done.returncode == 0, done
+    assert mode or done.stdout == b"hello"
+    assert run().returncode != 0, "the banner is taken for an echo"
+    echod.write(banner=None)
+    echod.run("reload", check=0)
+    assert run().returncode == 0
+    done = run("--banner", "--timeout", "0.3")
+    assert done.returncode in (1, 2)
+    assert b"no banner: the line did not end in time" in done.stdout + done.stderr

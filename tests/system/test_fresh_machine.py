@@ -27,7 +27,7 @@ SAMPLE = [
     "tests/unit/echoc/test_options.py",
     "tests/system/test_output.py",
     "tests/system/test_as_user.py",
-    "tests/system/test_upgrade.py::test_a_daemon_that_is_killed_during_a_trial",
+    "tests/system/test_upgrade.py::test_a_trial_ends_with_a_daemon_that_is_killed",
     "tests/faults/test_commands_during_a_start.py",
 ]
 USERS = {chroot.USER: (f"/home/{chroot.USER}", chroot.USER_ID), "root": ("/root", 0)}

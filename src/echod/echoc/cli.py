@@ -51,7 +51,8 @@ def _run() -> int:
         if "--check" not in sys.argv[1:]:
             raise UsageError(f"usage: {error}; see echoc --help") from None
         return _unknown(f"usage: {error}", None, "--json" in sys.argv[1:])
-    target = Target(options.host, options.port, options.timeout, options.family, options.source, options.proxy)
+    limits = options.timeout, options.family, options.source
+    target = Target(options.host, options.port, *limits, options.proxy, banner=options.banner)
     mode = {"stream": _stream, "verify": _verify, "ping": _ping, "check": _check}[options.mode]
     return mode(target, options)
 

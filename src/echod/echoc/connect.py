@@ -8,13 +8,14 @@ import struct
 import time
 
 from echod.echoc import proxy
-from echod.echoc.faults import ConnectError, Value, seconds_text
+from echod.echoc.faults import ConnectError, ServerError, Value, no_banner, seconds_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     AddressInfo = tuple[int, int, int, str, tuple[str, int]]  # as socket.getaddrinfo returns it
 
 PORT = 27978
+BANNER_BYTES = 4096  # at most
 FAILURES_SHOWN = 5  # a name may have thousands of addresses
 RESET_AT_CLOSE = struct.pack("@ii", 1, 0)  # struct linger: on, for 0 s
 
@@ -24,10 +25,11 @@ class Target(Value):
 
     `timeout` (seconds, above 0) limits the connection, with the look-up of the name, and then each silence of a server
     that owes bytes or the close. `family` is AF_INET, AF_INET6, or AF_UNSPEC for both. `source` is the local address to
-    connect from. With `send_proxy` each connection begins with a PROXY v2 header.
+    connect from. With `send_proxy` each connection begins with a PROXY v2 header. With `banner` the server sends a line
+    before its echo, which is read and dropped.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how to reach a server
         self,
         host: str,
         port: int = PORT,
@@ -35,6 +37,8 @@ class Target(Value):
         family: int = socket.AF_UNSPEC,
         source: str | None = None,
         send_proxy: bool = False,
+        *,
+        banner: bool = False,
     ) -> None:
         self.host = host
         self.port = port
@@ -42,6 +46,7 @@ class Target(Value):
         self.family = family
         self.source = source
         self.send_proxy = send_proxy
+        self.banner = banner
 
     def __str__(self) -> str:
         return f"{self.host} port {self.port}"
@@ -60,6 +65,7 @@ def connect(target: Target) -> socket.socket:
     All of it takes at most `target.timeout` seconds. Each address but the last gets half of the time that is left:
     otherwise one that does not answer would use up the time of the others.
     ConnectError: the name does not resolve, or no address accepts; the message gives the reason for each.
+    ServerError: the server was to send a banner, and did not.
     """
     deadline = time.monotonic() + target.timeout
     family, local = target.family, None
@@ -72,9 +78,13 @@ def connect(target: Target) -> socket.socket:
         if seconds <= 0:
             break
         try:
-            return _attempt(target, local, info, seconds)
+            sock = _attempt(target, local, info, seconds)
         except OSError as error:
             failures.append(f"{info[4][0]}: {_reason(error, seconds)}")
+            continue
+        if target.banner:
+            _read_banner(sock, deadline)
+        return sock
     raise ConnectError(f"{target}: {_summary(failures, len(found))}")
 
 
@@ -152,6 +162,26 @@ def _open(sock: socket.socket, target: Target, address: tuple[str, int], timeout
         # An orderly close would keep the port in TIME_WAIT, and the server that is missing could not bind it.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
         raise SelfConnectError
+
+
+def _read_banner(sock: socket.socket, deadline: float) -> None:
+    """Read a line, byte by byte: what follows it is the echo."""
+    byte, why = b"", ""
+    try:
+        for _ in range(BANNER_BYTES):
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            byte = sock.recv(1)
+            if byte in (b"", b"\n"):
+                break
+        why = "closed before the end of the line" if not byte else "the line is too long" if byte != b"\n" else ""
+    except TimeoutError:
+        why = "the line did not end in time"
+    except OSError as error:
+        why = error.strerror or str(error)
+    if why:
+        sock.close()
+        raise ServerError(no_banner(why))
+    sock.settimeout(None)
 
 
 def _reason(error: OSError, timeout_s: float) -> str:

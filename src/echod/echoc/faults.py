@@ -78,6 +78,11 @@ class SinkClosedError(LocalError):
     code = 141
 
 
+def no_banner(why: str) -> Fault:
+    """Name a server that was to send a line before its echo."""
+    return Fault("no-banner", f"no banner: {why}", 0)
+
+
 def closed_early(received: int, sent: int) -> Fault:
     """Name an end of file before the client's half-close."""
     message = f"closed early: before the client half-closed, with {_returned(received, sent)}"

@@ -208,6 +208,7 @@ def grammar() -> Parser:
     text = "time limit of the connection, and of each silence of a server that owes bytes or its close (default 10)"
     add("--timeout", metavar="S", type=number, default=10.0, help=f"{text}; with --check: of all of it")
     add("--proxy", action="store_true", help="begin each connection with a PROXY protocol v2 header")
+    add("--banner", action="store_true", help="expect a line from the server before its echo, and drop it")
     _add_modes(parser)
     return parser
 

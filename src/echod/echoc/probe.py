@@ -69,7 +69,7 @@ class Probe:
             if self.pattern.close is Close.ABRUPT:
                 self._expect_survival()
         except ServerError as error:
-            fault = error.fault
+            fault, connected = error.fault, True
         except ConnectError as error:
             fault = Fault("refused", f"cannot connect: {error}")
         return Result(self.total + self.received, time.monotonic() - start, fault, connected)
