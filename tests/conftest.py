@@ -70,11 +70,11 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(line)
 
 
-BOTH_LEVELS = ("test_clients", "test_stop", "test_overload")
+BOTH_LEVELS = ("test_clients", "test_stop")
 
 
 def pytest_generate_tests(metafunc):
-    """Let the campaign repeat the tests of clients, stops and overload at the log level `debug`.
+    """Let the campaign repeat the tests of clients and stops at the log level `debug`.
 
     `debug` changes nothing but the log. Each of these tests therefore holds at both levels.
     """
