@@ -17,7 +17,7 @@ ROUNDS = 3
 # depends on the interpreter and on the kernel, the difference hardly. In a burst it was 17 to 25 with Python 3.11, for
 # it depends on where memory lies, too; one at a time 121 to 138. `make cost` prints it. Without the rehearsal,
 # LD_BIND_NOW or batches it is higher by 13 to 19.
-BUDGET = {meter.in_a_burst: 30, meter.one_at_a_time: 150}
+BUDGET = {meter.in_a_burst: 35, meter.one_at_a_time: 160}
 LATER = 3  # more, from Python 3.12 on
 
 
