@@ -14,7 +14,7 @@ from peers import PEERS
 
 ROUNDS = 3
 # Page faults per connection, of daemon and child, that echod may have more than the smallest loop. How many both have
-# depends on the interpreter and on the kernel, the difference hardly. In a burst it was 17 to 25 with Python 3.11, for
+# depends on the interpreter and on the kernel, the difference hardly. In a burst it was 23 to 30 with Python 3.11, for
 # it depends on where memory lies, too; one at a time 121 to 138. `make cost` prints it. Without the rehearsal,
 # LD_BIND_NOW or batches it is higher by 13 to 19.
 BUDGET = {meter.in_a_burst: 35, meter.one_at_a_time: 160}
