@@ -51,7 +51,7 @@ def test_a_name_that_nobody_knows(subject, monkeypatch):
     def unknown(*_args, **_kwargs):
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr("echod.common.sockets.socket.getaddrinfo", unknown)  # that of the C module
     (found,) = of(subject, "echo.invalid:7")
     assert found == (
         "listen: cannot listen on echo.invalid:7: Name or service not known; "
