@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from echod.common.config.settings import load
-from support.systemd_box import UNITS, EchodBox
+from support.systemd_box import UNITS
 from support.wait import wait_for
 
 SERVICE, SOCKET = UNITS / "echod.service", UNITS / "echod.socket"
@@ -20,20 +20,6 @@ print(sum(len(conn.recv(1)) for conn in conns), flush=True)
 input()
 """
 LOG = "log = /var/log/echod/echod.log\nbacklog = 5\n"
-
-
-@pytest.fixture
-def boot(tmp_path):
-    """Return a function that boots a box with units."""
-    boxes = []
-
-    def start(*units, config=""):
-        boxes.append(EchodBox(tmp_path, *units, config=config))
-        return boxes[-1]
-
-    yield start
-    for box in boxes:
-        box.close()
 
 
 def test_check_describes_the_service(boot):

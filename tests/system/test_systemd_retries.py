@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.systemd_box import UNITS, EchodBox
+from support.systemd_box import UNITS
 from support.wait import need, wait_for
 
 SERVICE, SOCKET = UNITS / "echod.service", UNITS / "echod.socket"
@@ -12,21 +12,6 @@ BURST = 5  # starts within 10 s, after which systemd gives up unless the unit sa
 LATER = "192.0.2.9"
 LATER_6 = "2001:db8::9"
 ADD, ADD_6 = f"ip address add {LATER}/32 dev lo", f"ip address add {LATER_6}/128 dev lo"
-
-
-@pytest.fixture
-def boot(tmp_path):
-    """Return a function that boots a box with units."""
-    need("ip")
-    boxes = []
-
-    def start(*units, config=""):
-        boxes.append(EchodBox(tmp_path, *units, config=config))
-        return boxes[-1]
-
-    yield start
-    for box in boxes:
-        box.close()
 
 
 def add(box, unit, *lines):
@@ -52,6 +37,7 @@ def test_the_tries_are_seconds_apart_and_have_no_end(boot):
     ids=["port", "address", "address of IPv6", "name"],
 )
 def test_a_service_is_up_by_itself_when_the_obstacle_has_gone(boot, config, why, cure, client):
+    need("ip")
     box = boot(SERVICE, config=config)
     add(box, "echod.service", "[Service]", "RestartSec=100ms")
     box.run("nc.openbsd -lk 127.0.0.1 27978 >/run/other.log 2>&1 & echo $! >/run/other")
@@ -83,6 +69,7 @@ def test_sockets_of_which_none_is_of_tcp(boot):
 
 @pytest.mark.parametrize(("address", "cure"), [(LATER, ADD), (f"[{LATER_6}]", ADD_6)])
 def test_a_socket_on_an_address_that_appears_later(boot, address, cure):
+    need("ip")
     box = boot(SERVICE, SOCKET)
     add(box, "echod.socket", "[Socket]", f"ListenStream={address}:7777")
     box.run("systemctl start echod.socket")

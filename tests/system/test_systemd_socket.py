@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
-from support.systemd_box import UNITS, EchodBox
+from support.systemd_box import UNITS
 from support.wait import wait_for
 
 SERVICE, SOCKET = UNITS / "echod.service", UNITS / "echod.socket"
@@ -29,20 +27,6 @@ threads = [threading.Thread(target=client) for _ in range(4)]
 [thread.join() for thread in threads]
 print(json.dumps(found))
 """
-
-
-@pytest.fixture
-def boot(tmp_path):
-    """Return a function that boots a box with units."""
-    boxes = []
-
-    def start(*units, config=""):
-        boxes.append(EchodBox(tmp_path, *units, config=config))
-        return boxes[-1]
-
-    yield start
-    for box in boxes:
-        box.close()
 
 
 def served(box):

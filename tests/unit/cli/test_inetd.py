@@ -14,6 +14,18 @@ from support.processes import isolated
 from support.wait import skip
 
 
+def serve(args, conn):
+    """Serve a connection as descriptor 0 of a process of its own, as inetd starts it, and wait for its end."""
+
+    def run():
+        os.dup2(conn.fileno(), 0)
+        conn.close()
+        return inetd.inetd(args)
+
+    isolated(run)
+    conn.close()
+
+
 def test_one_connection_is_echoed_and_logged(tmp_path):
     args = Namespace(config="/dev/null", options=[f"log={tmp_path}/log", "pid_file=/x"])
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -22,13 +34,7 @@ def test_one_connection_is_echoed_and_logged(tmp_path):
     client.sendall(b"hello")
     client.shutdown(socket.SHUT_WR)
 
-    def serve():
-        os.dup2(conn.fileno(), 0)
-        conn.close()
-        return inetd.inetd(args)
-
-    isolated(serve)
-    conn.close()
+    serve(args, conn)
     assert client.recv(100) == b"hello"
     assert client.recv(100) == b""
     client.close()
@@ -41,13 +47,7 @@ def test_a_unix_socket_is_a_connection(tmp_path):
     client.sendall(b"hello")
     client.shutdown(socket.SHUT_WR)
 
-    def serve():
-        os.dup2(conn.fileno(), 0)
-        conn.close()
-        return inetd.inetd(args)
-
-    isolated(serve)
-    conn.close()
+    serve(args, conn)
     assert client.recv(100) == b"hello"
     assert client.recv(100) == b""
     client.close()
@@ -86,13 +86,7 @@ def test_the_rules_apply_to_tcp(tmp_path, host, settings, sent, back, line):
     client.sendall(sent)
     client.shutdown(socket.SHUT_WR)
 
-    def serve():
-        os.dup2(conn.fileno(), 0)
-        conn.close()
-        return inetd.inetd(args)
-
-    isolated(serve)
-    conn.close()
+    serve(args, conn)
     assert b"".join(received(client)) == back
     peer = write_address(client.getsockname())
     client.close()
